@@ -1,0 +1,112 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// What a dead relay had read is delivered by its successor, first and in order, and nothing of it is stranded.
+func TestClaimsWhatOthersLeft(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		cfg := l.config()
+		cfg.Delivery = AtLeastOnce
+		_, stop := l.run(cfg) // the group holds the position from now on
+		l.addEvents(0, 0, 1)
+		l.consume(1, "outbox.event.order")
+		stop()
+		l.addEvents(0, 1, 200)
+		for i, n := range []int64{5, 100, 7} {
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: fmt.Sprint("dead-", i), Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg.Instance = "successor"
+		r, stop := l.run(cfg)
+		defer stop()
+		got := l.consume(201, "outbox.event.order")
+		for i, rec := range got {
+			if header(rec, "id") != fmt.Sprint("e-", i) {
+				t.Fatalf("record %d is %s", i, header(rec, "id"))
+			}
+		}
+		l.until(r, 0, Running)
+		time.Sleep(time.Second)
+		pending, err := l.redis.XPending(t.Context(), l.stream(0), outbox.ConsumerGroup).Result()
+		if err != nil || pending.Count != 0 {
+			t.Errorf("%+v are pending, %v", pending, err)
+		}
+	})
+}
+
+// A paused ex-owner's read comes back late: it holds an entry that nobody else reads.
+func TestFindsStrayedEntries(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		cfg := l.config()
+		cfg.Delivery = AtLeastOnce
+		r, stop := l.run(cfg)
+		defer stop()
+		l.addEvents(0, 0, 3)
+		l.consume(3, "outbox.event.order")
+		l.mini.HSet(outbox.ControlKey(l.outbox), "pause", "{}")
+		l.until(r, 0, Paused)
+		l.addEvents(0, 3, 2)
+		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		l.mini.Del(outbox.ControlKey(l.outbox))
+		l.consume(5, "outbox.event.order") // claimed at the start of the session
+		if err := l.redis.XGroupCreateConsumer(t.Context(), l.stream(0), outbox.ConsumerGroup, "ex-owner").Err(); err != nil {
+			t.Fatal(err)
+		}
+		// While the session runs.
+		l.addEvents(0, 5, 1)
+		l.consume(6, "outbox.event.order")
+		late := l.add(0, "*", event("late", "k")...)
+		_ = l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err() // whoever is faster
+		got := l.consume(7, "outbox.event.order")
+		if !slices.ContainsFunc(l.all("outbox.event.order"), func(rec *kgo.Record) bool { return header(rec, "id") == "late" }) {
+			t.Errorf("entry %s is not among the %d records", late, len(got))
+		}
+	})
+}
+
+// A group that was destroyed is made again at the position: nothing is skipped, nothing begins at 0.
+func TestDestroyedGroup(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.Delivery = delivery
+				r, stop := l.run(cfg)
+				defer stop()
+				l.addEvents(0, 0, 10)
+				l.consume(10, "outbox.event.order")
+				l.until(r, 0, Running)
+				if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+					t.Fatal(err)
+				}
+				l.addEvents(0, 10, 10)
+				l.consume(20, "outbox.event.order")
+				if n := len(l.all("outbox.event.order")); n != 20 {
+					t.Errorf("%d records of 20 events", n)
+				}
+				time.Sleep(5 * time.Second)
+				group, err := l.shard(t, cfg).group(t.Context())
+				if err != nil || group == nil || group.LastDeliveredID != r.Status()[0].Position.Entry.String() {
+					t.Errorf("group %+v, %v; position %s", group, err, r.Status()[0].Position.Entry)
+				}
+			})
+		})
+	}
+}

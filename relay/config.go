@@ -1,0 +1,363 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// Delivery says where a shard's position lives, and so what a crash can do.
+type Delivery int
+
+const (
+	// ExactlyOnce keeps the position in Kafka, in the transaction of the records it covers.
+	ExactlyOnce Delivery = iota
+	// AtLeastOnce keeps the position in the stream's consumer group; after a crash a record may be
+	// there twice, with the same id header.
+	AtLeastOnce
+)
+
+// Format says what a record looks like; docs/wire-format.md shows each.
+type Format int
+
+const (
+	// Raw puts the payload untouched into the value and the rest into headers.
+	Raw Format = iota
+	// CloudEventsBinary is the CloudEvents 1.0 Kafka binding's binary content mode.
+	CloudEventsBinary
+	// CloudEventsStructured is the same binding's structured content mode (JSON).
+	CloudEventsStructured
+)
+
+// MismatchPolicy says what a shard does when the entry at its position is gone or another one: the
+// stream was rolled back or replaced (invariant 6).
+type MismatchPolicy int
+
+const (
+	// HaltOnMismatch stops the shard with the evidence until an operator resumes it.
+	HaltOnMismatch MismatchPolicy = iota
+	// ContinueOnMismatch goes on after the position's entry ID. Entries whose IDs Redis used a second
+	// time at or below it are not delivered; an entry with the very ID of the position halts all the same.
+	ContinueOnMismatch
+)
+
+// UnknownTopicPolicy says what happens to an entry whose topic does not exist.
+type UnknownTopicPolicy int
+
+const (
+	// CreateTopic creates it.
+	CreateTopic UnknownTopicPolicy = iota
+	// DeadLetterUnknown dead-letters the entry with reason unknown_topic.
+	DeadLetterUnknown
+	// HaltOnUnknown stops the shard before the entry.
+	HaltOnUnknown
+)
+
+// TopicChangePolicy says what happens to entries whose topic is not what it was when the relay first used it.
+type TopicChangePolicy int
+
+const (
+	// HaltOnChange stops the shard before the next entry for the topic, until the relay is restarted.
+	HaltOnChange TopicChangePolicy = iota
+	// ContinueOnChange logs it and goes on: a topic created again lacks what was delivered before, and with another
+	// number of partitions the order of a key's events is not kept across the change.
+	ContinueOnChange
+)
+
+// Reason is why an entry could not be delivered.
+type Reason string
+
+// The reasons, as they stand in the header sluice-reason and in the metric's label.
+const (
+	Undecodable  Reason = "undecodable"   // not an event of the wire format
+	TooLarge     Reason = "too_large"     // the topic's max.message.bytes forbids it
+	NoRoute      Reason = "no_route"      // the route gives no valid topic name
+	UnknownTopic Reason = "unknown_topic" // the topic does not exist and is not to be created
+	Rejected     Reason = "rejected"      // the broker refuses this very record, INVALID_RECORD for example
+)
+
+// DeadLetter configures what becomes of entries that cannot be delivered.
+type DeadLetter struct {
+	// Topic that takes them; empty: sluice.<outbox>.dlq.
+	Topic string
+	// On lists the reasons that dead-letter an entry; any other reason halts its shard before it.
+	// nil: undecodable, too_large, no_route and rejected. Empty but not nil: every reason halts.
+	On []Reason
+}
+
+// Topics configures what becomes of entries whose topic does not exist.
+type Topics struct {
+	OnUnknown UnknownTopicPolicy
+	// Partitions of a created topic; 0: as many as the outbox has shards, so that shards write disjoint partitions.
+	Partitions int
+	// ReplicationFactor of a created topic; 0: the broker's default.
+	ReplicationFactor int
+	// OnChanged says what happens when a topic was deleted and created again, or given partitions, while this relay
+	// runs. It is noticed within a minute or so.
+	OnChanged TopicChangePolicy
+}
+
+// Trim configures how long delivered entries stay in Redis. An entry that Kafka has not
+// confirmed is never trimmed.
+type Trim struct {
+	// Keep is the least age of a trimmed entry, by its entry ID; 0: one hour; negative: never trim.
+	Keep time.Duration
+}
+
+// Config of a Relay. Zero values mean what their field says.
+type Config struct {
+	// Outbox is the name of the outbox. Required.
+	Outbox string
+	// Redis is the deployment of the outbox. Required. It must read from masters (no ReadOnly, no
+	// RouteByLatency), its pool should hold two connections a shard and its ReadTimeout must be above one second.
+	// The caller closes it.
+	Redis redis.UniversalClient
+	// Kafka has the options of every Kafka client that the relay opens: seed brokers, TLS, SASL, dialer,
+	// compression. Required. The relay adds its own after them.
+	Kafka []kgo.Opt
+
+	Delivery Delivery
+	// Route is a text/template for the topic over AggregateType, AggregateID, Type, Key and
+	// ContentType; the function header gives a header: {{header "tenant"}}. Empty: "outbox.event.{{.AggregateType}}".
+	Route  string
+	Format Format
+	// Source is the CloudEvents source; empty: "sluice/<outbox>".
+	Source string
+	// Tombstones turns an empty payload into a Kafka null value.
+	Tombstones bool
+
+	DeadLetter DeadLetter
+	Topics     Topics
+	OnMismatch MismatchPolicy
+	Trim       Trim
+
+	// MaxEntries and MaxBytes bound one Kafka transaction; 0: 10,000 entries, 16 MiB. One group of entries
+	// of the same MULTI/EXEC is not cut unless it is larger than MaxBytes.
+	MaxEntries int
+	MaxBytes   int
+	// MaxInFlight bounds the bytes that this relay holds for all its shards between Redis and Kafka; 0: 32 MiB.
+	MaxInFlight int
+
+	// TransactionTimeout is when the broker aborts a transaction of a dead relay; until then
+	// read_committed readers of its partitions wait. 0: 10 s.
+	TransactionTimeout time.Duration
+	// SessionTimeout is when Kafka's group coordinator gives a silent relay's shards to others. 0: 6 s, the least
+	// that brokers accept by default.
+	SessionTimeout time.Duration
+	// HousekeepingInterval is the pace of mirror, trim, control and status. 0: 1 s.
+	HousekeepingInterval time.Duration
+	// DrainTimeout is how long a shard that is told to stop may take to finish its open transaction. 0: 10 s.
+	DrainTimeout time.Duration
+
+	// Assign fixes the shards of this relay instead of leaving them to Kafka's group coordinator.
+	Assign []int
+	// Init allows the first start of a shard whose stream may have been trimmed before: delivery begins at its
+	// first retained entry. Without it such a shard halts.
+	Init bool
+
+	// Instance names this relay in logs, status and positions; empty: host, process id and a random part.
+	Instance string
+	// Logger takes one line a state change; nil: slog.Default().
+	Logger *slog.Logger
+	// Observer is told what happens; nil: nobody is.
+	Observer *Observer
+}
+
+// withDefaults returns a copy in which every zero value has become its meaning.
+func (c Config) withDefaults() Config {
+	if c.Route == "" {
+		c.Route = "outbox.event.{{.AggregateType}}"
+	}
+	if c.Source == "" {
+		c.Source = "sluice/" + c.Outbox
+	}
+	if c.DeadLetter.Topic == "" {
+		c.DeadLetter.Topic = outbox.DeadLetterTopic(c.Outbox)
+	}
+	if c.DeadLetter.On == nil {
+		c.DeadLetter.On = []Reason{Undecodable, TooLarge, NoRoute, Rejected}
+	}
+	c.DeadLetter.On = slices.Clone(c.DeadLetter.On)
+	c.Assign = slices.Clone(c.Assign)
+	if c.Topics.OnUnknown == DeadLetterUnknown && !slices.Contains(c.DeadLetter.On, UnknownTopic) {
+		c.DeadLetter.On = append(c.DeadLetter.On, UnknownTopic)
+	}
+	setDefault(&c.Trim.Keep, time.Hour)
+	setDefault(&c.MaxEntries, 10_000)
+	setDefault(&c.MaxBytes, 16<<20)
+	setDefault(&c.MaxInFlight, 32<<20)
+	setDefault(&c.TransactionTimeout, 10*time.Second)
+	setDefault(&c.SessionTimeout, 6*time.Second)
+	setDefault(&c.HousekeepingInterval, time.Second)
+	setDefault(&c.DrainTimeout, 10*time.Second)
+	if c.Instance == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "relay"
+		}
+		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.SplitN(uuid.NewString(), "-", 2)[0])
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Observer == nil {
+		c.Observer = &Observer{}
+	}
+	return c
+}
+
+func setDefault[T int | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// validate reports every mistake at once.
+func (c Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("relay: "+format, args...)) }
+	if err := outbox.ValidateName(c.Outbox); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Redis == nil {
+		bad("Config.Redis is required")
+	}
+	if len(c.Kafka) == 0 {
+		bad("Config.Kafka is required: at least kgo.SeedBrokers")
+	}
+	if err := kgo.ValidateOpts(c.Kafka...); err != nil {
+		bad("Config.Kafka: %w", err)
+	}
+	for _, choice := range []struct {
+		name  string
+		value int
+		names []string
+	}{
+		{"Delivery", int(c.Delivery), deliveryNames},
+		{"Format", int(c.Format), formatNames},
+		{"OnMismatch", int(c.OnMismatch), mismatchNames},
+		{"Topics.OnUnknown", int(c.Topics.OnUnknown), unknownTopicNames},
+		{"Topics.OnChanged", int(c.Topics.OnChanged), topicChangeNames},
+	} {
+		if choice.value < 0 || choice.value >= len(choice.names) {
+			bad("%s %d is none of %s", choice.name, choice.value, strings.Join(choice.names, ", "))
+		}
+	}
+	for _, r := range c.DeadLetter.On {
+		switch r {
+		case Undecodable, TooLarge, NoRoute, Rejected:
+		case UnknownTopic:
+			if c.Topics.OnUnknown != DeadLetterUnknown {
+				bad("DeadLetter.On has unknown_topic, Topics.OnUnknown is %s: set it to dead_letter", c.Topics.OnUnknown)
+			}
+		default:
+			bad("unknown reason %q in DeadLetter.On: want undecodable, too_large, no_route, unknown_topic or rejected", r)
+		}
+	}
+	if !validTopic(c.DeadLetter.Topic) || c.DeadLetter.Topic == outbox.PositionsTopic(c.Outbox) {
+		bad("DeadLetter.Topic %q cannot take dead letters", c.DeadLetter.Topic)
+	}
+	for _, bound := range []struct {
+		name        string
+		value       int64
+		least, most int64
+	}{
+		{"MaxEntries", int64(c.MaxEntries), 1, math.MaxInt32},
+		{"MaxBytes", int64(c.MaxBytes), 1, math.MaxInt32},
+		{"MaxInFlight", int64(c.MaxInFlight), 1, math.MaxInt64},
+		{"TransactionTimeout", int64(c.TransactionTimeout), int64(time.Second), math.MaxInt32 * int64(time.Millisecond)},
+		{"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond), math.MaxInt32 * int64(time.Millisecond)},
+		{"HousekeepingInterval", int64(c.HousekeepingInterval), int64(time.Millisecond), math.MaxInt64},
+		{"DrainTimeout", int64(c.DrainTimeout), int64(time.Millisecond), math.MaxInt64},
+		{"Topics.Partitions", int64(c.Topics.Partitions), 0, math.MaxInt32},
+		{"Topics.ReplicationFactor", int64(c.Topics.ReplicationFactor), 0, math.MaxInt16},
+	} {
+		if bound.value < bound.least || bound.value > bound.most {
+			bad("%s is %d: want %d to %d", bound.name, bound.value, bound.least, bound.most)
+		}
+	}
+	for _, s := range c.Assign {
+		if s < 0 {
+			bad("shard %d in Assign is negative", s)
+		}
+	}
+	if _, err := c.router(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// router makes a router; each goroutine that routes has its own.
+func (c Config) router() (*router, error) {
+	return newRouter(c.Route, outbox.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
+}
+
+var deliveryNames = []string{"exactly-once", "at-least-once"}
+
+func (d Delivery) String() string { return nameOf(deliveryNames, int(d)) }
+
+// ParseDelivery is the inverse of Delivery.String.
+func ParseDelivery(s string) (Delivery, error) {
+	return parseName[Delivery]("delivery", deliveryNames, s)
+}
+
+var formatNames = []string{"raw", "cloudevents-binary", "cloudevents-structured"}
+
+func (f Format) String() string { return nameOf(formatNames, int(f)) }
+
+// ParseFormat is the inverse of Format.String.
+func ParseFormat(s string) (Format, error) { return parseName[Format]("format", formatNames, s) }
+
+var mismatchNames = []string{"halt", "continue"}
+
+func (p MismatchPolicy) String() string { return nameOf(mismatchNames, int(p)) }
+
+// ParseMismatchPolicy is the inverse of MismatchPolicy.String.
+func ParseMismatchPolicy(s string) (MismatchPolicy, error) {
+	return parseName[MismatchPolicy]("on_mismatch", mismatchNames, s)
+}
+
+var topicChangeNames = []string{"halt", "continue"}
+
+func (p TopicChangePolicy) String() string { return nameOf(topicChangeNames, int(p)) }
+
+// ParseTopicChangePolicy is the inverse of TopicChangePolicy.String.
+func ParseTopicChangePolicy(s string) (TopicChangePolicy, error) {
+	return parseName[TopicChangePolicy]("on_changed", topicChangeNames, s)
+}
+
+var unknownTopicNames = []string{"create", "dead_letter", "halt"}
+
+func (p UnknownTopicPolicy) String() string { return nameOf(unknownTopicNames, int(p)) }
+
+// ParseUnknownTopicPolicy is the inverse of UnknownTopicPolicy.String.
+func ParseUnknownTopicPolicy(s string) (UnknownTopicPolicy, error) {
+	return parseName[UnknownTopicPolicy]("on_unknown", unknownTopicNames, s)
+}
+
+func nameOf(names []string, i int) string {
+	if i < 0 || i >= len(names) {
+		return fmt.Sprintf("unknown(%d)", i)
+	}
+	return names[i]
+}
+
+func parseName[T ~int](what string, names []string, s string) (T, error) {
+	for i, n := range names {
+		if n == s {
+			return T(i), nil
+		}
+	}
+	return 0, fmt.Errorf("unknown %s %q: want one of %s", what, s, strings.Join(names, ", "))
+}

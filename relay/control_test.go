@@ -1,0 +1,179 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2/server"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+func TestParseControl(t *testing.T) {
+	t.Parallel()
+	all, shards := parseControl(map[string]string{
+		"pause:3":  `{"at":1700000000000,"by":"ops","reason":"maintenance"}`,
+		"pause:12": "by hand",
+		"pause:x":  `{}`,
+		"pause:":   `{}`,
+		"pauses":   `{}`,
+		"other":    `{}`,
+	})
+	if all != nil || len(shards) != 2 || shards[3].String() != "paused by ops: maintenance" || shards[12].String() != "paused: by hand" {
+		t.Errorf("got %v, %v", all, shards)
+	}
+	for value, want := range map[string]string{`{"by":"ops"}`: "paused by ops", `{"reason":"r"}`: "paused: r", `{}`: "paused", "": "paused", "yes": "paused: yes", `"text"`: `paused: "text"`} {
+		all, shards := parseControl(map[string]string{"pause": value})
+		if all == nil || all.String() != want || len(shards) != 0 {
+			t.Errorf("%q: got %v, %v, want %s", value, all, shards, want)
+		}
+	}
+	if all, shards := parseControl(nil); all != nil || len(shards) != 0 {
+		t.Errorf("of no hash: %v, %v", all, shards)
+	}
+}
+
+func (l *lab) control() *control {
+	cfg := l.config().withDefaults()
+	return newControl(&cfg)
+}
+
+// follow runs a control for the rest of the bubble's test; end waits for it.
+func (c *control) follow(t *testing.T, current func() []ShardStatus) (end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); c.run(ctx, time.Second, current) }()
+	return func() { cancel(); <-done }
+}
+
+func TestControlPauses(t *testing.T) {
+	t.Parallel()
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		c := l.control()
+		defer c.follow(t, func() []ShardStatus { return nil })()
+		key := outbox.ControlKey(l.outbox)
+		var one, two, gone atomic.Int64
+		defer c.onPause(1, func() { one.Add(1) })()
+		defer c.onPause(2, func() { two.Add(1) })()
+		c.onPause(3, func() { gone.Add(1) })() // stopped at once
+
+		time.Sleep(10 * time.Second)
+		if _, paused := c.paused(1); paused || one.Load() != 0 {
+			t.Error("paused without a reason")
+		}
+		l.mini.HSet(key, "pause:1", `{"by":"ops"}`)
+		time.Sleep(1100 * time.Millisecond)
+		if reason, paused := c.paused(1); !paused || reason != "paused by ops" || one.Load() == 0 || two.Load() != 0 {
+			t.Errorf("shard 1: %q, %v; ended %d and %d sessions", reason, paused, one.Load(), two.Load())
+		}
+		l.mini.HSet(key, "pause", `{"reason":"all of them"}`)
+		time.Sleep(1100 * time.Millisecond)
+		if reason, paused := c.paused(2); !paused || reason != "paused: all of them" || two.Load() == 0 || gone.Load() != 0 {
+			t.Errorf("shard 2: %q, %v; ended %d and %d sessions", reason, paused, two.Load(), gone.Load())
+		}
+		l.mini.Del(key)
+		time.Sleep(1100 * time.Millisecond)
+		for shard := range 4 {
+			if _, paused := c.paused(shard); paused {
+				t.Errorf("shard %d is still paused", shard)
+			}
+		}
+	})
+}
+
+func (l *lab) told(t *testing.T, shard int) statusJSON {
+	t.Helper()
+	var st statusJSON
+	if text := l.mini.HGet(outbox.StatusKey(l.outbox), fmt.Sprint(shard)); text != "" {
+		if err := json.Unmarshal([]byte(text), &st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return st
+}
+
+func TestControlTells(t *testing.T) {
+	t.Parallel()
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		c := l.control()
+		var state atomic.Value
+		state.Store(Running)
+		since := time.Now()
+		current := func() []ShardStatus { return []ShardStatus{{Shard: 1, State: state.Load().(State), Since: since}} }
+		end := c.follow(t, current)
+		time.Sleep(100 * time.Millisecond)
+		c.tell(ShardStatus{Shard: 1, State: Starting, Since: since})
+		synctest.Wait() // told at once, not at the next tick
+		want := statusJSON{Shard: 1, State: Starting, Instance: "relay-1", Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
+		if got := l.told(t, 1); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		halt := ShardStatus{Shard: 0, State: Halted, Since: since, Reason: "r", Entry: "5-0", Expected: "e", Found: "f"}
+		c.tell(ShardStatus{Shard: 0, State: Running})
+		c.tell(halt) // the newest of a shard counts
+		synctest.Wait()
+		if got := l.told(t, 0); got.State != Halted || got.Reason != "r" || got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
+			t.Errorf("got %+v", got)
+		}
+
+		// Somebody else writes over it, or the hash is lost: told again within seconds.
+		l.mini.Del(outbox.StatusKey(l.outbox))
+		time.Sleep(2 * heartbeat * time.Second)
+		if got := l.told(t, 1); got.State != Running || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
+			t.Errorf("got %+v", got)
+		}
+
+		// The last words of a relay that ends are written.
+		state.Store(Stopped)
+		c.tell(ShardStatus{Shard: 1, State: Stopped, Since: since})
+		end()
+		if got := l.told(t, 1); got.State != Stopped {
+			t.Errorf("after the end: %+v", got)
+		}
+	})
+}
+
+// No promise rests on the hashes: what cannot be written is kept, logged once, and written later.
+func TestControlWithoutRedis(t *testing.T) {
+	t.Parallel()
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		var broken atomic.Bool
+		broken.Store(true)
+		l.on(func(c *server.Peer, cmd string, _ ...string) bool {
+			if broken.Load() && (cmd == "HSET" || cmd == "HGETALL") {
+				c.WriteError("LOADING Redis is loading the dataset in memory")
+				return true
+			}
+			return false
+		})
+		var log strings.Builder
+		cfg := l.config()
+		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		cfg = cfg.withDefaults()
+		c := newControl(&cfg)
+		end := c.follow(t, func() []ShardStatus { return nil })
+		c.tell(ShardStatus{Shard: 0, State: Starting})
+		time.Sleep(time.Minute)
+		c.tell(ShardStatus{Shard: 0, State: Running})
+		time.Sleep(time.Minute)
+		if got := l.told(t, 0); got.State != "" {
+			t.Errorf("got %+v", got)
+		}
+		broken.Store(false)
+		time.Sleep(5 * time.Second)
+		if got := l.told(t, 0); got.State != Running {
+			t.Errorf("got %+v", got)
+		}
+		end()
+		if n := strings.Count(log.String(), "\n"); n != 1 {
+			t.Errorf("%d lines were logged:\n%s", n, log.String())
+		}
+	})
+}

@@ -1,0 +1,214 @@
+package relay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// entry is a decoded stream entry. Its slices are parts of the reply it came in.
+type entry struct {
+	id     EntryID
+	fields []byte // the RESP array as Redis sent it
+
+	eventID       []byte
+	aggregateType []byte
+	aggregateID   []byte
+	eventType     []byte
+	payload       []byte
+	topic         []byte
+	key           []byte
+	contentType   []byte
+	headers       []kgo.RecordHeader
+	timeMS        int64
+	more          int // entries of the same MULTI/EXEC that follow
+}
+
+// partitionKey is the key of the record, and what shard and partition are computed from.
+func (e *entry) partitionKey() []byte {
+	if len(e.key) > 0 {
+		return e.key
+	}
+	return e.aggregateID
+}
+
+// fingerprint tells two entries with one ID apart: XXH64 of the fields as Redis sends them, which is a RESP array of bulk
+// strings on every server version. Never 0, so that 0 can mean "no anchor".
+func fingerprint(fields []byte) uint64 {
+	if h := xxhash.Sum64(fields); h != 0 {
+		return h
+	}
+	return 1
+}
+
+func formatFingerprint(h uint64) string {
+	if h == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%016x", h)
+}
+
+func parseFingerprint(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	h, err := strconv.ParseUint(s, 16, 64)
+	if err != nil || h == 0 || len(s) != 16 {
+		return 0, fmt.Errorf("fingerprint %q: want 16 hexadecimal digits, not all 0", s)
+	}
+	return h, nil
+}
+
+// The fields of the wire format as bits, to notice what is missing and what stands twice.
+const (
+	hasID = 1 << iota
+	hasAggregateType
+	hasAggregateID
+	hasType
+	hasPayload
+	hasHeaders
+	hasTopic
+	hasKey
+	hasContentType
+	hasTime
+	hasMore
+	hasVersion
+
+	hasRequired = hasID | hasAggregateType | hasAggregateID | hasType | hasPayload | hasHeaders
+)
+
+// decode reads the fields of raw into e, whatever their order. The error says what is not as
+// docs/wire-format.md has it; e.more and e.id are set as far as they could be read even then.
+func (e *entry) decode(raw rawEntry) error {
+	*e = entry{id: raw.id, fields: raw.fields, headers: e.headers[:0], timeMS: int64(min(raw.id.MS, 1<<62))}
+	p := parser{b: raw.fields}
+	n, err := p.array()
+	if err != nil {
+		return err
+	}
+	if n%2 != 0 {
+		return errors.New("odd number of fields and values")
+	}
+	var (
+		seen    int
+		headers []byte
+		version []byte
+		problem error
+	)
+	note := func(format string, args ...any) {
+		if problem == nil {
+			problem = fmt.Errorf(format, args...)
+		}
+	}
+	for range n / 2 {
+		name, err := p.bulk()
+		if err != nil {
+			return err
+		}
+		value, err := p.bulk()
+		if err != nil {
+			return err
+		}
+		var bit int
+		switch string(name) {
+		case "id":
+			bit, e.eventID = hasID, value
+		case "aggregatetype":
+			bit, e.aggregateType = hasAggregateType, value
+		case "aggregateid":
+			bit, e.aggregateID = hasAggregateID, value
+		case "type":
+			bit, e.eventType = hasType, value
+		case "payload":
+			bit, e.payload = hasPayload, value
+		case "headers":
+			bit, headers = hasHeaders, value
+		case "topic":
+			bit, e.topic = hasTopic, value
+		case "key":
+			bit, e.key = hasKey, value
+		case "contenttype":
+			bit, e.contentType = hasContentType, value
+		case "time":
+			bit = hasTime
+			if ms, err := atoi(value); err != nil || ms < 0 {
+				note("field time is %q, want Unix milliseconds", clip(value))
+			} else {
+				e.timeMS = int64(ms)
+			}
+		case "more":
+			bit = hasMore
+			if m, err := atoi(value); err != nil || m < 0 {
+				note("field more is %q, want a count", clip(value))
+			} else {
+				e.more = m
+			}
+		case "v":
+			bit, version = hasVersion, value
+		default:
+			note("unknown field %q", clip(name))
+			continue
+		}
+		if seen&bit != 0 {
+			note("field %q stands twice", name)
+		}
+		seen |= bit
+	}
+	if problem != nil {
+		return problem
+	}
+	if seen&hasVersion != 0 && string(version) != strconv.Itoa(outbox.FormatVersion) {
+		return fmt.Errorf("format version is %q, this relay knows %d", clip(version), outbox.FormatVersion)
+	}
+	if missing := hasRequired &^ seen; missing != 0 {
+		for i, name := range []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers"} {
+			if missing&(1<<i) != 0 {
+				return fmt.Errorf("field %s is missing", name)
+			}
+		}
+	}
+	switch {
+	case len(e.eventID) == 0:
+		return errors.New("field id is empty")
+	case len(e.aggregateType) == 0:
+		return errors.New("field aggregatetype is empty")
+	case len(e.aggregateID) == 0:
+		return errors.New("field aggregateid is empty")
+	case len(e.eventType) == 0:
+		return errors.New("field type is empty")
+	}
+	if e.headers, err = parseHeaders(e.headers, headers); err != nil {
+		return fmt.Errorf("field headers: %w", err)
+	}
+	for _, h := range e.headers {
+		if reservedHeader(h.Key) {
+			return fmt.Errorf("header %q is reserved", clip([]byte(h.Key)))
+		}
+	}
+	return nil
+}
+
+// peekMore finds the field more without decoding the rest, for the reader that looks for the end of a group.
+func peekMore(fields []byte) bool {
+	// No event of one entry carries the field; the common case is decided by one search.
+	if !bytes.Contains(fields, []byte("\r\n$4\r\nmore\r\n")) {
+		return false
+	}
+	var e entry
+	_ = e.decode(rawEntry{fields: fields})
+	return e.more > 0
+}
+
+func reservedHeader(name string) bool {
+	switch name {
+	case "id", "type", "content-type":
+		return true
+	}
+	return len(name) >= 3 && name[:3] == "ce_" || len(name) >= 7 && name[:7] == "sluice-"
+}

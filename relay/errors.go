@@ -1,0 +1,96 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// This file decides what an error means for a shard. Whatever it is, the repair is the same
+// (invariant 4: fence, read the position, read Redis, go on); the class only says when, and what is told.
+
+// HaltError stops a shard until an operator or a change outside lets it go on. The relay looks again every few
+// seconds, so a cause that has gone needs no restart.
+type HaltError struct {
+	Shard int
+	// Entry is the entry that the halt is about; zero if it is about none.
+	Entry EntryID
+	// Reason says what happened and what to do.
+	Reason string
+	// Expected and Found are the evidence of an anchor mismatch.
+	Expected, Found string
+}
+
+func (e *HaltError) Error() string {
+	s := fmt.Sprintf("shard %d is halted: %s", e.Shard, e.Reason)
+	if e.Expected != "" || e.Found != "" {
+		s += fmt.Sprintf(" (expected %s, found %s)", e.Expected, e.Found)
+	}
+	return s
+}
+
+// errFenced: another owner has initialised this shard's transactional ids. It is the newer one.
+var errFenced = errors.New("fenced by a newer owner of the shard")
+
+// recordError is the failure of a record; the transaction is not committed.
+type recordError struct {
+	topic string
+	id    EntryID // of the entry; zero for the position record
+	err   error
+}
+
+func (e *recordError) Error() string {
+	return fmt.Sprintf("kafka: topic %s, entry %s: %v", e.topic, e.id, e.err)
+}
+func (e *recordError) Unwrap() error { return e.err }
+
+// isFenced: brokers use any of these, depending on version and timing, for a producer whose epoch is old.
+func isFenced(err error) bool {
+	for _, fence := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.TransactionalIDNotFound} {
+		if errors.Is(err, fence) {
+			return true
+		}
+	}
+	return errors.Is(err, errFenced)
+}
+
+// poisonReason: the broker refuses this very record, and will refuse it again.
+func poisonReason(err error) (Reason, bool) {
+	switch {
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		return TooLarge, true
+	case errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.InvalidTimestamp):
+		return Rejected, true
+	}
+	return "", false
+}
+
+// isWrongType: the stream's key holds another type.
+func isWrongType(err error) bool { return hasPrefix(err, "WRONGTYPE") }
+
+// isUnknownCommand: a server without the command or its option, an in-memory stand-in for example.
+func isUnknownCommand(err error) bool {
+	for _, prefix := range []string{"ERR unknown", "ERR Unknown", "ERR syntax", "ERR wrong number", "ERR 'XGROUP"} {
+		if hasPrefix(err, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasPrefix(err error, prefix string) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if strings.HasPrefix(err.Error(), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// isDone: the error only says that ctx ended.
+func isDone(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || err == nil)
+}

@@ -1,0 +1,142 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// One row for each error whose meaning errors.go decides, wrapped as callers wrap it.
+func TestErrorClasses(t *testing.T) {
+	t.Parallel()
+	wrap := func(err error) error { return fmt.Errorf("kafka: commit: %w", &recordError{"t", EntryID{1, 0}, err}) }
+	for _, c := range []struct {
+		err    error
+		fenced bool
+		poison Reason
+	}{
+		{kerr.ProducerFenced, true, ""},
+		{kerr.InvalidProducerEpoch, true, ""},
+		{kerr.InvalidTxnState, true, ""},
+		{kerr.TransactionalIDNotFound, true, ""},
+		{errFenced, true, ""},
+		{kerr.MessageTooLarge, false, TooLarge},
+		{kerr.RecordListTooLarge, false, TooLarge},
+		{kerr.InvalidRecord, false, Rejected},
+		{kerr.InvalidTimestamp, false, Rejected},
+		// Waited out: none of these is the record's fault, and nobody else owns the shard.
+		{kerr.UnknownServerError, false, ""},
+		{kerr.OperationNotAttempted, false, ""},
+		{kerr.ConcurrentTransactions, false, ""},
+		{kerr.TransactionAbortable, false, ""},
+		{kerr.InvalidProducerIDMapping, false, ""},
+		{kerr.OutOfOrderSequenceNumber, false, ""},
+		{kerr.UnknownTopicOrPartition, false, ""},
+		{kerr.NotEnoughReplicas, false, ""},
+		{kerr.NotEnoughReplicasAfterAppend, false, ""},
+		{kerr.KafkaStorageError, false, ""},
+		{kerr.NotCoordinator, false, ""},
+		{kerr.CoordinatorNotAvailable, false, ""},
+		{kerr.TopicAuthorizationFailed, false, ""},
+		{kerr.TransactionalIDAuthorizationFailed, false, ""},
+		{kerr.ClusterAuthorizationFailed, false, ""},
+		{kerr.SaslAuthenticationFailed, false, ""},
+		{kerr.CorruptMessage, false, ""},
+		{kerr.PolicyViolation, false, ""},
+		{errors.New("connection refused"), false, ""},
+		{context.DeadlineExceeded, false, ""},
+		{nil, false, ""},
+	} {
+		for _, err := range []error{c.err, wrap(c.err)} {
+			if c.err == nil {
+				err = nil
+			}
+			if got := isFenced(err); got != c.fenced {
+				t.Errorf("%v: fenced is %v", err, got)
+			}
+			if got, ok := poisonReason(err); got != c.poison || ok != (c.poison != "") {
+				t.Errorf("%v: poison is %q, %v", err, got, ok)
+			}
+		}
+	}
+}
+
+func TestRedisErrorClasses(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct{ wrongType, unknown bool }{
+		"WRONGTYPE Operation against a key holding the wrong kind of value":                 {wrongType: true},
+		"ERR unknown command 'XGROUP', with args beginning with: ":                          {unknown: true},
+		"ERR Unknown subcommand or wrong number of arguments for 'SETID'. Try XGROUP HELP.": {unknown: true},
+		"ERR unknown subcommand or wrong number of arguments for 'SETID'. Try XINFO HELP.":  {unknown: true},
+		"ERR syntax error": {unknown: true},
+		"ERR wrong number of arguments for 'xgroup|setid'": {unknown: true},
+		"ERR no such key": {},
+		"NOGROUP No such key 'a' or consumer group 'b'":                   {},
+		"LOADING Redis is loading the dataset in memory":                  {},
+		"READONLY You can't write against a read only replica.":           {},
+		"MISCONF Redis is configured to save RDB snapshots":               {},
+		"MOVED 3999 127.0.0.1:6381":                                       {},
+		"NOPERM this user has no permissions to run the 'xrange' command": {},
+		"OOM command not allowed":                                         {},
+		"a text that mentions WRONGTYPE and ERR unknown":                  {},
+	} {
+		for _, err := range []error{replyError(text), fmt.Errorf("redis: XRANGE k: %w", replyError(text))} {
+			if got := isWrongType(err); got != want.wrongType {
+				t.Errorf("%v: wrong type is %v", err, got)
+			}
+			if got := isUnknownCommand(err); got != want.unknown {
+				t.Errorf("%v: unknown command is %v", err, got)
+			}
+		}
+	}
+	if hasPrefix(nil, "") || isWrongType(nil) || isUnknownCommand(nil) {
+		t.Error("no error has a class")
+	}
+}
+
+func TestHaltErrorText(t *testing.T) {
+	t.Parallel()
+	halt := &HaltError{Shard: 3, Reason: "the stream is gone"}
+	if got := halt.Error(); got != "shard 3 is halted: the stream is gone" {
+		t.Error(got)
+	}
+	halt.Expected, halt.Found = "entry 5-0", "nothing"
+	if got := halt.Error(); got != "shard 3 is halted: the stream is gone (expected entry 5-0, found nothing)" {
+		t.Error(got)
+	}
+	var found *HaltError
+	if !errors.As(fmt.Errorf("session: %w", halt), &found) || found != halt {
+		t.Error("a wrapped HaltError is not found")
+	}
+}
+
+func TestIsDone(t *testing.T) {
+	t.Parallel()
+	live := t.Context()
+	cancelled, cancel := context.WithCancel(live)
+	cancel()
+	late, cancelLate := context.WithDeadline(live, time.Unix(0, 0))
+	defer cancelLate()
+	for _, c := range []struct {
+		ctx  context.Context
+		err  error
+		want bool
+	}{
+		{live, nil, false},
+		{live, context.Canceled, false},
+		{live, kerr.ProducerFenced, false},
+		{cancelled, nil, true},
+		{cancelled, fmt.Errorf("redis: XREAD: %w", context.Canceled), true},
+		{cancelled, kerr.ProducerFenced, false},
+		{late, context.DeadlineExceeded, true},
+		{late, errors.New("EOF"), false},
+	} {
+		if got := isDone(c.ctx, c.err); got != c.want {
+			t.Errorf("%v, %v: got %v", c.ctx, c.err, got)
+		}
+	}
+}

@@ -1,0 +1,251 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// firstPosition begins where nothing can be missed, and nowhere else.
+func TestFirstPosition(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T, l *lab)
+		missing uint64 // with init
+		halts   string
+	}{
+		"no stream":   {func(_ *testing.T, l *lab) { l.mini.Del(l.stream(0)) }, 0, ""},
+		"empty":       {func(*testing.T, *lab) {}, 0, ""},
+		"untrimmed":   {func(_ *testing.T, l *lab) { l.addEvents(0, 0, 5) }, 0, ""},
+		"trimmed":     {func(_ *testing.T, l *lab) { l.addEvents(0, 0, 5); l.added[l.stream(0)] = 9 }, 4, "has 5 entries of 9"},
+		"all trimmed": {func(_ *testing.T, l *lab) { l.added[l.stream(0)] = 9 }, 9, "has 0 entries of 9"},
+		"no group": {func(t *testing.T, l *lab) {
+			l.addEvents(0, 0, 5)
+			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}, 0, ""},
+		"delivered before": {func(t *testing.T, l *lab) {
+			l.addEvents(0, 0, 5)
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}, 0, "were delivered"},
+		"another type": {func(t *testing.T, l *lab) {
+			l.mini.Del(l.stream(0))
+			if err := l.mini.Set(l.stream(0), "text"); err != nil {
+				t.Fatal(err)
+			}
+		}, 0, "is not a stream"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				c.prepare(t, l)
+				cfg := l.config()
+				pos, err := l.shard(t, cfg).firstPosition(t.Context())
+				var halt *HaltError
+				if c.halts == "" && (err != nil || !pos.Entry.IsZero() || pos.Count != 0 || pos.Fingerprint != "") {
+					t.Errorf("got %+v, %v", pos, err)
+				}
+				if c.halts != "" && (!errors.As(err, &halt) || !strings.Contains(halt.Reason, c.halts)) {
+					t.Errorf("got %+v, %v, want a halt with %q", pos, err, c.halts)
+				}
+				cfg.Init = true
+				pos, err = l.shard(t, cfg).firstPosition(t.Context())
+				if name == "another type" {
+					if !errors.As(err, &halt) {
+						t.Errorf("with init: %v", err)
+					}
+				} else if err != nil || !pos.Entry.IsZero() || pos.Missing != c.missing {
+					t.Errorf("with init: %+v, %v", pos, err)
+				}
+			})
+		})
+	}
+}
+
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		prepare   func(l *lab, at EntryID) // after ten entries, of which the fifth is the position
+		halts     bool
+		continues bool
+	}{
+		"as it was": {func(*lab, EntryID) {}, false, true},
+		"trimmed to it": {func(l *lab, at EntryID) {
+			if err := l.redis.XTrimMinID(l.t.Context(), l.stream(0), at.String()).Err(); err != nil {
+				l.t.Error(err)
+			}
+		}, false, true},
+		"deleted by hand": {func(l *lab, at EntryID) {
+			if err := l.redis.XDel(l.t.Context(), l.stream(0), at.String()).Err(); err != nil {
+				l.t.Error(err)
+			}
+		}, true, true},
+		"emptied": {func(l *lab, _ EntryID) { l.mini.Del(l.stream(0)) }, true, true},
+		"the same ID again": {func(l *lab, at EntryID) {
+			l.mini.Del(l.stream(0))
+			l.add(0, at.String(), event("another", "k")...)
+		}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				var ids []EntryID
+				for i := range 10 {
+					ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint("e-", i), "k")...))
+				}
+				cfg := l.config()
+				found, err := newStreamReader(l.redis, 0, l.stream(0)).first(t.Context(), ids[4])
+				if err != nil {
+					t.Fatal(err)
+				}
+				pos := Position{Entry: ids[4], Count: 5, Fingerprint: formatFingerprint(fingerprint(found.fields))}
+				c.prepare(l, ids[4])
+				got, err := l.shard(t, cfg).reconcile(t.Context(), pos)
+				var halt *HaltError
+				if errors.As(err, &halt) != c.halts || !c.halts && (err != nil || got != pos) {
+					t.Errorf("policy halt: %+v, %v", got, err)
+				}
+				if halt != nil && (halt.Expected == "" || halt.Found == "" || halt.Entry != pos.Entry) {
+					t.Errorf("halted without evidence: %v", halt)
+				}
+				cfg.OnMismatch = ContinueOnMismatch
+				got, err = l.shard(t, cfg).reconcile(t.Context(), pos)
+				switch {
+				case errors.As(err, &halt) == c.continues:
+					t.Errorf("policy continue: %+v, %v", got, err)
+				case c.continues && (err != nil || got.Entry != pos.Entry || c.halts && got.Fingerprint != ""):
+					t.Errorf("policy continue: %+v, %v", got, err)
+				}
+			})
+		})
+	}
+}
+
+func TestPositionAfter(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		var ids []EntryID
+		for i := range 300 {
+			ids = append(ids, l.add(0, EntryID{uint64(2*i + 2), 0}.String(), event(fmt.Sprint("e-", i), "k")...))
+		}
+		l.added[l.stream(0)] += 40 // trimmed before
+		for after, want := range map[EntryID]struct {
+			count  uint64
+			anchor bool
+		}{
+			{}:                  {40, false},
+			{1, 0}:              {40, false},
+			ids[0]:              {41, true},
+			ids[99]:             {140, true},
+			{ids[99].MS + 1, 0}: {140, false}, // between two
+			ids[299]:            {340, true},
+			{1 << 60, 0}:        {340, false},
+		} {
+			got, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, after)
+			if err != nil || got.Entry != after || got.Count != want.count || (got.Fingerprint != "") != want.anchor {
+				t.Errorf("after %s: got %+v, %v", after, got, err)
+			}
+		}
+		// What is added while it counts must not count as delivered or gone.
+		once := false
+		l.on(func(_ *server.Peer, cmd string, _ ...string) bool {
+			if cmd == "XRANGE" && !once {
+				once = true
+				l.addEvents(0, 1000, 50)
+			}
+			return false
+		})
+		if got, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, ids[99]); err != nil || got.Count != 140 {
+			t.Errorf("while entries are added: %+v, %v", got, err)
+		}
+		if got, err := PositionAfter(t.Context(), l.redis, "nobody", 0, ids[0]); err != nil || got.Entry != ids[0] {
+			t.Errorf("without a stream: %+v, %v", got, err)
+		}
+	})
+}
+
+// The two deliveries take over from each other: nothing is lost, and nothing is there twice when the other stopped cleanly.
+func TestHandover(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		n := 0
+		for round := range 6 {
+			cfg := l.config()
+			cfg.Delivery = Delivery(round % 2)
+			cfg.Instance = fmt.Sprint("relay-", round)
+			l.addEvents(0, n, 20)
+			n += 20
+			r, stop := l.run(cfg)
+			l.consume(n, "outbox.event.order")
+			l.addEvents(0, n, 20)
+			n += 20
+			l.consume(n, "outbox.event.order")
+			l.until(r, 0, Running)
+			stop()
+			pos, err := ReadPositions(t.Context(), l.opts, l.outbox, 1)
+			if err != nil || pos[0].Delivery != cfg.Delivery {
+				t.Errorf("round %d: %+v, %v", round, pos[0], err)
+			}
+		}
+		got := l.all("outbox.event.order")
+		for i, rec := range got {
+			if header(rec, "id") != fmt.Sprint("e-", i) {
+				// keys share partitions in this topic of one partition: the order is the stream's
+				t.Fatalf("record %d is %s", i, header(rec, "id"))
+			}
+		}
+		if len(got) != n {
+			t.Errorf("%d records of %d events", len(got), n)
+		}
+	})
+}
+
+// What at-least-once left unconfirmed is what exactly-once begins with.
+func TestGroupPosition(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		s := l.shard(t, l.config())
+		var ids []EntryID
+		for i := range 6 {
+			ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint(i), "k")...))
+		}
+		check := func(when string, want EntryID, count uint64) {
+			t.Helper()
+			pos, err := s.groupPosition(t.Context())
+			if err != nil || pos.Entry.Compare(want) > 0 || pos.Entry.Compare(want.before()) < 0 || pos.Count != count {
+				t.Errorf("%s: %+v, %v, want %s and %d", when, pos, err, want, count)
+			}
+		}
+		check("nothing read", EntryID{}, 0)
+		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		check("four pending", ids[0].before(), 0)
+		ack := func(ids ...string) {
+			t.Helper()
+			if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, ids...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ack(ids[0].String(), ids[3].String())
+		check("the second and third pending", ids[1].before(), 1)
+		ack(ids[1].String(), ids[2].String())
+		check("four confirmed", ids[3], 4)
+		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var halt *HaltError
+		if pos, err := s.groupPosition(t.Context()); !errors.As(err, &halt) {
+			t.Errorf("without a group: %+v, %v", pos, err)
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package relay
+
+import "time"
+
+// Observer is told what a relay does, for metrics and for tests. Every func may be nil. They are
+// called on the delivery path: they must return quickly and must not block.
+type Observer struct {
+	// Committed is called after the entries of one transaction (at-least-once: of one read) are visible in Kafka.
+	Committed func(Commit)
+	// DeadLettered is called for each dead-lettered entry after its record is visible.
+	DeadLettered func(shard int, entry EntryID, reason Reason)
+	// StateChanged is called when a shard's state or its reason changes.
+	StateChanged func(ShardStatus)
+	// Trimmed is called with the number of entries that Redis removed.
+	Trimmed func(shard int, entries int64)
+}
+
+// Commit describes one delivered batch.
+type Commit struct {
+	Shard   int
+	Entries int
+	Bytes   int             // as they stood in the stream
+	Topics  map[string]int  // records by topic, dead letters among them; valid during the call only
+	Ages    []time.Duration // one an entry: commit minus the time of its entry ID; valid during the call only
+	Took    time.Duration   // from the first produce to the acknowledged commit
+}
+
+// State of a shard as this relay sees it.
+type State string
+
+// The states of a shard; doc.go has the transitions.
+const (
+	Starting State = "starting" // fencing, reading the position, checking the anchor
+	Running  State = "running"
+	Waiting  State = "waiting" // a server failed; tried again with backoff
+	Paused   State = "paused"  // by an operator
+	Halted   State = "halted"  // cannot go on by itself; Reason says why and what to do
+	Stopped  State = "stopped" // not this relay's any more
+)
+
+// ShardStatus is one shard of this relay.
+type ShardStatus struct {
+	Shard    int       `json:"shard"`
+	State    State     `json:"state"`
+	Since    time.Time `json:"since"`
+	Reason   string    `json:"reason,omitempty"`
+	Entry    string    `json:"entry,omitempty"`    // the entry that a halt is about
+	Expected string    `json:"expected,omitempty"` // evidence of an anchor mismatch
+	Found    string    `json:"found,omitempty"`
+	// Position is the last one known to be committed.
+	Position Position `json:"position"`
+	// Lag counts the entries after the position; -1: unknown.
+	Lag int64 `json:"lag"`
+	// OldestUndelivered is the age of the first entry after the position, 0 if there is none; -1: unknown.
+	OldestUndelivered time.Duration `json:"oldest_undelivered"`
+	// Missing counts entries that Redis says were added and that were gone before they could be delivered.
+	Missing uint64 `json:"missing"`
+}

@@ -1,0 +1,127 @@
+package relay
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// EntryID is the ID of a stream entry: Redis's ms-seq. It is ordered by MS, then Seq.
+type EntryID struct{ MS, Seq uint64 }
+
+// ParseEntryID reads ms-seq, or ms alone for ms-0, as Redis does.
+func ParseEntryID(s string) (EntryID, error) {
+	ms, seq, ok := strings.Cut(s, "-")
+	if !ok {
+		seq = "0"
+	}
+	m, err1 := strconv.ParseUint(ms, 10, 64)
+	q, err2 := strconv.ParseUint(seq, 10, 64)
+	if err1 == nil && err2 == nil {
+		return EntryID{m, q}, nil
+	}
+	return EntryID{}, fmt.Errorf("entry ID %q: want <milliseconds>-<sequence>, for example 1700000000000-0", s)
+}
+
+func (id EntryID) String() string { return string(id.append(nil)) }
+
+func (id EntryID) append(b []byte) []byte {
+	b = strconv.AppendUint(b, id.MS, 10)
+	b = append(b, '-')
+	return strconv.AppendUint(b, id.Seq, 10)
+}
+
+// Compare is -1, 0 or 1 as id is before, at or after other.
+func (id EntryID) Compare(other EntryID) int {
+	switch {
+	case id.MS < other.MS, id.MS == other.MS && id.Seq < other.Seq:
+		return -1
+	case id == other:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// IsZero reports whether id is 0-0, which no entry can have: the position before the first entry.
+func (id EntryID) IsZero() bool { return id == EntryID{} }
+
+// MarshalText makes EntryID a string in JSON.
+func (id EntryID) MarshalText() ([]byte, error) { return id.append(nil), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (id *EntryID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParseEntryID(string(b))
+	return err
+}
+
+// Position is how far a shard has been delivered: every entry at or below Entry, and none above it
+// (invariant 2). It is a record of the compacted positions topic, partition = shard.
+type Position struct {
+	Delivery Delivery `json:"-"`
+	// Entry is the last delivered entry; 0-0 before the first.
+	Entry EntryID `json:"entry"`
+	// Count of the entries delivered so far, dead-lettered ones among them.
+	Count uint64 `json:"count"`
+	// Missing counts entries that Redis says were added at or below Entry and that were gone before
+	// they could be read: Count + Missing is what entries-added was at Entry.
+	Missing uint64 `json:"missing,omitempty"`
+	// Fingerprint of the entry: XXH64 over its fields as a RESP array of bulk strings, 16 hex digits. Empty: there is no
+	// anchor to check, reading begins after Entry.
+	Fingerprint string `json:"fingerprint"`
+	// At is when the relay wrote the position, by its own clock. Informational.
+	At time.Time `json:"-"`
+	// Relay is the instance that wrote it. Informational.
+	Relay string `json:"relay,omitempty"`
+}
+
+// positionVersion is the version of the position record's value.
+const positionVersion = 1
+
+// MarshalJSON gives the value of the position record.
+func (p Position) MarshalJSON() ([]byte, error) {
+	type plain Position // without these methods
+	return json.Marshal(struct {
+		V        int    `json:"v"`
+		Delivery string `json:"delivery"`
+		plain
+		AtMS int64 `json:"at"`
+	}{positionVersion, p.Delivery.String(), plain(p), p.At.UnixMilli()})
+}
+
+// UnmarshalJSON reads the value of a position record and refuses a version that it does not know.
+func (p *Position) UnmarshalJSON(b []byte) error {
+	type plain Position
+	var v struct {
+		V        int      `json:"v"`
+		Delivery string   `json:"delivery"`
+		Entry    *EntryID `json:"entry"` // hides plain's: 0-0 is a position, nothing is not
+		plain
+		AtMS int64 `json:"at"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return fmt.Errorf("position record: %w", err)
+	}
+	if v.V != positionVersion {
+		return fmt.Errorf("position record has version %d, this relay knows %d: run the version of sluice that wrote it or a newer one", v.V, positionVersion)
+	}
+	d, err := ParseDelivery(v.Delivery)
+	if err != nil {
+		return fmt.Errorf("position record: %w", err)
+	}
+	if v.Entry == nil {
+		return errors.New("position record has no entry")
+	}
+	*p = Position(v.plain)
+	p.Entry = *v.Entry
+	if _, err := parseFingerprint(p.Fingerprint); err != nil {
+		return fmt.Errorf("position record: %w", err)
+	}
+	p.Delivery, p.At = d, time.UnixMilli(v.AtMS)
+	return nil
+}
+
+func positionKey(outboxName string, shard int) string { return outboxName + "/" + strconv.Itoa(shard) }

@@ -1,0 +1,298 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	readTarget  = 512 << 10              // bytes a read aims at
+	readLimit   = 8 << 20                // bytes a reply may have; a larger one is asked for again with fewer entries
+	readEntries = 2000                   // most entries a read
+	readBlock   = 250 * time.Millisecond // also how long a stop may wait for a blocked read
+)
+
+// anchor is the entry that reading stands on (invariant 6).
+type anchor struct {
+	id EntryID
+	// fingerprint 0: there is no entry to stand on, reading begins after id.
+	fingerprint uint64
+}
+
+// streamReader reads a shard's stream from an anchor on, by XRANGE, which leaves no trace in Redis.
+type streamReader struct {
+	client redis.UniversalClient
+	shard  int
+	key    string
+	// count and limit adapt to the size of the entries. least is above count while a group did not fit into one
+	// read; whole is false once that has been given up.
+	count int
+	limit int
+	least int
+	whole bool
+	// most and target bound what a read aims at, entries and bytes.
+	most   int
+	target int
+	// scratch holds one reply until the next; keep makes a reply outlive it.
+	scratch []byte
+	buf     []rawEntry
+}
+
+func newStreamReader(client redis.UniversalClient, shard int, key string) *streamReader {
+	return &streamReader{client: client, shard: shard, key: key, count: 64, limit: readLimit, whole: true, most: readEntries, target: readTarget}
+}
+
+// bounded makes reads no larger than a transaction may be.
+func (r *streamReader) bounded(cfg *Config) *streamReader {
+	r.most, r.target = min(r.most, cfg.MaxEntries), min(r.target, cfg.MaxBytes)
+	r.count = min(r.count, r.most)
+	return r
+}
+
+// read returns the entries after the anchor, and whether they are all there were. Every read starts at the anchor,
+// inclusive: a reader that started after it would skip, without noticing, the entries to which a replica promoted
+// too early has given IDs that were used before. The returned slice is valid until the next read.
+func (r *streamReader) read(ctx context.Context, from anchor) (entries []rawEntry, atEnd bool, err error) {
+	start, count := from.id.String(), max(r.count, r.least)
+	if from.fingerprint == 0 {
+		start = "(" + start
+	} else {
+		count++
+	}
+	reply, err := r.do(ctx, 1, "XRANGE", r.key, start, "+", "COUNT", count)
+	if errors.Is(err, errReplyTooLarge) {
+		r.fewer()
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	p := parser{b: r.keep(reply)}
+	if r.buf, err = p.entries(r.buf[:0]); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", r.key, err)
+	}
+	entries = r.buf
+	atEnd = len(entries) < count
+	r.adapt(len(reply), len(entries))
+	if from.fingerprint == 0 {
+		return entries, atEnd, nil
+	}
+	if halt := checkAnchor(r.shard, from, entries); halt != nil {
+		return nil, false, halt
+	}
+	return entries[1:], atEnd, nil
+}
+
+// checkAnchor is invariant 6: the first entry read must be the one at the position.
+func checkAnchor(shard int, from anchor, entries []rawEntry) *HaltError {
+	if len(entries) > 0 && entries[0].id == from.id && fingerprint(entries[0].fields) == from.fingerprint {
+		return nil
+	}
+	halt := &HaltError{
+		Shard: shard, Entry: from.id,
+		Reason:   "the stream does not hold the last delivered entry: it was rolled back, replaced or trimmed by hand; compare both sides, then run sluice resume",
+		Expected: fmt.Sprintf("entry %s with fingerprint %s", from.id, formatFingerprint(from.fingerprint)),
+		Found:    "no entry at or after it",
+	}
+	if len(entries) > 0 {
+		halt.Found = fmt.Sprintf("entry %s with fingerprint %s", entries[0].id, formatFingerprint(fingerprint(entries[0].fields)))
+	}
+	return halt
+}
+
+// do sends a command whose key is args[keyPos] and returns its raw reply, which is not larger than r.limit and
+// valid until the next. An error that Redis answered is a replyError.
+func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte, error) {
+	reply, err := r.once(ctx, keyPos, args)
+	if hasPrefix(err, "MOVED") || hasPrefix(err, "ASK") {
+		// go-redis follows redirections of commands whose replies it reads itself: let one show it the way.
+		_ = r.client.Exists(ctx, r.key).Err()
+		reply, err = r.once(ctx, keyPos, args)
+	}
+	switch {
+	case err == nil, errors.Is(err, errReplyTooLarge):
+		return reply, err
+	case isWrongType(err):
+		return nil, notAStream(r.key)
+	}
+	return nil, fmt.Errorf("redis: %v %s: %w", args[0], r.key, err)
+}
+
+func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byte, error) {
+	if cap(r.scratch) > readLimit {
+		r.scratch = nil // one huge entry is no reason to keep that much
+	}
+	buf := replyBuffer{b: r.scratch[:0], limit: r.limit}
+	cmd := redis.NewRawWriteToCmd(ctx, &buf, args...)
+	cmd.SetFirstKeyPos(keyPos)
+	if err := r.client.Process(ctx, cmd); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	r.scratch = buf.b
+	return buf.b, replyErr(buf.b)
+}
+
+func notAStream(key string) *HaltError {
+	return &HaltError{Reason: key + " is not a stream: somebody replaced the key; restore the stream, then run sluice resume"}
+}
+
+// keep returns the reply in memory of its own: the buffer itself if it is well filled, else a copy.
+func (r *streamReader) keep(reply []byte) []byte {
+	if len(reply) < cap(reply)/2 {
+		return bytes.Clone(reply)
+	}
+	r.scratch = make([]byte, 0, cap(reply))
+	return reply
+}
+
+// first returns the first entry at or after id, nil if there is none.
+func (r *streamReader) first(ctx context.Context, id EntryID) (*rawEntry, error) {
+	r.count = 1
+	for {
+		entries, atEnd, err := r.read(ctx, anchor{id: id.before()})
+		r.count = 1
+		if err != nil || len(entries) > 0 {
+			if len(entries) > 0 {
+				return &entries[0], err
+			}
+			return nil, err
+		}
+		if atEnd {
+			return nil, nil
+		}
+	}
+}
+
+// wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the entry is read
+// with its anchor afterwards.
+func (r *streamReader) wait(ctx context.Context, from EntryID) error {
+	saved := r.limit
+	r.limit = 1 << 30
+	_, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, from.String())
+	r.limit = saved
+	return err
+}
+
+// fewer makes the next read smaller, or its limit larger if it cannot be smaller.
+func (r *streamReader) fewer() {
+	switch {
+	case r.least > 0:
+		r.least, r.whole = 0, false
+	case r.count > 1:
+		r.count = max(1, r.count/8)
+	default:
+		r.limit *= 2 // the entry alone, with its anchor, is larger
+	}
+}
+
+// adapt aims the next read at readTarget bytes, and at most doubles its count, so that a stream whose entries
+// suddenly grow is noticed.
+func (r *streamReader) adapt(bytes, entries int) {
+	if entries == 0 {
+		return
+	}
+	r.limit = max(readLimit, 2*bytes)
+	r.count = min(max(1, r.target/max(1, bytes/entries)), 2*r.count, r.most)
+}
+
+// runAhead reads chunk after chunk into out until ctx ends or reading fails, so that reading, decoding and formatting go on
+// while a transaction commits. The budget bounds what is held between Redis and Kafka.
+func (r *streamReader) runAhead(ctx context.Context, from anchor, p *preparer, maxBytes int, budget *budget, out chan<- *chunk) error {
+	for first := true; ; first = false {
+		raws, atEnd, err := r.read(ctx, from)
+		if err != nil {
+			return err
+		}
+		if first && atEnd && len(raws) == 0 {
+			// Nothing to send, but worth telling: the anchor stands.
+			select {
+			case out <- &chunk{atEnd: true}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		whole := wholeGroups(raws, atEnd)
+		if len(whole) == 0 && len(raws) > 0 && !r.extend(raws, maxBytes) {
+			whole = raws // a group larger than a transaction may be: it has to be cut
+		}
+		if len(whole) > 0 {
+			r.least, r.whole = 0, true
+		}
+		if len(whole) == 0 {
+			if atEnd {
+				if err := r.wait(ctx, from.id); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		c, err := p.chunk(ctx, whole)
+		if err != nil {
+			return err
+		}
+		c.atEnd = atEnd && len(whole) == len(raws)
+		if len(c.ids) > 0 {
+			from = anchor{c.last(), c.fingerprint}
+		}
+		if err := budget.acquire(ctx, c); err != nil {
+			return err
+		}
+		select {
+		case out <- c:
+		case <-ctx.Done():
+			budget.release(c)
+			return ctx.Err()
+		}
+		if c.halt != nil {
+			return nil // the sender halts when it gets there
+		}
+	}
+}
+
+// wholeGroups returns entries without the beginning of a group whose end was not read. At the end of the
+// stream everything is whole: MULTI/EXEC is atomic.
+func wholeGroups(entries []rawEntry, atEnd bool) []rawEntry {
+	if atEnd {
+		return entries
+	}
+	for len(entries) > 0 && peekMore(entries[len(entries)-1].fields) {
+		entries = entries[:len(entries)-1]
+	}
+	return entries
+}
+
+// extend makes the next read larger for a group that did not fit into this one, if a transaction may have as much.
+func (r *streamReader) extend(entries []rawEntry, maxBytes int) bool {
+	size := 0
+	for _, e := range entries {
+		size += len(e.fields)
+	}
+	if !r.whole || size >= maxBytes {
+		return false
+	}
+	r.least = 2 * len(entries)
+	r.limit = max(r.limit, 3*maxBytes) // twice as much, and the anchor
+	return true
+}
+
+// budget bounds the bytes that a relay holds between Redis and Kafka (invariant 7).
+type budget struct {
+	sem  *semaphore.Weighted
+	size int64
+}
+
+func newBudget(size int64) *budget { return &budget{semaphore.NewWeighted(size), size} }
+
+// acquire takes the chunk's cost; a chunk that costs more than everything waits until it is alone.
+func (b *budget) acquire(ctx context.Context, c *chunk) error {
+	c.cost = min(c.cost, b.size)
+	return b.sem.Acquire(ctx, c.cost)
+}
+
+func (b *budget) release(c *chunk) { b.sem.Release(c.cost) }

@@ -1,0 +1,183 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+func TestRelayDelivers(t *testing.T) {
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			inLab(t, 2, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.Delivery = delivery
+				l.addEvents(0, 0, 300)
+				l.addEvents(1, 300, 300)
+				r, stop := l.run(cfg)
+				defer stop()
+
+				l.consume(600, "outbox.event.order")
+				l.addEvents(0, 600, 50)
+				bad := l.add(0, "*", "what", "ever")
+				last := l.add(0, "*", event("e-last", "k1")...)
+				got := l.consume(651, "outbox.event.order")
+
+				seen := map[string]bool{}
+				newest := map[string]EntryID{}
+				for _, rec := range got {
+					if seen[header(rec, "id")] {
+						t.Errorf("%s twice", header(rec, "id"))
+					}
+					seen[header(rec, "id")] = true
+					shard, id, ok := strings.Cut(strings.TrimPrefix(header(rec, "sluice-entry"), l.outbox+"/"), "/")
+					entry, err := ParseEntryID(id)
+					if !ok || err != nil {
+						t.Fatalf("sluice-entry: %q", header(rec, "sluice-entry"))
+					}
+					key := shard + "/" + string(rec.Key)
+					if entry.Compare(newest[key]) <= 0 {
+						t.Errorf("entry %s of key %s behind %s", entry, key, newest[key])
+					}
+					newest[key] = entry
+				}
+				dead := l.consume(1, outbox.DeadLetterTopic(l.outbox))
+				if got := header(dead[0], "sluice-entry"); got != l.outbox+"/0/"+bad.String() || header(dead[0], "sluice-reason") != "undecodable" {
+					t.Errorf("dead letter: %v", dead[0].Headers)
+				}
+				if delivery == ExactlyOnce {
+					if pos := l.position(0, last); pos.Count != 352 || pos.Delivery != ExactlyOnce || pos.Relay != "relay-1" {
+						t.Errorf("position: %+v", pos)
+					}
+				}
+				if st := l.until(r, 0, Running); st.Position.Count != 352 || st.Position.Entry != last {
+					t.Errorf("status: %+v", st.Position)
+				}
+				if err := r.Ready(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// Stopped and started again and again, in the middle of things: each event once, each key in order.
+func TestRestarts(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		n := 0
+		for i := range 20 {
+			l.addEvents(0, n, 100)
+			n += 100
+			_, stop := l.run(l.config())
+			time.Sleep(time.Duration(i) * 7 * time.Millisecond)
+			stop()
+		}
+		_, stop := l.run(l.config())
+		defer stop()
+		l.consume(n, "outbox.event.order")
+		for i, rec := range l.all("outbox.event.order") {
+			if header(rec, "id") != fmt.Sprint("e-", i) {
+				t.Fatalf("record %d is %s", i, header(rec, "id"))
+			}
+		}
+	})
+}
+
+func TestRunWaitsForItsServers(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		key := outbox.LayoutKey(l.outbox)
+		l.mini.Del(key)
+		r, stop := l.run(l.config())
+		defer stop()
+		for _, c := range []struct{ version, want string }{{"", "no layout"}, {"0", "version"}, {"1", "needs 2"}} {
+			if c.version != "" {
+				l.mini.HSet(key, "version", c.version, "format", "1", "shards", "1")
+			}
+			time.Sleep(time.Minute)
+			if err := r.Ready(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("version %q: ready is %v, want %q", c.version, err, c.want)
+			}
+		}
+		l.mini.HSet(key, "version", "2", "shards", "2")
+		time.Sleep(time.Minute)
+		if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "partitions") {
+			t.Errorf("with more shards than positions: %v", err)
+		}
+		l.mini.HSet(key, "shards", "1")
+		l.until(r, 0, Running)
+		if err := r.Ready(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRunRefuses(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		key := outbox.LayoutKey(l.outbox)
+		cfg := l.config()
+		cfg.Assign = []int{1}
+		for name, prepare := range map[string]func() Config{
+			"a shard that does not exist": func() Config { return cfg },
+			"a newer layout":              func() Config { l.mini.HSet(key, "version", "3"); return l.config() },
+			"another format":              func() Config { l.mini.HSet(key, "version", "2", "format", "2"); return l.config() },
+		} {
+			l.mini.HSet(key, "version", "2", "format", "1")
+			r, stop := l.start(prepare())
+			time.Sleep(time.Minute)
+			var layout *outbox.LayoutError
+			if err := stop(); !errors.As(err, &layout) {
+				t.Errorf("%s: Run gives %v", name, err)
+			}
+			if r.Ready() == nil {
+				t.Errorf("%s: ready", name)
+			}
+		}
+	})
+}
+
+func TestRunEndsWhileWaiting(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.mini.Del(outbox.LayoutKey(l.outbox))
+		_, stop := l.run(l.config())
+		time.Sleep(time.Minute)
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s to stop", took)
+		}
+	})
+}
+
+// A stop must not take longer than the drain, whatever the servers do.
+func TestStopWithoutKafka(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.Delivery, cfg.DrainTimeout = delivery, 3*time.Second
+				r, stop := l.run(cfg)
+				l.addEvents(0, 0, 1)
+				l.consume(1, "outbox.event.order")
+				l.until(r, 0, Running)
+				l.cluster.Close()
+				l.addEvents(0, 1, 10)
+				time.Sleep(time.Second)
+				began := time.Now()
+				stop()
+				if took := time.Since(began); took > 15*time.Second {
+					t.Errorf("it took %s to stop", took)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,320 @@
+package relay
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+func TestIdleShardRuns(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 2, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.Delivery = delivery
+				r, stop := l.run(cfg)
+				defer stop()
+				l.until(r, 0, Running)
+				l.until(r, 1, Running)
+				if err := r.Ready(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 2, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.Delivery = delivery
+				r, stop := l.run(cfg)
+				defer stop()
+				l.addEvents(0, 0, 5)
+				l.consume(5, "outbox.event.order")
+				l.mini.HSet(outbox.ControlKey(l.outbox), "pause:0", `{"by":"ops","reason":"maintenance"}`)
+				if st := l.until(r, 0, Paused); st.Reason != "paused by ops: maintenance" {
+					t.Errorf("reason %q", st.Reason)
+				}
+				l.addEvents(0, 5, 5)
+				l.addEvents(1, 100, 5)
+				time.Sleep(time.Minute)
+				if n := len(l.all("outbox.event.order")); n != 10 {
+					t.Errorf("%d records while shard 0 is paused and shard 1 is not, want 10", n)
+				}
+				if st := r.Status()[0]; st.Lag != 5 || st.OldestUndelivered < time.Minute {
+					t.Errorf("lag %d, oldest %s while paused", st.Lag, st.OldestUndelivered)
+				}
+				if err := r.Ready(); err != nil {
+					t.Errorf("paused on purpose, and not ready: %v", err)
+				}
+				l.mini.Del(outbox.ControlKey(l.outbox))
+				l.until(r, 0, Running)
+				l.consume(15, "outbox.event.order")
+			})
+		})
+	}
+}
+
+// Halted, told with the reason, looked at again, and running once the cause has gone, without a restart.
+func TestHaltAndRecover(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 2, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.Delivery, cfg.Topics.OnUnknown, cfg.Route = delivery, HaltOnUnknown, "{{.Type}}"
+				if err := l.cluster.CreateTopic("Placed", 1, nil); err != nil {
+					t.Fatal(err)
+				}
+				l.addEvents(0, 0, 3)
+				at := l.add(0, "*", with2("type", "Shipped")...)
+				l.addEvents(0, 4, 3)
+				r, stop := l.run(cfg)
+				defer stop()
+				st := l.until(r, 0, Halted)
+				if st.Entry != at.String() || !strings.Contains(st.Reason, "Shipped") || !strings.Contains(st.Reason, "unknown_topic") {
+					t.Errorf("halted with %+v", st)
+				}
+				if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "halted") {
+					t.Errorf("ready: %v", err)
+				}
+				time.Sleep(time.Minute)
+				if n := len(l.all("Placed")); n != 3 {
+					t.Errorf("%d records before the entry that halts", n)
+				}
+				if st := l.told(t, 0); st.State != Halted || st.Entry != at.String() {
+					t.Errorf("status hash: %+v", st)
+				}
+				if err := l.cluster.CreateTopic("Shipped", 1, nil); err != nil {
+					t.Fatal(err)
+				}
+				l.consume(7, "Placed", "Shipped")
+				l.until(r, 0, Running)
+				if got := l.all("Placed", "Shipped"); len(got) != 7 {
+					t.Errorf("%d records", len(got))
+				}
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				told := map[State]int{}
+				for _, st := range l.states {
+					if st.Shard == 0 {
+						told[st.State]++
+					}
+				}
+				if told[Halted] != 1 || told[Running] > 2 {
+					t.Errorf("the observer was told %v", told)
+				}
+			})
+		})
+	}
+}
+
+// A lost anchor halts with evidence, and an operator's position lets the shard go on.
+func TestHaltAtLostAnchor(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.addEvents(0, 0, 5)
+		r, stop := l.run(l.config())
+		defer stop()
+		l.consume(5, "outbox.event.order")
+		l.until(r, 0, Running)
+		l.mini.Del(l.stream(0)) // and the writers go on
+		l.addEvents(0, 5, 5)
+		st := l.until(r, 0, Halted)
+		if st.Expected == "" || st.Found == "" || st.Entry == "" {
+			t.Errorf("halted without evidence: %+v", st)
+		}
+		time.Sleep(time.Minute)
+		if n := len(l.all("outbox.event.order")); n != 5 {
+			t.Errorf("%d records", n)
+		}
+		pos, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, EntryID{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := SetPosition(t.Context(), l.opts, l.outbox, 0, pos); err != nil {
+			t.Fatal(err)
+		}
+		l.consume(10, "outbox.event.order")
+		l.until(r, 0, Running)
+	})
+}
+
+// A record that the broker refuses takes nobody with it: its neighbours are delivered once, and it becomes a dead letter, or halts.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		for refusals, wantDead := range map[int]int{1: 0, 2: 1} {
+			t.Run(fmt.Sprint(delivery, ", refused ", refusals, " times"), func(t *testing.T) {
+				t.Parallel()
+				inLab(t, 1, func(t *testing.T, l *lab) {
+					if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
+						t.Fatal(err)
+					}
+					l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: refusals})
+					cfg := l.config()
+					cfg.Delivery = delivery
+					l.addEvents(0, 0, 20)
+					r, stop := l.run(cfg)
+					defer stop()
+					l.consume(20, "outbox.event.order", outbox.DeadLetterTopic(l.outbox))
+					l.until(r, 0, Running)
+					dead := l.all(outbox.DeadLetterTopic(l.outbox))
+					if len(dead) != wantDead {
+						t.Errorf("%d dead letters, want %d", len(dead), wantDead)
+					}
+					for _, d := range dead {
+						if header(d, "sluice-reason") != "rejected" || header(d, "sluice-topic") != "outbox.event.order" || !strings.Contains(header(d, "sluice-detail"), "INVALID_RECORD") {
+							t.Errorf("dead letter %v", headerText(d.Headers))
+						}
+					}
+					seen := map[string]int{}
+					for _, rec := range l.all("outbox.event.order") {
+						seen[header(rec, "id")]++
+					}
+					if len(seen) != 20-wantDead {
+						t.Errorf("%d of 20 events", len(seen))
+					}
+					for id, n := range seen {
+						if n > 1 && delivery == ExactlyOnce {
+							t.Errorf("%s %d times", id, n)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// Policy halt for what the broker refuses: halted, and delivered when the cause has gone, without a restart.
+func TestPoisonHaltsAndRecovers(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		fault := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: -1})
+		cfg := l.config()
+		cfg.DeadLetter.On = []Reason{Undecodable}
+		l.addEvents(0, 0, 3)
+		r, stop := l.run(cfg)
+		defer stop()
+		if st := l.until(r, 0, Halted); !strings.Contains(st.Reason, "rejected") {
+			t.Errorf("halted with %+v", st)
+		}
+		time.Sleep(time.Minute)
+		fault.Remove()
+		l.consume(3, "outbox.event.order")
+		l.until(r, 0, Running)
+	})
+}
+
+// A dead-letter topic that refuses its letters must not be asked at full speed for ever.
+func TestPoisonedDeadLetterTopic(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+		t.Run(delivery.String(), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: outbox.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
+				cfg := l.config()
+				cfg.Delivery = delivery
+				l.add(0, "*", "colour", "red")
+				r, stop := l.run(cfg)
+				defer stop()
+				if st := l.until(r, 0, Halted); !strings.Contains(st.Reason, "dead-letter topic") {
+					t.Errorf("halted with %+v", st)
+				}
+				before := refused.Hits()
+				time.Sleep(time.Minute)
+				if n := refused.Hits() - before; n > 60 {
+					t.Errorf("asked %d times in a minute", n)
+				}
+				refused.Remove()
+				l.consume(1, outbox.DeadLetterTopic(l.outbox))
+				l.until(r, 0, Running)
+			})
+		})
+	}
+}
+
+// One line a state change: an hour without Kafka must not fill a disk.
+func TestLogsAreFew(t *testing.T) {
+	t.Parallel()
+	for _, assign := range [][]int{nil, {0}} {
+		t.Run(fmt.Sprint("assigned ", assign), func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				var log strings.Builder
+				cfg := l.config()
+				cfg.Assign = assign
+				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+				l.addEvents(0, 0, 1)
+				r, stop := l.run(cfg)
+				l.consume(1, "outbox.event.order")
+				l.until(r, 0, Running)
+				l.cluster.Close()
+				l.addEvents(0, 1, 1)
+				time.Sleep(30 * time.Minute)
+				stop()
+				if n := strings.Count(log.String(), "\n"); n > 30*4 {
+					t.Errorf("%d lines in half an hour without Kafka; the last:\n%s", n, log.String()[max(0, log.Len()-2000):])
+				}
+				if strings.Contains(log.String(), `{"n":1}`) {
+					t.Error("a payload was logged")
+				}
+			})
+		})
+	}
+}
+
+func TestSetTellsNews(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		s := l.shard(t, l.config())
+		halt := func(found string) *HaltError { return &HaltError{Entry: EntryID{5, 0}, Expected: "e", Found: found} }
+		s.set(Starting, "", nil)
+		s.set(Starting, "", nil)
+		s.set(Running, "", nil)
+		s.set(Running, "", nil)
+		s.set(Waiting, "one", nil)
+		since := s.Status().Since
+		time.Sleep(time.Second)
+		s.set(Waiting, "two", nil)
+		if s.Status().Since != since {
+			t.Error("another reason for the same state is not a new state")
+		}
+		s.set(Halted, "r", halt("f"))
+		s.set(Halted, "r", halt("f"))
+		s.set(Halted, "r", halt("other evidence"))
+		s.set(Running, "", nil)
+		if st := s.Status(); st.Entry != "" || st.Expected != "" || st.Found != "" || st.Reason != "" {
+			t.Errorf("left over: %+v", st)
+		}
+		var got []string
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, st := range l.states {
+			got = append(got, strings.TrimSpace(fmt.Sprint(st.State, " ", st.Reason, st.Found)))
+		}
+		if want := "starting,running,waiting one,waiting two,halted rf,halted rother evidence,running"; strings.Join(got, ",") != want {
+			t.Errorf("told %s\nwant %s", strings.Join(got, ","), want)
+		}
+	})
+}
