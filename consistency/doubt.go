@@ -1,0 +1,294 @@
+package consistency
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// doubt is a tile that does not agree, with the IDs on which the first look has found something.
+type doubt struct {
+	s    *shardRun
+	tile *tile
+	ids  map[EntryID]bool
+	lost map[EntryID]bool
+}
+
+// look is what an exact comparison of a tile has found.
+type look struct {
+	findings  []Finding
+	strangers []found // records of no entry
+	gone      int64   // entries that were there when the tile was counted
+	dead      int64
+}
+
+// settleDoubts looks into what does not agree: twice, because what the first look sees may be on its way.
+func (e *engine) settleDoubts(ctx context.Context) error {
+	var doubts []*doubt
+	suspicious, scan := false, false
+	finals := map[*doubt]*look{}
+	for _, s := range e.shards {
+		for _, t := range s.tiles {
+			if t.agrees() {
+				continue
+			}
+			e.report.TilesLooked++
+			first, err := e.look(ctx, s, t, nil)
+			if err != nil {
+				return err
+			}
+			d := &doubt{s: s, tile: t, ids: map[EntryID]bool{}, lost: map[EntryID]bool{}}
+			for _, f := range first.findings {
+				d.ids[f.Entry] = true
+				if f.Kind == Lost {
+					d.lost[f.Entry] = true
+				}
+				scan = scan || f.Kind == Lost || f.Kind == Misdirected
+			}
+			for _, f := range first.strangers {
+				d.ids[f.id] = true
+			}
+			suspicious = suspicious || len(d.ids) > 0
+			doubts = append(doubts, d)
+			finals[d] = first
+		}
+	}
+	if suspicious {
+		if err := e.wait(ctx, e.settle-e.now().Sub(e.looked)); err != nil {
+			return err
+		}
+		extra := map[reference][]found{}
+		if scan {
+			var err error
+			if extra, err = e.latecomers(ctx, doubts); err != nil {
+				return err
+			}
+		}
+		for _, d := range doubts {
+			if len(d.ids) == 0 {
+				continue
+			}
+			second, err := e.look(ctx, d.s, d.tile, extra)
+			if err != nil {
+				return err
+			}
+			finals[d] = second
+			if err := e.confirm(ctx, d, second, extra); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range doubts {
+		l := finals[d]
+		e.report.DeadLetters += l.dead
+		if l.gone > 0 {
+			e.report.add(Finding{
+				Kind: Unverifiable, Shard: d.s.number, Entry: d.tile.after, Last: d.tile.to, Count: l.gone, Partition: -1, Offset: -1,
+				Detail: fmt.Sprintf("the range does not agree, and %d of its entries were removed from Redis before it could be looked into", l.gone),
+			})
+		}
+	}
+	if err := e.judgeOrder(ctx, finals); err != nil {
+		return err
+	}
+	for _, s := range e.shards {
+		if err := e.judgeStragglers(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look compares a tile entry by entry. extra are records that came after the tile was counted.
+func (e *engine) look(ctx context.Context, s *shardRun, t *tile, extra map[reference][]found) (*look, error) {
+	route, err := newRoute(e.route)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		l       = &look{}
+		h       = hasher{key: e.key}
+		sh      = e.shape()
+		im      = image{shard: s.number}
+		en      entry
+		known   = map[string]*knownTopic{}
+		entries []wanted
+		records []found
+		sum     Digest
+	)
+	err = e.streams.read(ctx, s.number, t.after, t.to, func(raw rawEntry) error {
+		en.decode(raw)
+		w := wanted{id: raw.id, eventID: string(en.eventID)}
+		var k *knownTopic
+		if w.dead, k, err = e.want(ctx, &sh, route, known, &im, &en); err != nil {
+			return err
+		}
+		if w.dead == "" {
+			w.topic, w.partition, w.hash, w.traits = im.topic, im.partition, h.sum(&im), im.traits()
+			if k.problem != "" {
+				w.problem = fmt.Sprintf("topic %s: %s", k.name, k.problem)
+			} else {
+				sum.add(w.hash)
+			}
+		}
+		entries = append(entries, w)
+		records = append(records, extra[reference{s.number, raw.id}]...)
+		if t.cut && raw.id == t.to {
+			s.anchor = anchorOf(raw)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if t.cut {
+		s.pending += t.entries - int64(len(entries))
+		t.entries, t.want, t.cut, t.odd = int64(len(entries)), sum, false, true
+	}
+	l.gone = max(0, t.entries-int64(len(entries)))
+	for i, spans := range t.spans {
+		p := e.partitions[i]
+		for _, sp := range spans {
+			err := e.logs.read(ctx, p.topic.name, p.number, sp.first, sp.last+1, func(r *kgo.Record) error {
+				ref, ours, err := e.reference(p, r)
+				if !ours || err != nil || ref.shard != s.number || !t.after.Less(ref.id) || t.to.Less(ref.id) {
+					return nil
+				}
+				if len(records) > e.mostSuspects+8*int(e.tileEntries) {
+					return errTooMany
+				}
+				records = append(records, e.found(p, r, ref, &sh, &im))
+				return nil
+			})
+			if err != nil {
+				return nil, fmt.Errorf("topic %s, partition %d: %w", p.topic.name, p.number, err)
+			}
+		}
+	}
+	dead := map[EntryID]bool{}
+	for i := range records {
+		if records[i].dead {
+			dead[records[i].id] = true
+		}
+	}
+	l.dead = int64(len(dead))
+	l.findings, l.strangers = compareExactly(s.number, entries, records)
+	return l, nil
+}
+
+// latecomers searches everything behind the places where the round has stopped, up to what is committed now, for records of the
+// entries in doubt.
+func (e *engine) latecomers(ctx context.Context, doubts []*doubt) (map[reference][]found, error) {
+	wanted := map[reference]bool{}
+	for _, d := range doubts {
+		for id := range d.ids {
+			wanted[reference{d.s.number, id}] = true
+		}
+	}
+	var names []string
+	for name, k := range e.topics {
+		if k.problem == "" {
+			names = append(names, name)
+		}
+	}
+	ends, err := e.logs.bounds(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	late := map[reference][]found{}
+	sh := e.shape()
+	var im image
+	for _, p := range e.partitions {
+		from := max(p.counted, p.stop)
+		end := p.end
+		if b := ends[p.topic.name]; int(p.number) < len(b) {
+			end = b[p.number].end
+		}
+		if from >= end {
+			continue
+		}
+		err := e.logs.read(ctx, p.topic.name, p.number, from, end, func(r *kgo.Record) error {
+			ref, ours, err := e.reference(p, r)
+			if !ours || err != nil || !wanted[ref] {
+				return nil
+			}
+			if len(p.accepted) >= mostAccepted {
+				return errTooMany
+			}
+			p.accepted[r.Offset] = true
+			late[ref] = append(late[ref], e.found(p, r, ref, &sh, &im))
+			if s := e.shards[ref.shard]; !p.topic.dead {
+				s.orders = append(s.orders, orderSuspect{p.index(), r.Offset, ref.id, xxhash.Sum64(r.Key)})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("topic %s, partition %d: %w", p.topic.name, p.number, err)
+		}
+	}
+	return late, nil
+}
+
+// confirm reports what the second look still sees.
+func (e *engine) confirm(ctx context.Context, d *doubt, second *look, extra map[reference][]found) error {
+	s := d.s
+	still := map[EntryID]bool{}
+	for _, f := range second.findings {
+		if !d.ids[f.Entry] {
+			continue
+		}
+		if f.Kind == Lost {
+			still[f.Entry] = true
+			if why, err := e.excuse(ctx, s, f); err != nil {
+				return err
+			} else if why != "" {
+				f.Kind, f.Detail = Unverifiable, why
+			} else {
+				s.lose(f.Entry)
+				f.Detail += e.delivered(s)
+			}
+		}
+		e.report.add(f)
+	}
+	for id := range d.lost {
+		// A record that stood there at the first look, behind the place where the round had stopped, is not late.
+		if r := extra[reference{s.number, id}]; !still[id] && len(r) > 0 && !slices.ContainsFunc(r, e.wasThere) {
+			e.report.add(Finding{
+				Kind: Late, Shard: s.number, Entry: id, Count: 1, Topic: r[0].topic, Partition: r[0].partition, Offset: r[0].offset,
+				Detail: fmt.Sprintf("not there %s after it was the last entry of its shard, there at the second look", e.settle),
+			})
+		}
+	}
+	if len(second.strangers) == 0 {
+		return nil
+	}
+	now, err := e.streams.state(ctx, s.number)
+	if err != nil {
+		return err
+	}
+	counted := map[EntryID]bool{}
+	for i := range second.strangers {
+		f := &second.strangers[i]
+		if d.ids[f.id] {
+			e.stranger(s, f, now, second.gone > 0, counted)
+		}
+	}
+	return nil
+}
+
+// wasThere reports whether a record was committed when the run sampled the ends of the partitions.
+func (e *engine) wasThere(f found) bool {
+	k := e.topics[f.topic]
+	return k != nil && f.offset < e.partitions[k.first+int(f.partition)].end
+}
+
+// delivered is the evidence that an entry without a record should have one.
+func (e *engine) delivered(s *shardRun) string {
+	if e.outside || s.position.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("; the shard's position is %s", s.position)
+}

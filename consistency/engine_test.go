@@ -1,0 +1,146 @@
+package consistency
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// plainWorld has one shard and one partition, and n entries that were delivered.
+func plainWorld(n int) (*memoryStreams, *memoryLogs, *auditor) {
+	streams := &memoryStreams{shards: make([]memoryStream, 1)}
+	logs := &memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}}
+	logs.make("t.a", 1)
+	logs.make("dlq", 1)
+	grow(streams, logs, 0, n, true)
+	return streams, logs, newAuditor(streams, logs)
+}
+
+func grow(streams *memoryStreams, logs *memoryLogs, from, to int, deliver bool) {
+	for i := from; i < to; i++ {
+		id := EntryID{uint64(1000 + i), 0}
+		streams.shards[0].add(id, entryFields(fmt.Sprint("e", i), "a", fmt.Sprint("k", i), "created", "p")...)
+		if deliver {
+			logs.append("t.a", 0, rawRecord(0, id, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+		}
+	}
+}
+
+func mustRun(t *testing.T, a *auditor) *Report {
+	t.Helper()
+	r, err := a.run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestLateIsNotLost: a record that comes between the two looks makes its entry late; the next run does not take it for a second one.
+func TestLateIsNotLost(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	grow(streams, logs, 10, 11, false)
+	logs.positions[0] = EntryID{1010, 0}
+	looks := 0
+	late := &lateLogs{memoryLogs: logs, before: func() {
+		if looks++; looks == 2 {
+			logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
+		}
+	}}
+	a.other = late
+	if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != 1 || len(r.Findings) != 1 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestLostThatComesBack: what was reported as lost and comes after all is late, and not a second record; a repair's is neither.
+func TestLostThatComesBack(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(5)
+	grow(streams, logs, 5, 7, false)
+	grow(streams, logs, 7, 10, true)
+	if r := mustRun(t, a); r.Verdict != Drift || r.Counts[Lost] != 2 {
+		t.Fatalf("%s: %v", r.Verdict, r.Findings)
+	}
+	logs.append("t.a", 0, rawRecord(0, EntryID{1005, 0}, "e5", "created", "k5", "p"))
+	repaired := rawRecord(0, EntryID{1006, 0}, "e6", "created", "k6", "p")
+	repaired.Headers = append(repaired.Headers, kgo.RecordHeader{Key: headerRepair, Value: []byte("1")})
+	logs.append("t.a", 0, repaired)
+	r := mustRun(t, a)
+	if r.Verdict != Agree || r.Counts[Late] != 1 || r.Repaired != 1 || len(r.Findings) != 1 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestRetentionIsNoLoss: entries whose records the topic has removed cannot be compared; what is missing behind its first record is lost.
+func TestRetentionIsNoLoss(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	grow(streams, logs, 10, 11, false)
+	grow(streams, logs, 11, 20, true)
+	p := logs.byName["t.a"][0]
+	for i := range 5 {
+		p.records[i] = nil
+	}
+	p.start = 5
+	r := mustRun(t, a)
+	if r.Counts[Unverifiable] != 5 || r.Counts[Lost] != 1 {
+		t.Fatalf("%v %v", r.Counts, r.Findings)
+	}
+	_ = streams
+}
+
+// TestWhatWasDeletedBeforeTheFirstAudit cannot be known, and is said.
+func TestWhatWasDeletedBeforeTheFirstAudit(t *testing.T) {
+	t.Parallel()
+	streams, _, a := plainWorld(10)
+	streams.shards[0].del(EntryID{1004, 0})
+	r := mustRun(t, a)
+	if r.Verdict != Incomplete || !strings.Contains(strings.Join(r.Incomplete, ""), "deleted by hand") {
+		t.Fatalf("%s %v", r.Verdict, r.Incomplete)
+	}
+}
+
+// TestTrimmedBeforeAudit: a retention that is faster than the audits leaves records without entries, which agree in number.
+func TestTrimmedBeforeAudit(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	if r := mustRun(t, a); r.Verdict != Agree {
+		t.Fatalf("%v", r.Findings)
+	}
+	grow(streams, logs, 10, 30, true)
+	streams.shards[0].entries = streams.shards[0].entries[15:]
+	r := mustRun(t, a)
+	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 || r.Counts[Orphaned]+r.Counts[Lost] != 0 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestFailingReadsNeverAgree fails the read of each offset in turn, for good: no run agrees, and the run after it finds everything in order.
+func TestFailingReadsNeverAgree(t *testing.T) {
+	t.Parallel()
+	for at := range int64(12) {
+		_, logs, a := plainWorld(12)
+		a.tileEntries, a.roundEntries = 2, 4
+		logs.fail = func(_ string, _ int32, offset int64) error {
+			if offset == at {
+				return errors.New("broken")
+			}
+			return nil
+		}
+		r := mustRun(t, a)
+		if r.Verdict != Incomplete || !strings.Contains(strings.Join(r.Incomplete, ""), "broken") {
+			t.Fatalf("offset %d: %s %v", at, r.Verdict, r.Incomplete)
+		}
+		logs.fail = nil
+		if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) > 0 {
+			t.Fatalf("after offset %d: %s %v %v", at, r.Verdict, r.Findings, r.Incomplete)
+		}
+	}
+}

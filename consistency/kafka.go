@@ -1,0 +1,280 @@
+package consistency
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+const (
+	fetchBytes = 2 << 20
+	fetchPause = 250 * time.Millisecond // after a failure, doubled by each further one
+	mostPause  = 4 * time.Second
+	patience   = 20 * time.Second // how long fetches may fail in a row
+)
+
+// kafkaLogs reads topics as a read_committed consumer does. Fetches are explicit: a consumer does not say that it has come to the
+// end of a partition whose end is markers of transactions, and an audit has to know.
+type kafkaLogs struct {
+	client *kgo.Client
+	admin  *kadm.Client
+	outbox string
+	pace   *pace
+
+	mu      sync.Mutex
+	leaders map[string]kadm.TopicDetail
+}
+
+func newKafkaLogs(client *kgo.Client, name string, p *pace) *kafkaLogs {
+	return &kafkaLogs{client: client, admin: kadm.NewClient(client), outbox: name, pace: p, leaders: map[string]kadm.TopicDetail{}}
+}
+
+func (k *kafkaLogs) topics(ctx context.Context, names, patterns []string) ([]topic, error) {
+	described := kadm.TopicDetails{}
+	if len(patterns) > 0 {
+		all, err := k.admin.ListTopics(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("kafka: list topics: %w", err)
+		}
+		for name, d := range all {
+			for _, p := range patterns {
+				if ok, _ := path.Match(p, name); ok && !slices.Contains(names, name) {
+					described[name] = d
+				}
+			}
+		}
+	}
+	if len(names) > 0 {
+		named, err := k.admin.ListTopics(ctx, names...)
+		if err != nil {
+			return nil, fmt.Errorf("kafka: describe topics: %w", err)
+		}
+		for name, d := range named {
+			described[name] = d
+		}
+	}
+	out := make([]topic, 0, len(described))
+	for _, d := range described.Sorted() {
+		t := topic{name: d.Topic, id: d.ID.String(), partitions: len(d.Partitions)}
+		switch {
+		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+			t.problem = "it does not exist: it was deleted, or never made"
+		case errors.Is(d.Err, kerr.TopicAuthorizationFailed):
+			t.problem = "this client may not read it (topic authorization failed)"
+		case d.Err != nil:
+			return nil, fmt.Errorf("kafka: topic %s: %w", d.Topic, d.Err)
+		}
+		k.mu.Lock()
+		k.leaders[d.Topic] = d
+		k.mu.Unlock()
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+func (k *kafkaLogs) bounds(ctx context.Context, names []string) (map[string][]bounds, error) {
+	out := map[string][]bounds{}
+	if len(names) == 0 {
+		return out, nil
+	}
+	starts, err := k.admin.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: list offsets: %w", err)
+	}
+	ends, err := k.admin.ListCommittedOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: list offsets: %w", err)
+	}
+	for _, name := range names {
+		b := make([]bounds, len(ends[name]))
+		for number, end := range ends[name] {
+			start, ok := starts.Lookup(name, number)
+			if err := errors.Join(end.Err, start.Err); err != nil || !ok || int(number) >= len(b) {
+				return nil, fmt.Errorf("kafka: offsets of topic %s, partition %d: %w", name, number, err)
+			}
+			b[number] = bounds{start.Offset, end.Offset}
+		}
+		out[name] = b
+	}
+	return out, nil
+}
+
+func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+	var failing time.Time // since when
+	pause := fetchPause
+	for from < to {
+		records, next, err := k.fetch(ctx, name, partition, from, to)
+		if err != nil {
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if !worthAnotherTry(err) || ctx.Err() != nil || time.Since(failing) > patience {
+				return err
+			}
+			if err := sleep(ctx, pause); err != nil {
+				return err
+			}
+			pause = min(2*pause, mostPause)
+			k.forget(ctx, name)
+			continue
+		}
+		failing, pause = time.Time{}, fetchPause
+		if err := k.pace.take(ctx, len(records)); err != nil {
+			return err
+		}
+		for _, r := range records {
+			if r.Offset >= to {
+				return nil
+			}
+			if err := fn(r); err != nil {
+				if errors.Is(err, errStop) {
+					return nil
+				}
+				return err
+			}
+		}
+		if next <= from {
+			return fmt.Errorf("the broker has nothing at offset %d, before the end %d that it has named", from, to)
+		}
+		from = next
+	}
+	return nil
+}
+
+// worthAnotherTry reports whether a fetch may succeed by itself: leaders move, connections break.
+func worthAnotherTry(err error) bool {
+	var ke *kerr.Error
+	if errors.As(err, &ke) {
+		return ke.Retriable && !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.UnknownTopicID)
+	}
+	return true
+}
+
+// forget asks again who leads a topic's partitions. What fails is found by the next fetch.
+func (k *kafkaLogs) forget(ctx context.Context, name string) {
+	if details, err := k.admin.ListTopics(ctx, name); err == nil && details[name].Err == nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		// A topic that was made again is another one: its ID stays the old one, and the fetch fails.
+		d := details[name]
+		if old, ok := k.leaders[name]; ok {
+			d.ID = old.ID
+		}
+		k.leaders[name] = d
+	}
+}
+
+// fetch reads one piece of a partition, about as much as stands before to, and tells the offset behind it.
+func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, from, to int64) ([]*kgo.Record, int64, error) {
+	k.mu.Lock()
+	detail, known := k.leaders[name]
+	k.mu.Unlock()
+	p, ok := detail.Partitions[partition]
+	if !known || !ok {
+		return nil, 0, fmt.Errorf("kafka: topic %s has no partition %d", name, partition)
+	}
+	if p.Leader < 0 {
+		return nil, 0, kerr.LeaderNotAvailable
+	}
+	req := kmsg.NewPtrFetchRequest()
+	size := int32(min(fetchBytes, 64<<10+(to-from)<<10))
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 500, 1, size
+	req.IsolationLevel = 1 // read_committed
+	req.SessionEpoch = -1
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID = name, detail.ID
+	rp := kmsg.NewFetchRequestTopicPartition()
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = partition, from, size
+	t.Partitions = append(t.Partitions, rp)
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, k.client.Broker(int(p.Leader)))
+	if err != nil {
+		return nil, 0, fmt.Errorf("kafka: fetch: %w", err)
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return nil, 0, fmt.Errorf("kafka: fetch: %w", err)
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return nil, 0, errors.New("kafka: fetch: the answer has no partition")
+	}
+	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: name, Partition: partition},
+		&resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+	if fp.Err != nil {
+		return nil, 0, fmt.Errorf("kafka: fetch from offset %d: %w", from, fp.Err)
+	}
+	return fp.Records, next, nil
+}
+
+// position reads the last committed position of a shard from the topic in which the relay keeps it.
+func (k *kafkaLogs) position(ctx context.Context, shard int) (EntryID, error) {
+	name := outbox.PositionsTopic(k.outbox)
+	described, err := k.topics(ctx, []string{name}, nil)
+	if err != nil {
+		return EntryID{}, err
+	}
+	if len(described) != 1 || described[0].problem != "" || shard >= described[0].partitions {
+		return EntryID{}, nil
+	}
+	all, err := k.bounds(ctx, []string{name})
+	if err != nil {
+		return EntryID{}, err
+	}
+	b := all[name][shard]
+	key := k.outbox + "/" + strconv.Itoa(shard)
+	for back := int64(100); ; back *= 20 {
+		var last []byte
+		from := max(b.start, b.end-back)
+		err := k.read(ctx, name, int32(shard), from, b.end, func(r *kgo.Record) error {
+			if string(r.Key) == key {
+				last = append(last[:0], r.Value...)
+			}
+			return nil
+		})
+		if err != nil {
+			return EntryID{}, fmt.Errorf("topic %s, partition %d: %w", name, shard, err)
+		}
+		if len(last) > 0 {
+			var position struct {
+				Entry EntryID `json:"entry"`
+			}
+			if err := json.Unmarshal(last, &position); err != nil {
+				return EntryID{}, fmt.Errorf("topic %s, partition %d: position: %w", name, shard, err)
+			}
+			return position.Entry, nil
+		}
+		if from == b.start {
+			return EntryID{}, nil
+		}
+	}
+}
+
+func (k *kafkaLogs) losesRecords(ctx context.Context, name string) (string, error) {
+	configs, err := k.admin.DescribeTopicConfigs(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("kafka: describe topic %s: %w", name, err)
+	}
+	c, err := configs.On(name, nil)
+	if err != nil || c.Err != nil {
+		return "", nil // without the permission to ask, what is missing counts as lost
+	}
+	for _, x := range c.Configs {
+		if x.Key == "cleanup.policy" && strings.Contains(x.MaybeValue(), "compact") {
+			return "is compacted: later records of the key replace earlier ones", nil
+		}
+	}
+	return "", nil
+}

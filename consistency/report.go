@@ -1,0 +1,125 @@
+package consistency
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Verdict is the result of an audit in one word.
+type Verdict string
+
+// The verdicts.
+const (
+	// Agree: everything in the range was compared, and both sides have the same.
+	Agree Verdict = "agree"
+	// Drift: at least one finding says that they have not.
+	Drift Verdict = "drift"
+	// Incomplete: no drift was found, and something could not be compared.
+	Incomplete Verdict = "incomplete"
+)
+
+// ShardRange is what was compared of a shard: the entries in (After, To].
+type ShardRange struct {
+	Shard int     `json:"shard"`
+	After EntryID `json:"after"`
+	To    EntryID `json:"to"`
+	// Watermark is the last entry that was to be compared. It is above To where the audit could not come to it.
+	Watermark EntryID `json:"watermark"`
+	Entries   int64   `json:"entries"`
+	Records   int64   `json:"records"`
+	// Pending entries at or below the watermark have not been delivered yet.
+	Pending int64 `json:"pending"`
+	// Since is where the audit of this shard began; everything in (Since, To] has been compared by this run or an earlier one.
+	Since EntryID `json:"since"`
+}
+
+// Tile is the summary of a compared range of a shard, (After, To].
+type Tile struct {
+	Shard   int     `json:"shard"`
+	After   EntryID `json:"after"`
+	To      EntryID `json:"to"`
+	Entries int64   `json:"entries"`
+	Records int64   `json:"records"`
+	// Digest of the entries; the digest of the records is the same if the tile agrees.
+	Digest Digest `json:"digest"`
+	// Key is that of the digest.
+	Key string `json:"key"`
+	// Agrees: decided by the digest. Otherwise the tile was compared entry by entry, which may have found nothing.
+	Agrees bool `json:"agrees"`
+	// Offsets are the first and the last offset of its records, by topic/partition.
+	Offsets map[string][2]int64 `json:"offsets,omitempty"`
+}
+
+// Report is the result of one run.
+type Report struct {
+	Outbox   string    `json:"outbox"`
+	Run      int64     `json:"run"`
+	Verdict  Verdict   `json:"verdict"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	// Full: the run started over from what both sides still hold.
+	Full  bool         `json:"full,omitempty"`
+	Range []ShardRange `json:"range"`
+
+	Entries     int64 `json:"entries"`
+	Records     int64 `json:"records"`
+	DeadLetters int64 `json:"dead_letters"`
+	// Repaired records were sent again by a repair, and are what it promised.
+	Repaired int64 `json:"repaired,omitempty"`
+
+	Findings []Finding `json:"findings"`
+	// Counts has every kind, with how many entries or records its findings are about.
+	Counts map[Kind]int64 `json:"counts"`
+	// Truncated: there are more findings than the report holds; Counts has them all.
+	Truncated bool `json:"truncated,omitempty"`
+	// Incomplete says what could not be compared, and why.
+	Incomplete []string `json:"incomplete"`
+
+	Tiles        int64 `json:"tiles"`
+	TilesLooked  int64 `json:"tiles_looked_into"`
+	duplicatesOK bool
+}
+
+// mostFindings bounds the findings that a report holds.
+const mostFindings = 10_000
+
+func newReport(outbox string, run int64) *Report {
+	r := &Report{Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{}, Incomplete: []string{}, Range: []ShardRange{}}
+	for _, k := range Kinds {
+		r.Counts[k] = 0
+	}
+	return r
+}
+
+func (r *Report) add(findings ...Finding) {
+	for _, f := range findings {
+		r.Counts[f.Kind] += max(1, f.Count)
+		if len(r.Findings) < mostFindings {
+			r.Findings = append(r.Findings, f)
+		} else {
+			r.Truncated = true
+		}
+	}
+}
+
+func (r *Report) incomplete(format string, args ...any) {
+	reason := fmt.Sprintf(format, args...)
+	if !slices.Contains(r.Incomplete, reason) {
+		r.Incomplete = append(r.Incomplete, reason)
+	}
+}
+
+// conclude sets the verdict. Drift outweighs what could not be checked, which is listed all the same.
+func (r *Report) conclude() {
+	sortFindings(r.Findings)
+	r.Verdict = Agree
+	if r.Counts[Unverifiable] > 0 || len(r.Incomplete) > 0 {
+		r.Verdict = Incomplete
+	}
+	for k, n := range r.Counts {
+		if n > 0 && k.Drift() && (k != Duplicated || !r.duplicatesOK) {
+			r.Verdict = Drift
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package consistency
+
+import (
+	"fmt"
+	"slices"
+)
+
+// State is what an auditor remembers from run to run. It is one record, so that whatever is read is a consistent cut:
+// everything at or below each shard's point has been compared, with the records that stood before each partition's
+// mark. Writing it again from an older run only makes the next run compare again what was compared already.
+type State struct {
+	V      int          `json:"v"`
+	Outbox string       `json:"outbox"`
+	Run    int64        `json:"run"`
+	Shards []shardPoint `json:"shards"`
+	Topics []topicMark  `json:"topics"`
+	// Carried are the findings of a run that did not come to its end; the next one reports them.
+	Carried []Finding `json:"carried,omitempty"`
+}
+
+const stateVersion = 1
+
+// shardPoint is how far a shard was audited: (Since, Point] is compared.
+type shardPoint struct {
+	Begun bool    `json:"begun"`
+	Since EntryID `json:"since"`
+	Point EntryID `json:"point"`
+	// Anchor is the hash of the entry at Point, empty if there was none: by it a later run notices that Redis went back.
+	Anchor string `json:"anchor,omitempty"`
+
+	// Base is an entry ID up to which Redis had added BaseAdded entries; -1: not known. Present entries were read since, and
+	// Removed ones were found in Kafka alone. When a run comes to an ID whose count Redis told, the three must add up.
+	Base      EntryID `json:"base"`
+	BaseAdded int64   `json:"base_added"`
+	Present   int64   `json:"present"`
+	Removed   int64   `json:"removed"`
+
+	// Lost are entries that were reported as lost, so that their records are welcome when they come.
+	Lost []EntryID `json:"lost,omitempty"`
+	// Doubtful are records of entries that are gone, on which the end of an interrupted run has to decide.
+	Doubtful []Finding `json:"doubtful,omitempty"`
+	// Strays are records above Base that came when their range was compared already, and whose entries are gone: they are
+	// second ones, or their entries were gone before. The sums decide.
+	Strays []Finding `json:"strays,omitempty"`
+}
+
+// topicMark is how far the partitions of a topic were read. A later run begins at From; what stands before Counted and belongs to an
+// audited entry has been counted, and so have the offsets in Accepted. From <= Counted.
+type topicMark struct {
+	Name     string          `json:"name"`
+	ID       string          `json:"id"`
+	From     []int64         `json:"from"`
+	Counted  []int64         `json:"counted"`
+	Accepted map[int][]int64 `json:"accepted,omitempty"`
+	// Hole: the first records of the partition were gone before they could be read.
+	Hole []int `json:"hole,omitempty"`
+}
+
+// mostLost bounds the entries remembered as lost, by shard, and mostAccepted the offsets, by partition.
+const (
+	mostLost     = 10_000
+	mostAccepted = 10_000
+)
+
+// forRun prepares a state for a run over n shards.
+func (s *State) forRun(outbox string, n int, full bool) error {
+	if s.V != 0 && s.V != stateVersion {
+		return fmt.Errorf("the audit state has version %d, this program knows %d: run the version of sluice that wrote it, or audit with --full", s.V, stateVersion)
+	}
+	run := s.Run
+	if full || len(s.Shards) > n {
+		// Fewer shards than before is another outbox of the same name.
+		*s = State{}
+	}
+	s.V, s.Outbox, s.Run = stateVersion, outbox, run+1
+	for len(s.Shards) < n {
+		s.Shards = append(s.Shards, shardPoint{BaseAdded: -1})
+	}
+	return nil
+}
+
+func (p *shardPoint) isLost(id EntryID) bool { return slices.Contains(p.Lost, id) }
+
+func (p *shardPoint) lose(id EntryID) {
+	if len(p.Lost) < mostLost && !p.isLost(id) {
+		p.Lost = append(p.Lost, id)
+	}
+}
+
+func (p *shardPoint) regain(id EntryID) {
+	p.Lost = slices.DeleteFunc(p.Lost, func(x EntryID) bool { return x == id })
+}

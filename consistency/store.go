@@ -1,0 +1,136 @@
+package consistency
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+const (
+	keptReports = 200
+	keptTiles   = 1000 // by shard
+	storeBytes  = 16 << 20
+)
+
+// store keeps what audits remember in Kafka, where a rollback of Redis cannot take it back. Everything is in one partition, so that
+// what is read is in the order in which it was written.
+type store struct {
+	logs     *kafkaLogs
+	producer *kgo.Client
+	outbox   string
+}
+
+func (s *store) key(parts ...any) string {
+	return s.outbox + "/" + strings.TrimSuffix(fmt.Sprintln(parts...), "\n")
+}
+
+// load reads the state and the reports. A topic that does not exist is empty.
+func (s *store) load(ctx context.Context) (*State, []*Report, error) {
+	state := &State{}
+	latest := map[string][]byte{}
+	name := outbox.AuditsTopic(s.outbox)
+	described, err := s.logs.topics(ctx, []string{name}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(described) == 1 && strings.Contains(described[0].problem, "not exist") {
+		return state, nil, nil
+	}
+	if len(described) != 1 || described[0].problem != "" || described[0].partitions < 1 {
+		return nil, nil, fmt.Errorf("kafka: topic %s cannot be read: %s", name, described[0].problem)
+	}
+	all, err := s.logs.bounds(ctx, []string{name})
+	if err != nil {
+		return nil, nil, err
+	}
+	b := all[name][0]
+	err = s.logs.read(ctx, name, 0, b.start, b.end, func(r *kgo.Record) error {
+		if k := string(r.Key); k == s.key("state") || strings.HasPrefix(k, s.outbox+"/report ") {
+			latest[k] = r.Value
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("topic %s: %w", name, err)
+	}
+	var reports []*Report
+	for k, v := range latest {
+		if len(v) == 0 {
+			continue
+		}
+		if k == s.key("state") {
+			if err := json.Unmarshal(v, state); err != nil {
+				return nil, nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
+			}
+			continue
+		}
+		r := &Report{}
+		if err := json.Unmarshal(v, r); err != nil {
+			return nil, nil, fmt.Errorf("topic %s: a report cannot be read: %w", name, err)
+		}
+		reports = append(reports, r)
+	}
+	slices.SortFunc(reports, func(a, b *Report) int { return int(a.Run - b.Run) })
+	return state, reports, nil
+}
+
+// save writes tiles, the state and the report of a run; what is nil is left as it is.
+func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Report) error {
+	var records []*kgo.Record
+	add := func(key string, v any) error {
+		value, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		records = append(records, &kgo.Record{Topic: outbox.AuditsTopic(s.outbox), Key: []byte(key), Value: value})
+		return nil
+	}
+	for i := range tiles {
+		slot := tiles[i].To.MS ^ tiles[i].To.Seq // spread; a slot that is used again replaces the older tile
+		if err := add(s.key("tile", tiles[i].Shard, slot%keptTiles), &tiles[i]); err != nil {
+			return err
+		}
+	}
+	if report != nil {
+		if err := add(s.key("report", report.Run%keptReports), report); err != nil {
+			return err
+		}
+	}
+	if state != nil {
+		if err := add(s.key("state"), state); err != nil {
+			return err
+		}
+	}
+	err := s.producer.ProduceSync(ctx, records...).FirstErr()
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		if err := s.create(ctx); err != nil {
+			return err
+		}
+		for _, r := range records {
+			*r = kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value}
+		}
+		err = s.producer.ProduceSync(ctx, records...).FirstErr()
+	}
+	if err != nil {
+		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", outbox.AuditsTopic(s.outbox), err)
+	}
+	return nil
+}
+
+func (s *store) create(ctx context.Context) error {
+	settings := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "max.message.bytes": kadm.StringPtr(fmt.Sprint(storeBytes))}
+	answer, err := s.logs.admin.CreateTopic(ctx, 1, -1, settings, outbox.AuditsTopic(s.outbox))
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("kafka: create topic %s: %w %s", outbox.AuditsTopic(s.outbox), err, answer.ErrMessage)
+	}
+	return nil
+}
