@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/sluice-outbox/sluice/migrations"
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// backlog is the streams of an outbox that nobody carries: every run of a carrier gets a copy of them, so that all
+// runs see the same entries with the same IDs, and filling costs only once.
+type backlog struct {
+	servers *servers
+	name    string
+	shards  int
+	marks   []string // IDs of every markEvery-th entry of the only shard
+}
+
+// fill writes the entries without transactions, as fast as that goes.
+func (s *servers) fill(ctx context.Context, name string, shards, entries int, source *events) (*backlog, error) {
+	b := &backlog{servers: s, name: name, shards: shards}
+	for n := 0; n < entries; {
+		pipe := s.redis.Pipeline()
+		for ; n < entries && pipe.Len() < markEvery; n++ {
+			e := source.event(n)
+			args := append([]any{"XADD", outbox.StreamKey(name, outbox.Shard(e.RoutingKey(), shards)), "*"}, outbox.EntryFields(e, 0)...)
+			pipe.Do(ctx, args...)
+		}
+		replies, err := pipe.Exec(ctx)
+		if err != nil {
+			return b, fmt.Errorf("redis: XADD: %w", err)
+		}
+		if id, ok := replies[0].(interface{ Val() any }); ok && shards == 1 {
+			b.marks = append(b.marks, fmt.Sprint(id.Val()))
+		}
+	}
+	return b, nil
+}
+
+func (b *backlog) remove(ctx context.Context) error {
+	return b.servers.removeKeys(ctx, b.name, b.shards)
+}
+
+// stage is an outbox with its topic, laid out for one run of one carrier.
+type stage struct {
+	servers *servers
+	name    string
+	topic   string
+	shards  int
+}
+
+// stage lays out an outbox under a new name: with a copy of the backlog, or empty if there is none.
+func (s *servers) stage(ctx context.Context, name string, shards, partitions int, from *backlog) (*stage, error) {
+	st := &stage{servers: s, name: name, topic: name + ".events", shards: shards}
+	if from != nil {
+		for shard := range shards {
+			if err := s.redis.Copy(ctx, outbox.StreamKey(from.name, shard), outbox.StreamKey(name, shard), s.redis.Options().DB, false).Err(); err != nil {
+				return st, fmt.Errorf("redis: COPY: %w", err)
+			}
+		}
+	}
+	m, err := migrations.New(s.redis, s.kafka, migrations.Config{Outbox: name, Shards: shards})
+	if err != nil {
+		return st, err
+	}
+	plan, err := m.Plan(ctx, 0)
+	if err != nil {
+		return st, err
+	}
+	if err := m.Apply(ctx, plan); err != nil {
+		return st, err
+	}
+	created, err := s.admin.CreateTopics(ctx, int32(partitions), -1, nil, st.topic)
+	if err != nil {
+		return st, fmt.Errorf("kafka: create %s: %w", st.topic, err)
+	}
+	if err := created[st.topic].Err; err != nil {
+		return st, fmt.Errorf("kafka: create %s: %w", st.topic, err)
+	}
+	return st, nil
+}
+
+// remove deletes what the stage consists of, on both sides.
+func (st *stage) remove(ctx context.Context) error {
+	if err := st.servers.removeKeys(ctx, st.name, st.shards); err != nil {
+		return err
+	}
+	deleted, err := st.servers.admin.DeleteTopics(ctx, st.topic, outbox.PositionsTopic(st.name), outbox.DeadLetterTopic(st.name))
+	if err != nil {
+		return fmt.Errorf("kafka: delete topics: %w", err)
+	}
+	for _, d := range deleted {
+		if d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			return fmt.Errorf("kafka: delete %s: %w", d.Topic, d.Err)
+		}
+	}
+	// A group that nobody was a member of does not exist.
+	_, _ = st.servers.admin.DeleteGroups(ctx, outbox.RelayGroup(st.name))
+	return nil
+}
+
+func (s *servers) removeKeys(ctx context.Context, name string, shards int) error {
+	keys := []string{outbox.LayoutKey(name), outbox.StatusKey(name), outbox.ControlKey(name)}
+	for shard := range shards {
+		keys = append(keys, outbox.StreamKey(name, shard))
+	}
+	for i := range keys {
+		if err := s.redis.Unlink(ctx, keys[i]).Err(); err != nil {
+			return fmt.Errorf("redis: UNLINK: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package bench
+
+import "fmt"
+
+// Kind is a way to carry entries.
+type Kind string
+
+// The kinds. The last two carry nothing from one to the other: they show what each server does alone.
+const (
+	Loop        Kind = "loop"          // hand-written XREADGROUP, produce, XACK
+	ExactlyOnce Kind = "exactly-once"  // the relay
+	AtLeastOnce Kind = "at-least-once" // the relay
+	RedisAlone  Kind = "redis"         // XRANGE, replies thrown away
+	KafkaAlone  Kind = "kafka"         // the idempotent producer, records from memory
+)
+
+func kinds() []Kind { return []Kind{Loop, ExactlyOnce, AtLeastOnce, RedisAlone, KafkaAlone} }
+
+// Carrier is a kind over a number of shards.
+type Carrier struct {
+	Kind   Kind `json:"kind"`
+	Shards int  `json:"shards"`
+}
+
+// String is how flags and tables name it: "exactly-once/4".
+func (c Carrier) String() string { return fmt.Sprintf("%s/%d", c.Kind, c.Shards) }
+
+// title is how tables explain it.
+func (c Carrier) title() string {
+	switch c.Kind {
+	case Loop:
+		return "hand-written XREADGROUP, produce, XACK"
+	case ExactlyOnce, AtLeastOnce:
+		return "sluice " + string(c.Kind)
+	case RedisAlone:
+		return "Redis alone: XRANGE"
+	default:
+		return "Kafka alone: idempotent produce"
+	}
+}
+
+// throughputCarriers are the wanted carriers in the order in which they take turns. A server alone does not know shards:
+// Redis is read as one stream, Kafka is given the records of one.
+func (o Options) throughputCarriers() []Carrier {
+	var all []Carrier
+	for _, n := range o.Shards {
+		for _, k := range []Kind{Loop, ExactlyOnce, AtLeastOnce} {
+			all = append(all, Carrier{k, n})
+		}
+	}
+	all = append(all, Carrier{RedisAlone, 1}, Carrier{KafkaAlone, 1})
+	var wanted []Carrier
+	for _, c := range all {
+		if o.carrier(c) {
+			wanted = append(wanted, c)
+		}
+	}
+	return wanted
+}
+
+// latencyCarriers are the wanted carriers that can have a latency, over one shard.
+func (o Options) latencyCarriers() []Carrier {
+	var wanted []Carrier
+	for _, k := range []Kind{Loop, ExactlyOnce, AtLeastOnce} {
+		if c := (Carrier{k, 1}); o.carrier(c) {
+			wanted = append(wanted, c)
+		}
+	}
+	return wanted
+}

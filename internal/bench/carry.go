@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/pprof"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// job is what the process of a carrier is told on the first line of its standard input.
+type job struct {
+	Carrier Carrier  `json:"carrier"`
+	Redis   string   `json:"redis"`
+	Kafka   []string `json:"kafka"`
+	Outbox  string   `json:"outbox"`
+	Topic   string   `json:"topic"`
+	Entries int      `json:"entries"`
+	Payload int      `json:"payload"`
+	Batch   int      `json:"batch"`
+	// Marks are the IDs of every markEvery-th entry, for RedisAlone, which reads without looking at what it gets.
+	Marks []string `json:"marks,omitempty"`
+	// Profile is the file for a profile of the carrier's CPU time from start to stop; empty: none is taken.
+	Profile string `json:"profile,omitempty"`
+}
+
+// The words of the measuring process after the job, and the events of the carrier's answers.
+const (
+	wordStart = "start" // begin to carry; CPU time counts from here
+	wordStop  = "stop"  // tell the CPU time, then end
+
+	eventReady  = "ready" // connected
+	eventDone   = "done"  // a server alone has been given or has handed out everything
+	eventCost   = "cost"
+	eventFailed = "failed"
+)
+
+// answer is one line of a carrier's standard output.
+type answer struct {
+	Event   string        `json:"event"`
+	Error   string        `json:"error,omitempty"`
+	CPU     time.Duration `json:"cpu,omitempty"` // user and system, since the start
+	Peak    int64         `json:"peak,omitempty"`
+	Elapsed time.Duration `json:"elapsed,omitempty"` // of eventDone
+	Entries int           `json:"entries,omitempty"` // of eventDone
+}
+
+// carrying is a carrier that is connected. run carries until ctx ends; done may be called once by it.
+type carrying func(ctx context.Context, done func(entries int, took time.Duration)) error
+
+// Carry is the process of one carrier. It reads its job and the words from in, answers on out, and returns when it has been
+// stopped or in has ended. It is started by Run and of no use otherwise.
+func Carry(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	tell := func(a answer) {
+		mu.Lock()
+		defer mu.Unlock()
+		// Nobody listens any more: the end of in says so too.
+		_ = json.NewEncoder(out).Encode(a)
+	}
+	err := carry(ctx, cancel, in, tell)
+	if err != nil {
+		tell(answer{Event: eventFailed, Error: err.Error()})
+	}
+	return err
+}
+
+func carry(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell func(answer)) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 64<<20)
+	if !lines.Scan() {
+		return errors.Join(errors.New("no job"), lines.Err())
+	}
+	var j job
+	if err := json.Unmarshal(lines.Bytes(), &j); err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
+	run, closeAll, err := j.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	tell(answer{Event: eventReady})
+	if !lines.Scan() || lines.Text() != wordStart {
+		return lines.Err()
+	}
+	endProfile, err := j.profile()
+	if err != nil {
+		return err
+	}
+	defer endProfile()
+	began, err := ownCost()
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer cancel()
+		if !lines.Scan() {
+			return
+		}
+		now, err := ownCost()
+		endProfile()
+		if err != nil {
+			tell(answer{Event: eventFailed, Error: err.Error()})
+			return
+		}
+		tell(answer{Event: eventCost, CPU: now.cpu - began.cpu, Peak: now.peak})
+	}()
+	err = run(ctx, func(entries int, took time.Duration) {
+		tell(answer{Event: eventDone, Entries: entries, Elapsed: took})
+	})
+	if ctx.Err() == nil && err == nil {
+		<-ctx.Done() // done, and waiting to be asked for the cost
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// profile begins to take one, if it is wanted.
+func (j job) profile() (end func(), err error) {
+	if j.Profile == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(j.Profile)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile: %w", err), f.Close())
+	}
+	return sync.OnceFunc(func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // what could not be written is missing from the profile, and from nothing else
+	}), nil
+}
+
+// cost of a process up to now.
+type cost struct {
+	cpu  time.Duration // user and system
+	peak int64         // most memory resident at once, bytes
+}
+
+// connect opens the carrier's clients.
+func (j job) connect(ctx context.Context) (_ carrying, closeAll func(), err error) {
+	options, err := redisOptions(j.Redis)
+	if err != nil {
+		return nil, nil, err
+	}
+	client := redis.NewClient(options)
+	if err := client.Ping(ctx).Err(); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("redis: %w", err), client.Close())
+	}
+	closeRedis := func() { _ = client.Close() } // the process ends with it
+	var producer *kgo.Client
+	if j.Carrier.Kind == Loop || j.Carrier.Kind == KafkaAlone {
+		if producer, err = kgo.NewClient(j.producerOpts()...); err == nil {
+			err = producer.Ping(ctx)
+		}
+		if err != nil {
+			closeRedis()
+			return nil, nil, fmt.Errorf("kafka: %w", err)
+		}
+		closeAll = func() { producer.Close(); closeRedis() }
+	} else {
+		closeAll = closeRedis
+	}
+	switch j.Carrier.Kind {
+	case Loop:
+		return j.loop(client, producer), closeAll, nil
+	case RedisAlone:
+		return j.redisAlone(client), closeAll, nil
+	case KafkaAlone:
+		return j.kafkaAlone(producer), closeAll, nil
+	case ExactlyOnce, AtLeastOnce:
+		run, err := j.relay(client)
+		if err != nil {
+			closeAll()
+		}
+		return run, closeAll, err
+	}
+	closeAll()
+	return nil, nil, fmt.Errorf("unknown carrier %q", j.Carrier)
+}
+
+// kafkaOpts are what every carrier's Kafka clients have in common; compression is franz-go's default for all of them.
+func (j job) kafkaOpts() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(j.Kafka...)} }
+
+// producerOpts tune the producers of carriers that are not the relay as the relay tunes its own.
+func (j job) producerOpts() []kgo.Opt {
+	return append(j.kafkaOpts(),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(5*time.Millisecond), // ended by a flush
+		kgo.ProducerBatchMaxBytes(1_000_000),
+		kgo.MaxBufferedRecords(1<<16),
+	)
+}

@@ -1,0 +1,28 @@
+// Package bench measures what carrying entries from Redis to Kafka costs, side by side in one run: a
+// hand-written at-least-once loop, both deliveries of the relay, and what Redis and Kafka do alone.
+//
+// # Promise
+//
+// Every carrier gets the same entries, the same servers, the same topic layout and the same client options, and runs in
+// a process of its own, so that its CPU time is its own. Carriers take turns, round after round, and a figure is the
+// median of the rounds: what slows the machine down for a while slows them all.
+//
+// What is measured is seen from outside: a read_committed consumer in the measuring process decides when an entry has
+// arrived, and checks that each arrived once and in the order of its key.
+//
+// # Sections
+//
+//	throughput   a backlog of entries: entries/s from the first to the last that becomes visible, CPU, AOF
+//	latency      events at a steady rate: from the EXEC that commits one to its being visible
+//	writer       outbox.Writer against the bare MULTI, SET, XADD, EXEC
+//
+// # What it trusts
+//
+// The clock of this machine, on which the writer and the consumer both run. INFO of Redis for its CPU time and the size of its
+// append-only file; other users of the same Redis are counted in.
+//
+// # How it fails
+//
+// A figure that misses its target is reported and is not a failure. A carrier that ends by itself, or that does
+// not carry everything within the time limit, ends the run with an error.
+package bench

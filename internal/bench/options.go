@@ -1,0 +1,185 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Section is a part of the measurement.
+type Section string
+
+// The sections, in the order in which they run.
+const (
+	Throughput Section = "throughput"
+	Latency    Section = "latency"
+	Writer     Section = "writer"
+)
+
+// Sections lists all of them.
+func Sections() []Section { return []Section{Throughput, Latency, Writer} }
+
+// Options say what to measure. Zero values mean what their field says.
+type Options struct {
+	// Redis is a host:port or a redis:// URL, Kafka a list of brokers; empty: a server is started for the run and
+	// ended with it. A given server should have nothing else to do, and is filled with entries under names of its own,
+	// which are removed at the end.
+	Redis string
+	Kafka []string
+
+	Entries int   // of the backlog in one throughput run; 0: 300,000
+	Payload int   // bytes of each payload; 0: 200, the least is 32
+	Shards  []int // numbers of shards to measure; nil: 1 and 4
+	Rounds  int   // how often the carriers take turns; 0: 3
+
+	// Only limits the run to these sections and carriers (exactly-once or exactly-once/4, for example); nil: all.
+	Only []string
+
+	// Batch is how many entries the hand-written loop reads at once; 0: 1,000.
+	Batch int
+	// Rates are the events a second of the latency section; nil: 20, 200 and 5,000.
+	Rates []int
+	// LatencyFor is how long each latency run takes; 0: 10 s.
+	LatencyFor time.Duration
+	// Writes is how many transactions of each kind a round of the writer section makes; 0: 5,000.
+	Writes int
+
+	// Limit bounds one run of one carrier; 0: 2 minutes.
+	Limit time.Duration
+
+	// Profile is a folder for a CPU profile of each run of a carrier, readable with go tool pprof; empty: none is taken.
+	// Profiling costs some of what is measured.
+	Profile string
+
+	// Carry is the command that runs Carry of this package in a process of its own: program and arguments. Required.
+	Carry []string
+	// CarryEnv is added to the environment of that process.
+	CarryEnv []string
+	// Progress is told a line at each step; nil: nobody is.
+	Progress func(format string, args ...any)
+}
+
+// Quick makes the run small, except where the caller has chosen otherwise: enough to see that everything works, too little
+// for figures to be compared. chosen is asked with the names of the command line's flags.
+func (o Options) Quick(chosen func(flag string) bool) Options {
+	for name, v := range map[string]struct {
+		of    *int
+		quick int
+	}{"entries": {&o.Entries, 50_000}, "rounds": {&o.Rounds, 1}, "writes": {&o.Writes, 1_000}} {
+		if !chosen(name) {
+			*v.of = v.quick
+		}
+	}
+	if !chosen("latency-for") {
+		o.LatencyFor = 3 * time.Second
+	}
+	return o
+}
+
+// Check reports every option that is out of range.
+func (o Options) Check() error {
+	_, err := o.withDefaults()
+	return err
+}
+
+func (o Options) withDefaults() (Options, error) {
+	for v, def := range map[*int]int{&o.Entries: 300_000, &o.Payload: 200, &o.Rounds: 3, &o.Batch: 1_000, &o.Writes: 5_000} {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 10 * time.Second, &o.Limit: 2 * time.Minute} {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	if o.Shards == nil {
+		o.Shards = []int{1, 4}
+	}
+	if o.Rates == nil {
+		o.Rates = []int{20, 200, 5_000}
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, ...any) {}
+	}
+	return o, o.validate()
+}
+
+// maxPayload leaves room for the rest of a record below Kafka's default max.message.bytes.
+const maxPayload = 900 << 10
+
+func (o Options) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.Entries < 100 || o.Entries > maxEntries {
+		bad("entries: %d, want 100 to %d", o.Entries, maxEntries)
+	}
+	if o.Payload < minPayload || o.Payload > maxPayload {
+		bad("payload: %d bytes, want %d to %d", o.Payload, minPayload, maxPayload)
+	}
+	if o.Rounds < 1 || o.Batch < 1 || o.Writes < 1 || o.LatencyFor <= 0 || o.Limit <= 0 {
+		bad("rounds, batch, writes and times: want 1 or more")
+	}
+	for _, n := range o.Shards {
+		if n < 1 || n > 64 {
+			bad("shards: %d, want 1 to 64", n)
+		}
+	}
+	for _, n := range o.Rates {
+		if n < 1 || n > 100_000 {
+			bad("rates: %d a second, want 1 to 100,000", n)
+		}
+	}
+	if len(o.Carry) == 0 {
+		bad("the command that carries is missing")
+	}
+	var known []string
+	for _, s := range Sections() {
+		known = append(known, string(s))
+	}
+	for _, k := range kinds() {
+		known = append(known, string(k))
+		for _, n := range o.Shards {
+			known = append(known, Carrier{k, n}.String())
+		}
+	}
+	for _, name := range o.Only {
+		if !slices.Contains(known, name) {
+			bad("only: unknown %q, want some of %s", name, strings.Join(known, ", "))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// section tells whether a section is wanted: it is named, or none is. The writer's knows no carriers, so naming only
+// carriers leaves it out.
+func (o Options) section(s Section) bool {
+	named, carriers := false, false
+	for _, name := range o.Only {
+		if slices.Contains(Sections(), Section(name)) {
+			named = true
+		} else {
+			carriers = true
+		}
+	}
+	if named {
+		return slices.Contains(o.Only, string(s))
+	}
+	return s != Writer || !carriers
+}
+
+// carrier tells whether a carrier is wanted: it or its kind is named, or no carrier is.
+func (o Options) carrier(c Carrier) bool {
+	named := false
+	for _, name := range o.Only {
+		if !slices.Contains(Sections(), Section(name)) {
+			named = true
+			if name == string(c.Kind) || name == c.String() {
+				return true
+			}
+		}
+	}
+	return !named
+}

@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func options(t *testing.T, o Options) Options {
+	t.Helper()
+	o.Carry = []string{"x"}
+	o, err := o.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func names(carriers []Carrier) string {
+	var all []string
+	for _, c := range carriers {
+		all = append(all, c.String())
+	}
+	return strings.Join(all, " ")
+}
+
+func TestWhatRuns(t *testing.T) {
+	const everything = "loop/1 exactly-once/1 at-least-once/1 loop/4 exactly-once/4 at-least-once/4 redis/1 kafka/1"
+	for _, c := range []struct {
+		only       []string
+		sections   []Section
+		throughput string
+		latency    string
+	}{
+		{nil, Sections(), everything, "loop/1 exactly-once/1 at-least-once/1"},
+		{[]string{"writer"}, []Section{Writer}, everything, "loop/1 exactly-once/1 at-least-once/1"},
+		{[]string{"throughput", "loop", "exactly-once/4"}, []Section{Throughput}, "loop/1 loop/4 exactly-once/4", "loop/1"},
+		{[]string{"exactly-once"}, []Section{Throughput, Latency}, "exactly-once/1 exactly-once/4", "exactly-once/1"},
+		{[]string{"kafka"}, []Section{Throughput, Latency}, "kafka/1", ""},
+	} {
+		o := options(t, Options{Only: c.only})
+		var sections []Section
+		for _, s := range Sections() {
+			if o.section(s) {
+				sections = append(sections, s)
+			}
+		}
+		if !slices.Equal(sections, c.sections) {
+			t.Errorf("%v: sections %v, want %v", c.only, sections, c.sections)
+		}
+		if got := names(o.throughputCarriers()); got != c.throughput {
+			t.Errorf("%v: throughput of %s, want %s", c.only, got, c.throughput)
+		}
+		if got := names(o.latencyCarriers()); got != c.latency {
+			t.Errorf("%v: latency of %s, want %s", c.only, got, c.latency)
+		}
+	}
+}
+
+func TestEveryMistakeIsNamed(t *testing.T) {
+	err := Options{
+		Entries: 1, Payload: 5, Rounds: -1, Shards: []int{1, 100}, Rates: []int{0}, Only: []string{"exactly-onec"},
+	}.Check()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100", "rates: 0 a second", `unknown "exactly-onec"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestQuickKeepsWhatWasChosen(t *testing.T) {
+	o := Options{Entries: 7_000, LatencyFor: time.Minute}.Quick(func(flag string) bool { return flag == "entries" || flag == "latency-for" })
+	if o.Entries != 7_000 || o.LatencyFor != time.Minute {
+		t.Errorf("changed what was chosen: %+v", o)
+	}
+	if o.Rounds != 1 || o.Writes != 1_000 {
+		t.Errorf("not quick: %+v", o)
+	}
+}

@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// run is one measurement under way.
+type run struct {
+	Options
+	servers *servers
+	source  *events
+	id      string
+	names   int
+}
+
+// Run measures. It ends the servers that it started and removes what it wrote into given ones, also when it fails or ctx ends.
+func Run(ctx context.Context, o Options) (_ *Report, err error) {
+	o, err = o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.end()) }()
+	b := &run{
+		Options: o, servers: s, source: newEvents(o.Payload),
+		id: "bench-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(os.Getpid()),
+	}
+	report := &Report{Environment: s.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch}
+	if o.section(Throughput) {
+		if report.Throughput, err = b.throughput(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if o.section(Latency) {
+		if report.Latency, err = b.latency(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if o.section(Writer) {
+		if report.Writer, err = b.overhead(ctx); err != nil {
+			return nil, err
+		}
+	}
+	report.judge()
+	return report, nil
+}
+
+// newName is a name that no other outbox has.
+func (b *run) newName() string {
+	b.names++
+	return fmt.Sprintf("%s-%d", b.id, b.names)
+}
+
+func (b *run) job(c Carrier, st *stage) job {
+	j := job{
+		Carrier: c, Redis: b.servers.redisAddr, Kafka: b.servers.brokers, Outbox: st.name, Topic: st.topic,
+		Entries: b.Entries, Payload: b.Payload, Batch: b.Batch,
+	}
+	if b.Profile != "" {
+		j.Profile = filepath.Join(b.Profile, fmt.Sprintf("%s-%d-%03d.pprof", c.Kind, c.Shards, b.names))
+	}
+	return j
+}

@@ -1,0 +1,75 @@
+//go:build integration
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/sluice-outbox/sluice/integration"
+)
+
+// carryEnv makes the test's own program a carrier.
+const carryEnv = "SLUICE_BENCH_TEST_CARRY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(carryEnv) != "" {
+		if Carry(context.Background(), os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	integration.Main(m)
+}
+
+// Everything once, small: what is measured is not looked at, only that it is.
+func TestRunMeasuresEverything(t *testing.T) {
+	servers := integration.Servers(t)
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Run(integration.Context(t, 3*time.Minute), Options{
+		Redis: servers.Redis.Addr, Kafka: servers.Kafka.Addrs(),
+		Entries: 5_000, Rounds: 1, Shards: []int{1, 2}, Rates: []int{200}, LatencyFor: time.Second, Writes: 200, Limit: time.Minute,
+		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Throughput) != 8 || len(report.Latency) != 3 || report.Writer == nil || len(report.Targets) == 0 {
+		t.Errorf("%d carriers, %d latencies, writer %v, %d targets", len(report.Throughput), len(report.Latency), report.Writer, len(report.Targets))
+	}
+	for _, r := range report.Throughput {
+		m := r.Median
+		if m.EntriesSeen != 5_000 || m.Rate <= 0 || m.CPU == nil || *m.CPU <= 0 || m.Duplicates != 0 || m.OutOfOrder != 0 {
+			t.Errorf("%s: %+v", r.Carrier, m)
+		}
+		if r.Carrier.Kind == ExactlyOnce && m.FileBytes != nil && *m.FileBytes > 1 {
+			t.Errorf("%s: %.2f bytes an entry went to the append-only file", r.Carrier, *m.FileBytes)
+		}
+	}
+	for _, l := range report.Latency {
+		if m := l.Median; m.Events != 200 || m.P50 <= 0 || m.P99 < m.P50 || m.Duplicates != 0 || m.OutOfOrder != 0 {
+			t.Errorf("%s: %+v", l.Carrier, m)
+		}
+	}
+	var out bytes.Buffer
+	if err := report.WriteText(&out); err != nil {
+		t.Error(err)
+	}
+	t.Log("\n" + out.String())
+
+	left, err := integration.RedisClient(t, servers.Redis, nil).Keys(t.Context(), "sluice:{bench-*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range left {
+		if !bytes.Contains([]byte(key), []byte("}:order")) { // states, which expire
+			t.Errorf("left behind: %s", key)
+		}
+	}
+}

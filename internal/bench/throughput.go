@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// throughput lets the carriers take turns on copies of the same backlog.
+func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err error) {
+	carriers := b.throughputCarriers()
+	backlogs := map[int]*backlog{}
+	defer func() {
+		for _, l := range backlogs {
+			err = errors.Join(err, l.remove(context.WithoutCancel(ctx)))
+		}
+	}()
+	for _, c := range carriers {
+		if c.Kind == KafkaAlone || backlogs[c.Shards] != nil {
+			continue
+		}
+		b.Progress("filling %d shard(s) with %d entries", c.Shards, b.Entries)
+		l, err := b.servers.fill(ctx, b.newName(), c.Shards, b.Entries, b.source)
+		backlogs[c.Shards] = l
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range carriers {
+		results = append(results, ThroughputResult{Carrier: c})
+	}
+	if err := b.warmUp(ctx, carriers, backlogs); err != nil {
+		return nil, err
+	}
+	for round := range b.Rounds {
+		for i, c := range carriers {
+			r, err := b.throughputOf(ctx, c, backlogs[c.Shards])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c, err)
+			}
+			r.Round = round + 1
+			b.Progress("round %d of %d  %-16s %9.0f entries/s %s", round+1, b.Rounds, c, r.Rate, perEntry(r.CPU))
+			results[i].Runs = append(results[i].Runs, r)
+		}
+	}
+	for i := range results {
+		results[i] = results[i].withMedian()
+	}
+	return results, nil
+}
+
+// warmUp runs each kind once without counting it: a broker that has just been started compiles what it meets first.
+func (b *run) warmUp(ctx context.Context, carriers []Carrier, backlogs map[int]*backlog) error {
+	warm := map[Kind]bool{}
+	for _, c := range carriers {
+		if warm[c.Kind] {
+			continue
+		}
+		warm[c.Kind] = true
+		b.Progress("warming up      %s", c)
+		if _, err := b.throughputOf(ctx, c, backlogs[c.Shards]); err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func perEntry(us *float64) string {
+	if us == nil {
+		return ""
+	}
+	return fmt.Sprintf("%6.2f µs own CPU an entry", *us)
+}
+
+// throughputOf is one run, on a copy of the backlog unless the carrier is KafkaAlone.
+func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r ThroughputRun, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.Limit)
+	defer cancel()
+	if c.Kind == KafkaAlone {
+		from = nil
+	}
+	st, err := b.servers.stage(ctx, b.newName(), c.Shards, b.partitions(), from)
+	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
+	if err != nil {
+		return r, err
+	}
+	j := b.job(c, st)
+	if c.Kind == RedisAlone {
+		j.Marks = from.marks
+	}
+	p, err := b.startProcess(ctx, j)
+	if err != nil {
+		return r, err
+	}
+	defer p.end()
+	if c.Kind == RedisAlone {
+		return b.redisAlone(ctx, p)
+	}
+
+	w, err := b.servers.watch(st.topic, b.partitions())
+	if err != nil {
+		return r, err
+	}
+	defer w.close()
+	if err := w.warm(ctx, b.servers.kafka); err != nil {
+		return r, err
+	}
+	before, err := b.servers.gauge(ctx)
+	if err != nil {
+		return r, err
+	}
+	t := newTally(b.Entries, time.Now())
+	if err := p.say(wordStart); err != nil {
+		return r, err
+	}
+	seen, stop := p.watched(ctx)
+	defer stop()
+	if err = w.until(seen, func(n int, now time.Time) bool {
+		t.add(n, now)
+		return t.arrived < b.Entries
+	}); err != nil {
+		if cause := context.Cause(seen); cause != nil {
+			err = cause
+		}
+		return r, p.failed(fmt.Errorf("%d of %d entries arrived: %w", t.arrived, b.Entries, err))
+	}
+	stop()
+	spent, err := p.stop(ctx)
+	if err != nil {
+		return r, err
+	}
+	after, err := b.servers.gauge(ctx)
+	if err != nil {
+		return r, err
+	}
+	r = ThroughputRun{
+		Rate: t.rate(), Duplicates: t.duplicates + t.strangers, OutOfOrder: t.inversions, OrderKnown: true, EntriesSeen: t.arrived,
+		FirstAfter: ms(t.first.Sub(t.began)), LastAfter: ms(t.last.Sub(t.began)), AtFirst: t.atFirst, Peak: spent.Peak,
+	}
+	r.spent(spent.CPU, before, after, b.Entries)
+	if c.Kind == KafkaAlone {
+		r.RedisCPU, r.FileBytes = nil, nil
+	}
+	return r, nil
+}
+
+func (b *run) redisAlone(ctx context.Context, p *process) (r ThroughputRun, err error) {
+	before, err := b.servers.gauge(ctx)
+	if err != nil {
+		return r, err
+	}
+	if err := p.say(wordStart); err != nil {
+		return r, err
+	}
+	done, err := p.await(ctx, eventDone)
+	if err != nil {
+		return r, err
+	}
+	spent, err := p.stop(ctx)
+	if err != nil {
+		return r, err
+	}
+	after, err := b.servers.gauge(ctx)
+	if err != nil {
+		return r, err
+	}
+	r = ThroughputRun{Rate: float64(done.Entries) / done.Elapsed.Seconds(), EntriesSeen: done.Entries, LastAfter: ms(done.Elapsed), Peak: spent.Peak}
+	r.spent(spent.CPU, before, after, done.Entries)
+	return r, nil
+}
+
+// partitions is the same for all: a multiple of every number of shards, so that shards write disjoint ones.
+func (b *run) partitions() int { return max(4, slices.Max(b.Shards)) }
