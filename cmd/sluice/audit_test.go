@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// auditing runs the audit command of a shop with the arguments.
+func (s *shop) auditing(t *testing.T, output string, args ...string) (string, error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	a := &app{in: strings.NewReader(""), out: &out, err: &errs, file: s.file, output: output}
+	cmd := newAuditCommand(a)
+	cmd.SetArgs(args)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&out)
+	cmd.SetErr(&errs)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestAuditCommand(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	out, err := s.auditing(t, "json", "--settle", "0")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var r consistency.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != consistency.Agree || r.Outbox != "orders" || len(r.Range) != 2 {
+		t.Fatalf("%s", out)
+	}
+	// An entry that nobody delivers is not compared, and that is no agreement.
+	w, err := outbox.NewWriter(s.redis, outbox.Config{Outbox: "orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Tx(t.Context(), "42", func(tx *outbox.Tx) error {
+		return tx.Append(outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err = s.auditing(t, "text", "--settle", "0"); !errors.Is(err, errQuiet) || !strings.Contains(out, "not delivered yet") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// From outside it counts as lost.
+	var drift *thresholdError
+	if out, err = s.auditing(t, "text", "--settle", "0", "--outside"); !errors.As(err, &drift) && !strings.Contains(out, "does not exist") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err = s.auditing(t, "text", "history"); err != nil || strings.Count(out, "\n") != 3 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err = s.auditing(t, "text", "show", "1"); err != nil || !strings.HasPrefix(out, "agree") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestAuditCommandRefusesWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	for _, x := range []struct{ args, want string }{
+		{"--from 5", "want <milliseconds>-<sequence>"},
+		{"--from 5-0", "need --outside"},
+		{"--settle -1s", "cannot be negative"},
+		{"--schedule CRON_TZ=", "not a cron expression"},
+		{"--schedule @hourly --full", "cannot be used with --full"},
+		{"--watch [", "watched topic"},
+		{"--outside --plan x", "cannot be used with --outside"},
+		{"show x", "not the number of an audit"},
+	} {
+		_, err := s.auditing(t, "text", strings.Fields(x.args)...)
+		var usage *usageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("audit %s: %v, want %q", x.args, err, x.want)
+		}
+	}
+}
+
+func TestAuditReportText(t *testing.T) {
+	t.Parallel()
+	r := &consistency.Report{
+		Outbox: "orders", Run: 7, Verdict: consistency.Drift, Started: noon, Finished: noon.Add(1500 * time.Millisecond), Entries: 200_000, Records: 200_001, DeadLetters: 2,
+		Range: []consistency.ShardRange{
+			{Shard: 0, After: consistency.EntryID{MS: 1700000000000}, To: consistency.EntryID{MS: 1700000009000, Seq: 3}, Entries: 100_000, Records: 100_000},
+			{Shard: 1, After: consistency.EntryID{MS: 1700000000000}, To: consistency.EntryID{MS: 1700000008000, Seq: 1}, Entries: 100_000, Records: 100_001, Pending: 5},
+		},
+		Incomplete: []string{"shard 1: 5 entries up to the watermark 1700000009000-0 have no record, and neither has any later one: not delivered yet"},
+		Findings: []consistency.Finding{
+			{Kind: consistency.Lost, Shard: 0, Entry: consistency.EntryID{MS: 1700000001000}, Count: 1, ID: "e-1", Topic: "orders.events", Partition: 2, Offset: -1, Detail: "no committed record of this entry"},
+			{Kind: consistency.Duplicated, Shard: 1, Entry: consistency.EntryID{MS: 1700000002000}, Count: 1, ID: "e-2", Topic: "orders.events", Partition: 1, Offset: 77, Detail: "the entry is already at orders.events/1/70"},
+			{Kind: consistency.Unverifiable, Shard: 1, Entry: consistency.EntryID{MS: 1700000003000}, Last: consistency.EntryID{MS: 1700000004000}, Count: 12, Partition: -1, Offset: -1, Detail: "trimmed before they were audited"},
+		},
+		Counts: map[consistency.Kind]int64{consistency.Lost: 1, consistency.Duplicated: 1, consistency.Unverifiable: 12},
+	}
+	golden(t, "audit_report", rendered(func(p *page) { p.auditReport(r, 2) }))
+	for verdict, want := range map[consistency.Verdict]error{consistency.Agree: nil, consistency.Incomplete: errQuiet} {
+		if err := auditStatus(&consistency.Report{Verdict: verdict}); !errors.Is(err, want) {
+			t.Errorf("%s: %v", verdict, err)
+		}
+	}
+	var threshold *thresholdError
+	if err := auditStatus(r); !errors.As(err, &threshold) {
+		t.Errorf("drift: %v", err)
+	}
+}
+
+func TestRepairCommandRefusesWhatIsNoPlan(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	dir := t.TempDir()
+	for name, x := range map[string]struct{ text, want string }{
+		"none":    {"", "not a plan"},
+		"text":    {"hello", "not a plan"},
+		"version": {`{"v":2}`, "another version"},
+		"other":   {`{"v":1,"outbox":"others"}`, "the configuration names"},
+		"consent": {`{"v":1,"outbox":"orders","send":[{"shard":0,"entry":"5-0"}]}`, "add --yes"},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(x.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &errs, file: s.file}
+		cmd := newRepairCommand(a)
+		cmd.SetArgs([]string{file})
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		err := cmd.ExecuteContext(t.Context())
+		var usage *usageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
+	}
+	// With consent the plan is compared with what is there.
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, file: s.file, yes: true}
+	cmd := newRepairCommand(a)
+	cmd.SetArgs([]string{filepath.Join(dir, "consent")})
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	if err := cmd.ExecuteContext(t.Context()); !errors.Is(err, consistency.ErrPlanStale) {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzParseSchedule(f *testing.F) {
+	for _, s := range []string{"*/15 * * * *", "@hourly", "CRON_TZ=", "TZ=Europe/Berlin 0 5 * * *", "0 0 31 2 *"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, err := parseSchedule(text); err == nil && s.Next(time.Now()).IsZero() {
+			t.Error("accepted, and never comes")
+		}
+	})
+}

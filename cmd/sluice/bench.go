@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-outbox/sluice/internal/bench"
+)
+
+func newBenchCommand(a *app) *cobra.Command {
+	var o bench.Options
+	var quick bool
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure Sluice beside a hand-written loop, Redis alone and Kafka alone",
+		Long: `Measures, in one run and taking turns: a hand-written at-least-once loop, both deliveries of the relay, and what Redis and
+Kafka do alone. Throughput over a backlog, latency at steady rates, and what the writer adds to a bare transaction.
+
+Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
+nothing else to do; what is written to them is removed at the end.
+
+The output says which of the wanted figures are reached. The exit status does not depend on it.`,
+		Example: `  sluice bench --quick
+  sluice bench --only throughput --shards 1
+  sluice bench --only exactly-once,loop --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if quick {
+				o = o.Quick(cmd.Flags().Changed)
+			}
+			program, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program, to run each carrier in a process of its own: %w", err)
+			}
+			o.Carry = []string{program, "bench", carryName}
+			o.Progress = func(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+			if err := o.Check(); err != nil {
+				return usagef("%w", err)
+			}
+			report, err := bench.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if a.output == "text" {
+				return report.WriteText(a.out)
+			}
+			return a.print(report, func(*page) {})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
+	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 300000)")
+	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
+	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
+	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 3)")
+	flags.StringSliceVar(&o.Only, "only", nil, "only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or one with its shards: loop/4")
+	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
+	flags.IntVar(&o.Batch, "batch", 0, "entries that the hand-written loop reads at once (default 1000)")
+	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section (default 20,200,5000)")
+	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 10s)")
+	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
+	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
+	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")
+	cmd.AddCommand(newCarryCommand(a))
+	return cmd
+}
+
+const carryName = "carry"
+
+// newCarryCommand is the process of one carrier, started by bench.
+func newCarryCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:    carryName,
+		Short:  "Be one carrier of a measurement",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := bench.Carry(cmd.Context(), a.in, a.out); err != nil {
+				return errQuiet // it was told to the measuring process
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+)
+
+// outputs are the forms of a command's result.
+var outputs = []string{"text", "json", "jsonl"}
+
+// print writes a result in the form that -o asks for. In jsonl a slice is one line an element, anything else is one line.
+func (a *app) print(v any, text func(p *page)) error {
+	switch a.output {
+	case "json":
+		enc := json.NewEncoder(a.out)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	case "jsonl":
+		enc := json.NewEncoder(a.out)
+		enc.SetEscapeHTML(false)
+		list := reflect.ValueOf(v)
+		if list.Kind() != reflect.Slice {
+			return enc.Encode(v)
+		}
+		for i := range list.Len() {
+			if err := enc.Encode(list.Index(i).Interface()); err != nil {
+				return err
+			}
+		}
+		return nil
+	default:
+		p := &page{w: a.out, color: a.outTerminal && a.color()}
+		text(p)
+		return p.failed
+	}
+}
+
+// color reports whether colours are wanted where there is a terminal; see no-color.org.
+func (a *app) color() bool {
+	if a.noColor {
+		return false
+	}
+	for _, kv := range a.environ {
+		if v, ok := strings.CutPrefix(kv, "NO_COLOR="); ok && v != "" {
+			return false
+		}
+		if kv == "TERM=dumb" {
+			return false
+		}
+	}
+	return true
+}
+
+// page is text for people. The first error of writing is kept.
+type page struct {
+	w      io.Writer
+	color  bool
+	failed error
+}
+
+func (p *page) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(p.w, format, args...); err != nil && p.failed == nil {
+		p.failed = err
+	}
+}
+
+// style is an SGR code; plain is none.
+type style string
+
+const (
+	plain  style = ""
+	bold   style = "1"
+	dim    style = "2"
+	red    style = "31"
+	green  style = "32"
+	yellow style = "33"
+)
+
+// paint gives text in a style, or as it is where there are no colours.
+func (p *page) paint(s style, text string) string {
+	if !p.color || s == plain {
+		return text
+	}
+	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-outbox/sluice/internal/config"
+	"github.com/sluice-outbox/sluice/internal/operate"
+	"github.com/sluice-outbox/sluice/relay"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	var limits statusLimits
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show each shard: state, owner, position, lag",
+		Long: `Show each shard: its state and owner as its relay reports them, the committed position, the lag and the age of the oldest
+entry that is not delivered. What cannot be found out is shown as "unknown", never as 0.
+
+Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed or cannot be checked.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.config()
+			if err != nil {
+				return err
+			}
+			s, err := a.connect(c)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := s.reachRedis(cmd.Context(), c); err != nil {
+				return err
+			}
+			st, err := operate.Look(cmd.Context(), s.operate(c), c.Outbox.Name)
+			if err != nil {
+				return fmt.Errorf("%s: %w", config.RedisName(c), err)
+			}
+			if err := a.print(st, func(p *page) { printStatus(p, st, time.Now()) }); err != nil {
+				return err
+			}
+			return limits.judge(st)
+		},
+	}
+	cmd.Flags().Int64Var(&limits.lag, "max-lag", -1, "exit with 3 when a shard lags by more `ENTRIES`")
+	cmd.Flags().DurationVar(&limits.age, "max-age", -1, "exit with 3 when an entry has waited longer")
+	return cmd
+}
+
+func (s *servers) operate(c *config.Config) operate.Servers {
+	return operate.Servers{Redis: s.redis, Admin: s.admin, Kafka: s.opts, Fixed: len(c.Relay.Assign) > 0}
+}
+
+// statusLimits are the thresholds of one status; a negative one is none.
+type statusLimits struct {
+	lag int64
+	age time.Duration
+}
+
+// judge gives the error that ends the command. Not knowing is never fine.
+func (l statusLimits) judge(st operate.Status) error {
+	var crossed []string
+	for _, s := range st.Shards {
+		say := func(format string, args ...any) {
+			crossed = append(crossed, fmt.Sprintf("shard %d: ", s.Shard)+fmt.Sprintf(format, args...))
+		}
+		switch s.State {
+		case string(relay.Halted), operate.StateAbsent:
+			say("%s", s.State)
+		}
+		if l.lag >= 0 && s.Lag == nil {
+			say("lag unknown")
+		} else if l.lag >= 0 && *s.Lag > l.lag {
+			say("lag %d", *s.Lag)
+		}
+		if l.age >= 0 && s.OldestUndelivered == nil {
+			say("oldest undelivered entry unknown")
+		} else if l.age >= 0 && seconds(*s.OldestUndelivered) > l.age {
+			say("an entry has waited %s", short(seconds(*s.OldestUndelivered)))
+		}
+	}
+	if len(crossed) > 0 {
+		return thresholdf("%s", strings.Join(crossed, "; "))
+	}
+	if len(st.Problems) > 0 {
+		return errors.New("the status is incomplete")
+	}
+	return nil
+}
+
+// stateStyle is the colour of a state.
+func stateStyle(state string) style {
+	switch state {
+	case string(relay.Running):
+		return green
+	case string(relay.Halted), operate.StateAbsent:
+		return red
+	case string(relay.Starting):
+		return plain
+	default:
+		return yellow
+	}
+}
+
+func printStatus(p *page, st operate.Status, now time.Time) {
+	relays := "relays unknown"
+	if st.Relays != nil {
+		relays = count(*st.Relays, "relay")
+	}
+	p.printf("outbox %s: layout %d, %s, %s\n\n", p.paint(bold, st.Outbox), st.Version, count(len(st.Shards), "shard"), relays)
+	t := newTable("SHARD", "STATE", "LAG", "OLDEST", "POSITION", "LAST ENTRY", "RETAINED", "OWNER")
+	for _, s := range st.Shards {
+		oldest := cell{"unknown", yellow}
+		if s.OldestUndelivered != nil {
+			oldest = cell{text: "-"}
+			if *s.OldestUndelivered > 0 {
+				oldest.text = short(seconds(*s.OldestUndelivered))
+			}
+		}
+		t.row(strconv.Itoa(s.Shard), cell{s.State, stateStyle(s.State)}, known(s.Lag), oldest,
+			dash(s.Position), dash(s.LastEntry), known(s.Retained), dash(s.Owner))
+	}
+	p.table(t)
+	for _, alike := range troubles(st.Shards) {
+		printTrouble(p, alike, now)
+	}
+	for _, problem := range st.Problems {
+		p.printf("\n%s %s\n", p.paint(red, "could not be checked:"), problem)
+	}
+}
+
+// troubles groups the shards that do not run and have the same to tell.
+func troubles(shards []operate.Shard) [][]operate.Shard {
+	var groups [][]operate.Shard
+	at := map[string]int{}
+	for _, s := range shards {
+		if s.State == string(relay.Running) || s.Reason == "" && s.Next == "" {
+			continue
+		}
+		same := strings.Join([]string{s.State, s.Reason, s.Next, s.Entry, s.Expected, s.Found}, "\x00")
+		i, known := at[same]
+		if !known {
+			i = len(groups)
+			at[same] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], s)
+	}
+	return groups
+}
+
+// printTrouble tells why shards do not run, and what to do.
+func printTrouble(p *page, alike []operate.Shard, now time.Time) {
+	s := alike[0]
+	numbers := make([]int, len(alike))
+	for i, other := range alike {
+		numbers[i] = other.Shard
+	}
+	p.printf("\n%s: %s", shardsText(numbers), p.paint(stateStyle(s.State), s.State))
+	if s.Since != nil && s.Owner != "" {
+		p.printf(" since %s ago", short(now.Sub(*s.Since)))
+	}
+	if s.Reason != "" {
+		p.printf(", %s", s.Reason)
+	}
+	p.printf("\n")
+	for _, f := range []struct{ name, text string }{{"entry", s.Entry}, {"expected", s.Expected}, {"found", s.Found}, {"run", s.Next}} {
+		if f.text != "" {
+			p.printf("  %-9s %s\n", f.name+":", f.text)
+		}
+	}
+}
+
+func known(n *int64) cell {
+	if n == nil {
+		return cell{"unknown", yellow}
+	}
+	return cell{text: strconv.FormatInt(*n, 10)}
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// short writes a duration for people: two units at most.
+func short(d time.Duration) string {
+	two := func(big time.Duration, bigName string, small time.Duration, smallName string) string {
+		if d%big/small == 0 {
+			return fmt.Sprintf("%d%s", d/big, bigName)
+		}
+		return fmt.Sprintf("%d%s%d%s", d/big, bigName, d%big/small, smallName)
+	}
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour:
+		return two(time.Minute, "m", time.Second, "s")
+	case d < 24*time.Hour:
+		return two(time.Hour, "h", time.Minute, "m")
+	default:
+		return two(24*time.Hour, "d", time.Hour, "h")
+	}
+}
