@@ -1,0 +1,175 @@
+//go:build integration
+
+package suites_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/world"
+)
+
+// incomplete wants the verdict incomplete with a reason that has the text.
+func incomplete(t *testing.T, r *consistency.Report, text string) {
+	t.Helper()
+	if r.Verdict != consistency.Incomplete {
+		t.Errorf("verdict %s, want incomplete: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	all := strings.Join(r.Incomplete, "\n")
+	for _, f := range r.Findings {
+		all += "\n" + f.Detail
+	}
+	if !strings.Contains(all, text) {
+		t.Errorf("no reason has %q: %s", text, all)
+	}
+}
+
+// audited is a world of which everything so far was delivered and audited.
+func audited(t *testing.T) (*world.World, *carrier) {
+	t.Helper()
+	w := shared(t, 2)
+	c := newCarrier(t, w)
+	deliver(t, w, c, 1000)
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
+		t.Fatalf("%v %v", r.Findings, r.Incomplete)
+	}
+	return w, c
+}
+
+// deliver adds entries to every shard and carries them.
+func deliver(t *testing.T, w *world.World, c *carrier, n int) {
+	t.Helper()
+	for shard := range w.Shards {
+		after := "0"
+		if all := c.entries(shard, after); len(all) > 0 {
+			after = all[len(all)-1].ID
+		}
+		w.Add(shard, n, "payload")
+		c.carry(shard, c.entries(shard, after), 0, nil)
+	}
+}
+
+func TestAuditIsIncompleteWithoutATopic(t *testing.T) {
+	w, c := audited(t)
+	deliver(t, w, c, 1000)
+	if _, err := kadm.NewClient(w.Kafka).DeleteTopics(deadline(t, time.Minute), w.Topic()); err != nil {
+		t.Fatal(err)
+	}
+	cfg := c.config()
+	cfg.Watch = []string{c.stray}
+	incomplete(t, audit(t, cfg), "does not exist")
+}
+
+func TestAuditIsIncompleteWhenRetentionWasFaster(t *testing.T) {
+	w, c := audited(t)
+	deliver(t, w, c, 1000)
+	admin := kadm.NewClient(w.Kafka)
+	ends, err := admin.ListEndOffsets(deadline(t, time.Minute), w.Topic())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := kadm.Offsets{}
+	ends.Each(func(o kadm.ListedOffset) { before.AddOffset(o.Topic, o.Partition, o.Offset-10, -1) })
+	if _, err := admin.DeleteRecords(deadline(t, time.Minute), before); err != nil {
+		t.Fatal(err)
+	}
+	r := audit(t, c.config())
+	incomplete(t, r, "retention")
+	if r.Counts[consistency.Lost] > 0 || r.Counts[consistency.Unverifiable] == 0 {
+		t.Errorf("%v", r.Counts)
+	}
+}
+
+func TestAuditIsIncompleteWithoutAStream(t *testing.T) {
+	w, c := audited(t)
+	if err := w.Redis.Rename(deadline(t, time.Minute), w.Stream(1), w.Stream(1)+":moved").Err(); err != nil {
+		t.Fatal(err)
+	}
+	incomplete(t, audit(t, c.config()), "renamed")
+}
+
+func TestAuditIsIncompleteWithoutRedis(t *testing.T) {
+	_, c := audited(t)
+	cfg := c.config()
+	dead := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+	defer dead.Close()
+	cfg.Redis = dead
+	incomplete(t, audit(t, cfg), "unreachable")
+}
+
+// TestAuditIsIncompleteWhenKafkaGoesAway cuts the brokers off while records are read; the next audit goes on where that one had to stop.
+func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
+	w, c := audited(t)
+	deliver(t, w, c, 10_000)
+	proxies := integration.NewProxies()
+	integration.CloseAtEnd(t, proxies)
+	cfg := c.config()
+	cfg.Kafka = append(cfg.Kafka, kgo.Dialer(proxies.Dial))
+	cfg.Rate = 10_000 // so that there is a half-way
+	cut := time.AfterFunc(time.Second, proxies.Cut)
+	defer cut.Stop()
+	r := audit(t, cfg)
+	if r.Verdict != consistency.Incomplete || len(r.Incomplete) == 0 {
+		t.Fatalf("%s: %v", r.Verdict, r.Incomplete)
+	}
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree || r.Entries != 20_000 {
+		t.Fatalf("afterwards: %s, %d entries: %v %v", r.Verdict, r.Entries, r.Findings, r.Incomplete)
+	}
+}
+
+// TestAuditDoesNotCallWaitingEntriesLost: what no relay has delivered yet is neither lost nor fine, and is compared when it has come.
+func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
+	w, c := audited(t)
+	before := c.entries(0, "0")
+	w.Add(0, 500, "payload")
+	waiting := c.entries(0, before[len(before)-1].ID)
+	c.carry(0, waiting[:200], 0, nil)
+	r := audit(t, c.config())
+	incomplete(t, r, "not delivered yet")
+	if len(r.Findings) > 0 || r.Range[0].Pending != 300 || r.Entries != 200 {
+		t.Fatalf("%v %+v", r.Findings, r.Range[0])
+	}
+	c.carry(0, waiting[200:], 0, nil)
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree || r.Entries != 300 {
+		t.Fatalf("%s, %d entries: %v %v", r.Verdict, r.Entries, r.Findings, r.Incomplete)
+	}
+}
+
+// TestAuditFindsThatRedisWentBack restores a backup of Redis after its newest entries were delivered and audited.
+func TestAuditFindsThatRedisWentBack(t *testing.T) {
+	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	integration.CloseAtEnd(t, server)
+	o := server.Options()
+	w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
+	c := newCarrier(t, w)
+	deliver(t, w, c, 100)
+	backup, err := server.CopyData(deadline(t, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, w, c, 7)
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
+		t.Fatalf("%v %v", r.Findings, r.Incomplete)
+	}
+	if err := server.RestoreData(deadline(t, time.Minute), backup); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, w, c, 50)
+	r := audit(t, c.config())
+	if r.Verdict != consistency.Drift || r.Counts[consistency.Orphaned] != 7 || len(r.Findings) != 7 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	if !strings.Contains(strings.Join(r.Incomplete, ""), "Redis went back") {
+		t.Errorf("%v", r.Incomplete)
+	}
+}

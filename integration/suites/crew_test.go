@@ -1,0 +1,146 @@
+//go:build integration
+
+package suites_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluice-outbox/sluice/integration/world"
+)
+
+// crew is a number of relay processes that share the shards of a world, and die and are replaced in turn. One more than there are shards
+// is a good size: there is always one that has to wait.
+type crew struct {
+	t        *testing.T
+	w        *world.World
+	random   *rand.Rand
+	settings world.Settings
+	working  []*world.Process // neither stopped nor ended
+	all      []*world.Process
+	pause    time.Duration // of a stopped one: longer than the session
+
+	stopped sync.WaitGroup
+	mu      sync.Mutex
+	back    []*world.Process // continued after a stop, to be working again
+	kills   int
+	stops   int
+	changes int
+}
+
+// session is the session timeout of the crew: the least that brokers accept by default.
+const session = 6 * time.Second
+
+func newCrew(t *testing.T, w *world.World, size int, random *rand.Rand, s world.Settings) *crew {
+	t.Helper()
+	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second}
+	for range size {
+		c.hire()
+	}
+	return c
+}
+
+func (c *crew) hire() {
+	p := c.w.Spawn(c.settings)
+	c.working = append(c.working, p)
+	c.all = append(c.all, p)
+}
+
+// fault makes one of the working relays die, stand still or leave in good order, and another one come for it.
+func (c *crew) fault() {
+	c.t.Helper()
+	c.mu.Lock()
+	c.working, c.back = append(c.working, c.back...), nil
+	c.mu.Unlock()
+	n := c.random.IntN(len(c.working))
+	p := c.working[n]
+	c.working = append(c.working[:n:n], c.working[n+1:]...)
+	switch c.random.IntN(3) {
+	case 0:
+		c.kills++
+		if err := p.Kill(); err != nil {
+			c.t.Fatal(err)
+		}
+		c.hire()
+	case 1:
+		c.stops++
+		c.stop(p)
+		// Not too many at once: those that are left have to carry the load, and the stopped ones come back.
+		if len(c.working) < 2 {
+			c.hire()
+		}
+	case 2:
+		c.changes++
+		c.dismiss(p)
+		c.hire()
+	}
+}
+
+// stop freezes a relay for longer than its session lasts, and lets it go on as if nothing had happened.
+func (c *crew) stop(p *world.Process) {
+	c.t.Helper()
+	if err := p.Stop(); err != nil {
+		c.t.Fatal(err)
+	}
+	pause := c.pause + time.Duration(c.random.Int64N(int64(2*time.Second)))
+	c.stopped.Go(func() {
+		time.Sleep(pause) // the length of the fault; nothing waits for it in order to go on
+		if err := p.Cont(); err != nil {
+			c.t.Error(err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.back = append(c.back, p)
+	})
+}
+
+// dismiss ends a relay as an operator would, and wants it to end well.
+func (c *crew) dismiss(p *world.Process) {
+	c.t.Helper()
+	// Before that it may not have begun to listen to signals.
+	if err := p.WaitFor(deadline(c.t, 30*time.Second), "relay started"); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := p.Terminate(deadline(c.t, 30*time.Second)); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := p.Wait(deadline(c.t, time.Second)); err != nil {
+		c.t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
+// rest lets all stopped relays go on.
+func (c *crew) rest() {
+	c.t.Helper()
+	c.stopped.Wait()
+	c.mu.Lock()
+	c.working, c.back = append(c.working, c.back...), nil
+	c.mu.Unlock()
+}
+
+// leave ends all relays in good order. It logs what the crew went through.
+func (c *crew) leave() {
+	c.t.Helper()
+	c.rest()
+	for _, p := range c.working {
+		c.dismiss(p)
+	}
+	fenced := 0
+	for _, p := range c.all {
+		fenced += strings.Count(strings.ToLower(p.Output()), "fence")
+	}
+	c.t.Logf("relays: %d processes, %d killed, %d stopped past their session and continued, %d replaced; %d times one said that it was fenced",
+		len(c.all), c.kills, c.stops, c.changes, fenced)
+	if c.t.Failed() {
+		for _, p := range c.all {
+			if err := os.WriteFile(os.TempDir()+"/"+c.t.Name()+"-"+p.Instance+".log", []byte(p.Output()), 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+				c.t.Log(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/relay"
+)
+
+// AwaitCommitted waits until the committed position of every shard is the last entry of its stream, and counts as many
+// entries as Redis says were ever added to it.
+func (w *World) AwaitCommitted(limit time.Duration) {
+	w.t.Helper()
+	w.Await(limit, func(ctx context.Context) error {
+		positions, err := relay.ReadPositions(ctx, w.KafkaDirect(), w.Outbox, w.Shards)
+		if err != nil {
+			return err
+		}
+		for shard := range w.Shards {
+			info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
+			if err != nil {
+				return err
+			}
+			p := positions[shard]
+			if info.EntriesAdded == 0 {
+				continue
+			}
+			if p.Entry.String() != info.LastGeneratedID || int64(p.Count+p.Missing) != info.EntriesAdded {
+				return fmt.Errorf("shard %d: the committed position is %s after %d entries (%d missing), the last entry is %s after %d; %s",
+					shard, p.Entry, p.Count, p.Missing, info.LastGeneratedID, info.EntriesAdded, w.describe(ctx, shard))
+			}
+		}
+		return nil
+	})
+}
+
+// AwaitAcknowledged is AwaitCommitted for at-least-once delivery: the consumer group of every shard has delivered the last entry, and
+// nothing is pending.
+func (w *World) AwaitAcknowledged(limit time.Duration) {
+	w.t.Helper()
+	w.Await(limit, func(ctx context.Context) error {
+		for shard := range w.Shards {
+			info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
+			if err != nil {
+				return err
+			}
+			g, err := w.Group(ctx, shard)
+			if err != nil {
+				return err
+			}
+			if g.LastDeliveredID != info.LastGeneratedID || g.Pending != 0 {
+				return fmt.Errorf("shard %d: the group is at %s with %d pending, the last entry is %s; %s",
+					shard, g.LastDeliveredID, g.Pending, info.LastGeneratedID, w.describe(ctx, shard))
+			}
+		}
+		return nil
+	})
+}
+
+// AwaitPassed waits until every shard has delivered what stands in its stream at the call, by whichever delivery.
+func (w *World) AwaitPassed(limit time.Duration) {
+	w.t.Helper()
+	var last []relay.EntryID
+	w.Await(limit, func(ctx context.Context) error {
+		for shard := len(last); shard < w.Shards; shard++ {
+			info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
+			if err != nil {
+				return err
+			}
+			id, err := relay.ParseEntryID(info.LastGeneratedID)
+			if err != nil {
+				return err
+			}
+			last = append(last, id)
+		}
+		positions, err := relay.ReadPositions(ctx, w.KafkaDirect(), w.Outbox, w.Shards)
+		if err != nil {
+			return err
+		}
+		for shard := range w.Shards {
+			at := positions[shard].Entry
+			if positions[shard].Delivery == relay.AtLeastOnce {
+				g, err := w.Group(ctx, shard)
+				if err != nil {
+					return err
+				}
+				if at, err = relay.ParseEntryID(g.LastDeliveredID); err != nil {
+					return err
+				}
+				if g.Pending > 0 { // read, but not confirmed
+					return fmt.Errorf("shard %d: %d entries are pending; %s", shard, g.Pending, w.describe(ctx, shard))
+				}
+			}
+			if at.Compare(last[shard]) < 0 {
+				return fmt.Errorf("shard %d: delivered up to %s, not yet to %s; %s", shard, at, last[shard], w.describe(ctx, shard))
+			}
+		}
+		return nil
+	})
+}
+
+// Group is the consumer group of a shard's stream.
+func (w *World) Group(ctx context.Context, shard int) (redis.XInfoGroup, error) {
+	groups, err := w.Redis.XInfoGroups(ctx, w.Stream(shard)).Result()
+	if err != nil {
+		return redis.XInfoGroup{}, err
+	}
+	for _, g := range groups {
+		if g.Name == outbox.ConsumerGroup {
+			return g, nil
+		}
+	}
+	return redis.XInfoGroup{}, errors.New("there is no consumer group")
+}
+
+// Status is what a shard's owner has told about it in the status hash.
+type Status struct {
+	State    relay.State `json:"state"`
+	Instance string      `json:"instance"`
+	Reason   string      `json:"reason"`
+	Entry    string      `json:"entry"`
+	Expected string      `json:"expected"`
+	Found    string      `json:"found"`
+}
+
+// Status reads the status hash; it is empty for a shard that nobody has told about.
+func (w *World) Status(ctx context.Context, shard int) (Status, error) {
+	var st Status
+	text, err := w.Redis.HGet(ctx, outbox.StatusKey(w.Outbox), strconv.Itoa(shard)).Result()
+	if errors.Is(err, redis.Nil) {
+		return st, nil
+	}
+	if err != nil {
+		return st, err
+	}
+	return st, json.Unmarshal([]byte(text), &st)
+}
+
+// AwaitState waits until a shard's owner has told that it is in a state.
+func (w *World) AwaitState(shard int, state relay.State, limit time.Duration) (st Status) {
+	w.t.Helper()
+	w.Await(limit, func(ctx context.Context) (err error) {
+		if st, err = w.Status(ctx, shard); err == nil && st.State != state {
+			err = fmt.Errorf("shard %d is not %s; %s", shard, state, w.describe(ctx, shard))
+		}
+		return err
+	})
+	return st
+}
+
+func (w *World) describe(ctx context.Context, shard int) string {
+	st, err := w.Status(ctx, shard)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("its owner %s told: %s %s", st.Instance, st.State, st.Reason)
+}
