@@ -24,6 +24,9 @@ func (s *shard) exactlyOnce(ctx context.Context) error {
 		return err
 	}
 	defer producers.close()
+	if err := s.endHanging(ctx, producers); err != nil {
+		return err
+	}
 	pos, err := s.startPosition(ctx, producers)
 	if err != nil {
 		return err

@@ -248,6 +248,9 @@ func (s *shard) takeGroup(ctx context.Context) error {
 		return err
 	}
 	defer producers.close()
+	if err := s.endHanging(ctx, producers); err != nil {
+		return err
+	}
 	if pos, err = s.startPosition(ctx, producers); err != nil {
 		return err
 	}

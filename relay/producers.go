@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/outbox"
@@ -27,7 +29,12 @@ type producers struct {
 	shard  int
 	turn   int // 0: a, 1: b; flips only after an acknowledged commit
 	client [2]*kgo.Client
+	ids    [2]producerID
 	closed sync.Once
+	// broken: a request got no answer since the ids were initialised. Whatever is there afterwards is not trusted: see begin.
+	broken connectionWatch
+	// offline are partitions of which nobody could be asked whether a transaction hangs in them; nothing is sent there.
+	offline map[string]offlineTopic
 
 	mu       sync.Mutex
 	failures []recordError
@@ -44,6 +51,7 @@ func newProducers(ctx context.Context, cfg *Config, shard int, batchBytes func(s
 			// No RecordDeliveryTimeout: kgo measures it from the record's timestamp, which is the event's. The context of
 			// the transaction bounds its records.
 			kgo.RetryTimeout(cfg.TransactionTimeout),
+			kgo.WithHooks(&p.broken),
 		)...)
 		if err != nil {
 			p.close()
@@ -52,12 +60,25 @@ func newProducers(ctx context.Context, cfg *Config, shard int, batchBytes func(s
 		p.client[i] = client
 	}
 	for i, client := range p.client {
-		if _, _, err := client.ProducerID(ctx); err != nil {
+		id, epoch, err := client.ProducerID(ctx)
+		if err != nil {
 			p.close()
 			return nil, fmt.Errorf("kafka: initialise transactional id %s: %w", outbox.TransactionalID(cfg.Outbox, shard, "ab"[i]), err)
 		}
+		p.ids[i] = producerID{id, epoch}
 	}
+	p.broken.Store(false)
 	return p, nil
+}
+
+// connectionWatch is set when a request was sent to a broker and had no answer.
+type connectionWatch struct{ atomic.Bool }
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (w *connectionWatch) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e kgo.BrokerE2E) {
+	if e.Err() != nil {
+		w.Store(true)
+	}
 }
 
 // newPublisher is the producer of at-least-once delivery: idempotent, so that its own retries neither double nor
@@ -108,8 +129,12 @@ func (p *producers) close() {
 	})
 }
 
-// begin opens a transaction on the producer whose turn it is.
+// begin opens a transaction on the producer whose turn it is. After a broker was lost it does not: a marker of the transaction before may be
+// missing (see endHanging), and a session that goes on would put another one in its place. errRestart begins a new one.
 func (p *producers) begin() error {
+	if p.broken.Load() {
+		return errRestart
+	}
 	p.failures = p.failures[:0]
 	return p.client[p.turn].BeginTransaction()
 }
@@ -118,8 +143,19 @@ func (p *producers) begin() error {
 func (p *producers) send(ctx context.Context, records []*kgo.Record) {
 	client := p.client[p.turn]
 	for _, r := range records {
+		if len(p.offline) > 0 && p.isOffline(r) {
+			p.promise(r, kerr.LeaderNotAvailable)
+			continue
+		}
 		client.Produce(ctx, r, p.promise)
 	}
+}
+
+// isOffline reports whether a record belongs to a partition that could not be asked for hanging transactions. The next session
+// asks again.
+func (p *producers) isOffline(r *kgo.Record) bool {
+	t, ok := p.offline[r.Topic]
+	return ok && t.offline[int32(partitioner{}.Partition(r, t.partitions))]
 }
 
 // sendAlone produces one record in a batch of its own, so that a refusal is this record's.

@@ -32,6 +32,8 @@ type Relay struct {
 	topics *topics
 	shards atomic.Int64 // of the layout
 
+	warnDenied sync.Once // see endHanging
+
 	mu      sync.Mutex
 	owned   map[int]*ownership
 	member  func() bool // whether the group has this relay; nil before it is asked to

@@ -94,6 +94,13 @@ func (t *topics) limit(topic string) int32 {
 	return 1_000_012
 }
 
+// knows reports whether a record was ever to be sent to the topic.
+func (t *topics) knows(topic string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known[topic].exists
+}
+
 // compare notices a topic that was deleted and created again, or given partitions, and halts or goes on by policy.
 func (t *topics) compare(topic string, was, is topicInfo) error {
 	if !was.exists || !is.exists {
