@@ -8,9 +8,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// The order of help is the order in which one needs the commands. It is a variable of cobra's package, which every tree reads: it is set
+// before there is one.
+func init() { cobra.EnableCommandSorting = false }
+
 // newRoot makes the command tree over one app.
 func newRoot(a *app) *cobra.Command {
-	cobra.EnableCommandSorting = false // the order of help is the order in which one needs the commands
 	root := &cobra.Command{
 		Use:   "sluice",
 		Short: "Transactional outbox from Redis to Kafka, exactly once and in order",
