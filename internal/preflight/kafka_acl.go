@@ -20,6 +20,7 @@ func (c *checker) checkKafkaPermissions(ctx context.Context) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	c.checkTransactions(ctx, l)
+	c.checkHanging(ctx, l)
 	denied := false
 	refuse := func(what, detail string) {
 		l.fail("permissions", "allow this to the user", "%s: %s", what, detail)
@@ -59,6 +60,27 @@ func (c *checker) checkKafkaPermissions(ctx context.Context) {
 	}
 	if !denied {
 		l.ok("permissions", "nothing that a relay does to its own topics and group is refused, as far as brokers tell")
+	}
+}
+
+// checkHanging asks whether a relay could end the transactions that brokers leave open (KAFKA-20734).
+func (c *checker) checkHanging(ctx context.Context, l list) {
+	if c.cfg.Relay.Delivery != "exactly-once" {
+		return
+	}
+	req := kmsg.NewPtrDescribeClusterRequest()
+	req.IncludeClusterAuthorizedOperations = true
+	answer, err := req.RequestWith(ctx, c.kafka)
+	if err == nil {
+		err = kerr.ErrorForCode(answer.ErrorCode)
+	}
+	if err != nil {
+		return // brokers that do not tell are older than the defect
+	}
+	ops := kadm.DecodeACLOperations(answer.ClusterAuthorizedOperations)
+	if missing := missingOps(ops, []kadm.ACLOperation{kmsg.ACLOperationAlter}); missing != "" && !slices.Contains(ops, kmsg.ACLOperationClusterAction) {
+		l.warn("hanging transactions", "allow Alter on the cluster, or be ready to when a shard halts for it",
+			"%s on the cluster is not allowed: if a broker of 4.3.0 to 4.4.0 is lost in the moment of a commit and leaves the transaction open, the shard halts (KAFKA-20734)", missing)
 	}
 }
 

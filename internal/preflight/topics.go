@@ -121,6 +121,9 @@ func (c *checker) checkTopics(ctx context.Context, l list, names map[string]stri
 		if missing := missingOps(t.ops, []kadm.ACLOperation{kmsg.ACLOperationWrite, kmsg.ACLOperationDescribe}); missing != "" {
 			l.fail(name, "allow these operations to the user", "%s is not allowed", missing)
 		}
+		if missing := missingOps(t.ops, []kadm.ACLOperation{kmsg.ACLOperationRead}); missing != "" && c.cfg.Relay.Delivery == "exactly-once" {
+			l.warn(name, "allow it to the user", "%s is not allowed: the relay cannot see transactions that brokers have left open there (KAFKA-20734)", missing)
+		}
 		c.checkDurability(l, name, t, configs)
 		c.checkMessageSize(l, name, configs)
 		if len(c.all) == before {
