@@ -199,20 +199,32 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 		settings: a.settings(),
 		streams:  streams, logs: s.logs, wait: sleep, now: time.Now, state: state, report: report,
 	}
+	var kept *State // as it was saved last, if what it carries is in this report
+	if !c.Full {
+		kept = state.clone()
+	}
 	e.save = func(ctx context.Context, tiles []Tile) error {
 		if c.Outside {
 			return nil
 		}
-		return s.save(ctx, state, tiles, nil)
+		if err := s.save(ctx, state, tiles, nil); err != nil {
+			return err
+		}
+		kept = state.clone()
+		return nil
 	}
 	if err := e.run(ctx, shards); err != nil {
 		return nil, err
 	}
 	report.Finished = time.Now()
 	if !c.Outside {
-		kept := state
 		if e.gaveUp {
-			kept = nil // that of the last finished round stands
+			// That of the last finished round stands, but for what this report has told.
+			if kept != nil {
+				kept.Carried = nil
+			}
+		} else {
+			kept = state
 		}
 		if err := s.save(ctx, kept, nil, report); err != nil {
 			if ctx.Err() != nil {

@@ -58,3 +58,25 @@ func (e *engine) reach(ctx context.Context, s *shardRun) (EntryID, error) {
 	}
 	return reached, nil
 }
+
+// secondChance waits once more for entries that were not delivered within the settling time, as every suspicion is looked at twice, and
+// opens their shards again. What comes is late.
+func (e *engine) secondChance(ctx context.Context) error {
+	if e.waited || !slices.ContainsFunc(e.shards, func(s *shardRun) bool { return s.pending > 0 }) {
+		return nil
+	}
+	e.waited = true
+	if err := e.wait(ctx, e.settle-e.now().Sub(e.looked)); err != nil {
+		return err
+	}
+	if err := e.sample(ctx); err != nil {
+		return err
+	}
+	for _, s := range e.shards {
+		if s.pending > 0 {
+			s.chance, s.chanceAt, s.inTime = true, s.Point, s.entries
+			s.done, s.pending = false, 0
+		}
+	}
+	return nil
+}

@@ -188,24 +188,22 @@ func (e *engine) latecomers(ctx context.Context, doubts []*doubt) (map[reference
 			wanted[reference{d.s.number, id}] = true
 		}
 	}
-	var names []string
-	for name, k := range e.topics {
-		if k.problem == "" {
-			names = append(names, name)
-		}
-	}
-	ends, err := e.logs.bounds(ctx, names)
+	ends, err := e.logs.bounds(ctx, e.readable())
 	if err != nil {
 		return nil, err
 	}
 	late := map[reference][]found{}
 	sh := e.shape()
 	var im image
+	e.heldBack = ""
 	for _, p := range e.partitions {
 		from := max(p.counted, p.stop)
 		end := p.end
 		if b := ends[p.topic.name]; int(p.number) < len(b) {
 			end = b[p.number].end
+		}
+		if end < p.high {
+			e.heldBack = fmt.Sprintf("topic %s, partition %d: a transaction is open since offset %d", p.topic.name, p.number, end)
 		}
 		if from >= end {
 			continue
@@ -239,6 +237,9 @@ func (e *engine) confirm(ctx context.Context, d *doubt, second *look, extra map[
 	for _, f := range second.findings {
 		if !d.ids[f.Entry] {
 			continue
+		}
+		if e.heldBack != "" && (f.Kind == Lost || f.Kind == Misdirected) {
+			return fmt.Errorf("not delivered yet: shard %d: no record of entry %s is visible; %s", s.number, f.Entry, e.heldBack)
 		}
 		if f.Kind == Lost {
 			still[f.Entry] = true

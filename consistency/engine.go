@@ -30,11 +30,13 @@ type engine struct {
 	report *Report
 	save   func(context.Context, []Tile) error
 
-	key    [16]byte
-	shards []*shardRun
-	looked time.Time // when the ends of the partitions were sampled
-	gaveUp bool
-	holed  bool // records were gone from Kafka before they could be read
+	key      [16]byte
+	shards   []*shardRun
+	looked   time.Time // when the ends of the partitions were sampled
+	waited   bool      // a second time, for what was not delivered
+	heldBack string    // why records that stood in Kafka when the ends were sampled cannot be seen yet
+	gaveUp   bool
+	holed    bool // records were gone from Kafka before they could be read
 
 	mu         sync.Mutex // guards what follows while shards are read
 	topics     map[string]*knownTopic
@@ -72,6 +74,9 @@ type shardRun struct {
 	entries   int64
 	records   int64
 	pending   int64
+	chance    bool    // it was waited for a second time, from here:
+	chanceAt  EntryID // its point then
+	inTime    int64   // entries compared until then
 
 	// Of the round:
 	upTo       EntryID
@@ -114,13 +119,20 @@ func (e *engine) run(ctx context.Context, shards int) error {
 		return e.giveUp(ctx, err)
 	}
 	for e.open() {
+		before := e.report.mark()
 		compared, err := e.round(ctx)
 		if err != nil {
+			e.report.forget(before) // the next run compares the round again
 			return e.giveUp(ctx, err)
 		}
 		e.keep()
 		if err := e.save(ctx, compared); err != nil {
 			return e.giveUp(ctx, err)
+		}
+		if !e.open() {
+			if err := e.secondChance(ctx); err != nil {
+				return e.giveUp(ctx, err)
+			}
 		}
 	}
 	if err := e.addUp(); err != nil {
@@ -138,10 +150,6 @@ func (e *engine) giveUp(ctx context.Context, err error) error {
 	}
 	e.gaveUp = true
 	e.report.incomplete("%v", err)
-	for _, s := range e.shards {
-		// Nobody will come back to these before the next run, which carries them itself if it can be saved.
-		e.report.add(s.Doubtful...)
-	}
 	e.finish()
 	return nil
 }
@@ -153,6 +161,12 @@ func (e *engine) finish() {
 		})
 		e.report.Entries += s.entries
 		e.report.Records += s.records
+		if n := s.entries - s.inTime; e.waited && n > 0 && s.chance {
+			e.report.add(Finding{
+				Kind: Late, Shard: s.number, Entry: s.chanceAt, Last: s.Point, Count: n, Partition: -1, Offset: -1,
+				Detail: fmt.Sprintf("%d entries had no record, and neither had any later one, %s after the last of them was written; they have now", n, e.settle),
+			})
+		}
 		if s.pending > 0 {
 			e.report.incomplete("shard %d: %d entries up to the watermark %s have no record, and neither has any later one: not delivered yet", s.number, s.pending, s.watermark)
 		}

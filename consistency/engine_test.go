@@ -144,3 +144,53 @@ func TestFailingReadsNeverAgree(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondChance: what was not delivered within the settling time is looked for once more. What has come then is late, what has not keeps
+// the audit from agreeing, and is not called lost.
+func TestSecondChance(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	a.tileEntries, a.roundEntries = 3, 12
+	grow(streams, logs, 10, 20, false)
+	logs.positions[0] = EntryID{1009, 0}
+	a.waits = func(n int) {
+		if n == 2 { // the first wait is the settling time
+			for i := 10; i < 17; i++ {
+				logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+			}
+		}
+	}
+	r := mustRun(t, a)
+	if r.Verdict != Incomplete || r.Counts[Late] != 7 || len(r.Findings) != 1 || r.Range[0].Pending != 3 || r.Entries != 17 {
+		t.Fatalf("%s: %v %v %+v", r.Verdict, r.Findings, r.Incomplete, r.Range)
+	}
+	a.waits = nil
+	for i := 17; i < 20; i++ {
+		logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+	}
+	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 || r.Entries != 3 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestOpenTransactionIsNoLoss: a relay that died has left its transaction open, which holds back the records of another shard that stand
+// behind it. They cannot be seen, and are not lost.
+func TestOpenTransactionIsNoLoss(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	if r := mustRun(t, a); r.Verdict != Agree {
+		t.Fatalf("%v", r.Findings)
+	}
+	grow(streams, logs, 10, 20, true)
+	logs.positions[0] = EntryID{1019, 0}
+	p := logs.byName["t.a"][0]
+	p.open = 15
+	r := mustRun(t, a)
+	if r.Verdict != Incomplete || len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "a transaction is open since offset 15") {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	p.open = 0
+	if r := mustRun(t, a); r.Verdict != Agree || r.Entries != 10 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}

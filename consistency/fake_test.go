@@ -79,6 +79,7 @@ type memoryLogs struct {
 
 type memoryPartition struct {
 	start   int64
+	open    int64 // where a transaction that is open begins; 0: there is none
 	records []*kgo.Record
 }
 
@@ -127,7 +128,11 @@ func (m *memoryLogs) bounds(_ context.Context, names []string) (map[string][]bou
 	out := map[string][]bounds{}
 	for _, name := range names {
 		for _, p := range m.byName[name] {
-			out[name] = append(out[name], bounds{p.start, int64(len(p.records))})
+			b := bounds{p.start, int64(len(p.records)), int64(len(p.records))}
+			if p.open > 0 {
+				b.end = p.open
+			}
+			out[name] = append(out[name], b)
 		}
 	}
 	return out, nil

@@ -99,14 +99,19 @@ func (k *kafkaLogs) bounds(ctx context.Context, names []string) (map[string][]bo
 	if err != nil {
 		return nil, fmt.Errorf("kafka: list offsets: %w", err)
 	}
+	highs, err := k.admin.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: list offsets: %w", err)
+	}
 	for _, name := range names {
 		b := make([]bounds, len(ends[name]))
 		for number, end := range ends[name] {
 			start, ok := starts.Lookup(name, number)
-			if err := errors.Join(end.Err, start.Err); err != nil || !ok || int(number) >= len(b) {
+			high, known := highs.Lookup(name, number)
+			if err := errors.Join(end.Err, start.Err, high.Err); err != nil || !ok || !known || int(number) >= len(b) {
 				return nil, fmt.Errorf("kafka: offsets of topic %s, partition %d: %w", name, number, err)
 			}
-			b[number] = bounds{start.Offset, end.Offset}
+			b[number] = bounds{start.Offset, end.Offset, high.Offset}
 		}
 		out[name] = b
 	}

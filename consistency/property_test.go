@@ -21,8 +21,9 @@ type auditor struct {
 	settings
 	state   []byte
 	reports []*Report
-	killAt  int  // the save that fails; 0: none
-	other   logs // instead of logs, if not nil
+	killAt  int         // the save that fails; 0: none
+	other   logs        // instead of logs, if not nil
+	waits   func(n int) // called at the n-th wait of a run, if not nil
 }
 
 func newAuditor(streams *memoryStreams, logs *memoryLogs) *auditor {
@@ -45,8 +46,14 @@ func (a *auditor) run() (*Report, error) {
 		return nil, err
 	}
 	r := newReport("o", state.Run)
-	saves := 0
-	e := &engine{settings: a.settings, streams: a.streams, logs: a.logs, wait: func(context.Context, time.Duration) error { return nil }, now: time.Now, state: &state, report: r}
+	saves, waits := 0, 0
+	wait := func(context.Context, time.Duration) error {
+		if waits++; a.waits != nil {
+			a.waits(waits)
+		}
+		return nil
+	}
+	e := &engine{settings: a.settings, streams: a.streams, logs: a.logs, wait: wait, now: time.Now, state: &state, report: r}
 	if a.other != nil {
 		e.logs = a.other
 	}

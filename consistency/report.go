@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -101,6 +102,15 @@ func (r *Report) add(findings ...Finding) {
 			r.Truncated = true
 		}
 	}
+}
+
+// mark remembers what was found so far, and forget takes back what came behind it.
+func (r *Report) mark() Report {
+	return Report{Findings: r.Findings, Counts: maps.Clone(r.Counts), Truncated: r.Truncated, Repaired: r.Repaired, DeadLetters: r.DeadLetters}
+}
+
+func (r *Report) forget(after Report) {
+	r.Findings, r.Counts, r.Truncated, r.Repaired, r.DeadLetters = after.Findings, after.Counts, after.Truncated, after.Repaired, after.DeadLetters
 }
 
 func (r *Report) incomplete(format string, args ...any) {

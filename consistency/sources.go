@@ -38,8 +38,9 @@ type topic struct {
 	problem string
 }
 
-// bounds are the offsets of a partition: its first record, and where what is committed for certain ends (the last stable offset).
-type bounds struct{ start, end int64 }
+// bounds are the offsets of a partition: its first record; where what is decided ends (the last stable offset); and, asked for after
+// that, the end of everything. Between end and high stand records of transactions that are open, or have just ended.
+type bounds struct{ start, end, high int64 }
 
 // logs reads the topics of an outbox.
 type logs interface {

@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -77,6 +78,18 @@ func (s *State) forRun(outbox string, n int, full bool) error {
 		s.Shards = append(s.Shards, shardPoint{BaseAdded: -1})
 	}
 	return nil
+}
+
+func (s *State) clone() *State {
+	text, err := json.Marshal(s)
+	c := &State{}
+	if err == nil {
+		err = json.Unmarshal(text, c)
+	}
+	if err != nil {
+		panic("consistency: the audit state does not survive JSON: " + err.Error()) // it is made of what does
+	}
+	return c
 }
 
 func (p *shardPoint) isLost(id EntryID) bool { return slices.Contains(p.Lost, id) }

@@ -39,15 +39,8 @@ type tally struct {
 // openLogs finds the topics and samples their ends. It comes after the settling time, and the positions before the ends:
 // what a position says was delivered stands before the end that is sampled afterwards, or will at the second look.
 func (e *engine) openLogs(ctx context.Context) error {
-	for _, s := range e.shards {
-		if e.outside {
-			s.position = lastID
-			continue
-		}
-		var err error
-		if s.position, err = e.logs.position(ctx, s.number); err != nil {
-			return err
-		}
+	if err := e.readPositions(ctx); err != nil {
+		return err
 	}
 	names := []string{e.deadLetter}
 	for _, m := range e.state.Topics {
@@ -57,6 +50,46 @@ func (e *engine) openLogs(ctx context.Context) error {
 	}
 	e.looked = e.now()
 	return e.addTopics(ctx, names, e.watch)
+}
+
+func (e *engine) readPositions(ctx context.Context) (err error) {
+	for _, s := range e.shards {
+		if e.outside {
+			s.position = lastID
+		} else if s.position, err = e.logs.position(ctx, s.number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sample moves the ends of all partitions to where they are now.
+func (e *engine) sample(ctx context.Context) error {
+	if err := e.readPositions(ctx); err != nil {
+		return err
+	}
+	e.looked = e.now()
+	ends, err := e.logs.bounds(ctx, e.readable())
+	if err != nil {
+		return err
+	}
+	for _, p := range e.partitions {
+		if b := ends[p.topic.name]; int(p.number) < len(b) {
+			p.end, p.high = max(p.end, b[p.number].end), b[p.number].high
+		}
+	}
+	return nil
+}
+
+// readable are the names of the topics that are read.
+func (e *engine) readable() []string {
+	var names []string
+	for name, k := range e.topics {
+		if k.problem == "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // addTopics makes topics known to the run.
