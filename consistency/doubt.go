@@ -234,6 +234,12 @@ func (e *engine) latecomers(ctx context.Context, doubts []*doubt) (map[reference
 func (e *engine) confirm(ctx context.Context, d *doubt, second *look, extra map[reference][]found) error {
 	s := d.s
 	still := map[EntryID]bool{}
+	unverifiable := map[string][]Finding{} // by reason
+	defer func() {
+		for why, findings := range unverifiable {
+			e.report.add(summarise(findings, why)...)
+		}
+	}()
 	for _, f := range second.findings {
 		if !d.ids[f.Entry] {
 			continue
@@ -251,6 +257,10 @@ func (e *engine) confirm(ctx context.Context, d *doubt, second *look, extra map[
 				s.lose(f.Entry)
 				f.Detail += e.delivered(s)
 			}
+		}
+		if f.Kind == Unverifiable {
+			unverifiable[f.Detail] = append(unverifiable[f.Detail], f)
+			continue
 		}
 		e.report.add(f)
 	}

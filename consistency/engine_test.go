@@ -194,3 +194,53 @@ func TestOpenTransactionIsNoLoss(t *testing.T) {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }
+
+// TestHiddenTopic: entries whose topic may not be read are unverifiable, at once and in one finding; when it may be read again their records
+// are not taken for second ones.
+func TestHiddenTopic(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 10} { // entries audited before
+		streams, logs, a := plainWorld(before)
+		a.tileEntries = 1000
+		if r := mustRun(t, a); r.Verdict != Agree {
+			t.Fatalf("%v %v", r.Findings, r.Incomplete)
+		}
+		grow(streams, logs, before, 300, true)
+		logs.positions[0] = EntryID{1299, 0}
+		logs.hidden = "t.a"
+		r := mustRun(t, a)
+		if r.Verdict != Incomplete || r.Counts[Unverifiable] != int64(300-before) || len(r.Findings) > 3 || !strings.Contains(r.Findings[0].Detail, "may not be read") {
+			t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+		}
+		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "may not be read") {
+			t.Fatalf("with nothing new: %s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+		}
+		logs.hidden = ""
+		grow(streams, logs, 300, 310, true)
+		logs.positions[0] = EntryID{1309, 0}
+		if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 || r.Entries != 10 {
+			t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+		}
+	}
+}
+
+// TestTopicMadeAgain: what a topic held before it was deleted is not lost.
+func TestTopicMadeAgain(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	if r := mustRun(t, a); r.Verdict != Agree {
+		t.Fatalf("%v %v", r.Findings, r.Incomplete)
+	}
+	grow(streams, logs, 10, 15, false)
+	logs.ids = map[string]string{"t.a": "another"}
+	logs.byName["t.a"] = []*memoryPartition{{}}
+	grow(streams, logs, 15, 20, true)
+	logs.positions[0] = EntryID{1019, 0}
+	r := mustRun(t, a)
+	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 || len(r.Findings) != 5 || !strings.Contains(r.Findings[0].Detail, "made again") {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}

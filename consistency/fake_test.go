@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,8 @@ type memoryLogs struct {
 	byName    map[string][]*memoryPartition
 	positions map[int]EntryID
 	fail      func(topic string, partition int32, offset int64) error
+	hidden    string            // a topic that may not be read
+	ids       map[string]string // of topics that were made again
 }
 
 type memoryPartition struct {
@@ -106,8 +109,11 @@ func (m *memoryLogs) topics(_ context.Context, names, patterns []string) ([]topi
 			ok, _ := path.Match(pattern, name)
 			wanted = wanted || ok
 		}
-		if wanted {
-			out = append(out, topic{name: name, id: name, partitions: len(p)})
+		switch {
+		case name == m.hidden && slices.Contains(names, name):
+			out = append(out, topic{name: name, problem: "it may not be read", hidden: true})
+		case wanted && name != m.hidden:
+			out = append(out, topic{name: name, id: cmp.Or(m.ids[name], name), partitions: len(p)})
 		}
 	}
 	for _, name := range names {

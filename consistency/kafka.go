@@ -74,7 +74,7 @@ func (k *kafkaLogs) topics(ctx context.Context, names, patterns []string) ([]top
 		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
 			t.problem = "it does not exist: it was deleted, or never made"
 		case errors.Is(d.Err, kerr.TopicAuthorizationFailed):
-			t.problem = "this client may not read it (topic authorization failed)"
+			t.problem, t.hidden = "this client may not read it (topic authorization failed)", true
 		case d.Err != nil:
 			return nil, fmt.Errorf("kafka: topic %s: %w", d.Topic, d.Err)
 		}

@@ -36,6 +36,8 @@ type topic struct {
 	partitions int
 	// problem says why it cannot be read: it does not exist, or may not be seen.
 	problem string
+	// hidden: it may exist.
+	hidden bool
 }
 
 // bounds are the offsets of a partition: its first record; where what is decided ends (the last stable offset); and, asked for after

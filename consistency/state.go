@@ -55,6 +55,8 @@ type topicMark struct {
 	Accepted map[int][]int64 `json:"accepted,omitempty"`
 	// Hole: the first records of the partition were gone before they could be read.
 	Hole []int `json:"hole,omitempty"`
+	// Unread: the topic was hidden from the run, which has passed its entries as unverifiable. Their records are no second ones.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // mostLost bounds the entries remembered as lost, by shard, and mostAccepted the offsets, by partition.

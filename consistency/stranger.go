@@ -13,6 +13,9 @@ func (e *engine) excuse(ctx context.Context, s *shardRun, f Finding) (string, er
 	}
 	p := e.partitions[k.first+int(f.Partition)]
 	if t := p.tallies[s.number]; p.hole && (t == nil || t.min.IsZero() || f.Entry.Less(t.min)) {
+		if p.start == 0 {
+			return fmt.Sprintf("no record, but topic %s was deleted and made again", k.name), nil
+		}
 		return fmt.Sprintf("no record, but those before offset %d of topic %s, partition %d were removed by the topic's retention or by hand", p.start, k.name, p.number), nil
 	}
 	why, err := e.logs.losesRecords(ctx, k.name)

@@ -39,7 +39,7 @@ func (e *engine) addUp() error {
 				e.report.add(f)
 			}
 		}
-		e.report.add(summarise(doubtful)...)
+		e.report.add(summarise(doubtful, "entries of this range were trimmed or deleted before they were audited; their records are there")...)
 		if complete {
 			s.Base, s.BaseAdded, s.Present, s.Removed = s.watermark, s.sample.added, 0, 0
 		}
@@ -76,10 +76,10 @@ func (e *engine) holes() bool {
 	return e.holed
 }
 
-// fewDoubtful are listed one by one; more are one finding with their range, since they usually are what a retention has taken.
+// fewDoubtful are listed one by one; more are one finding with their range, since they usually have one reason.
 const fewDoubtful = 100
 
-func summarise(doubtful []Finding) []Finding {
+func summarise(doubtful []Finding, detail string) []Finding {
 	if len(doubtful) <= fewDoubtful || doubtful[0].Kind != Unverifiable {
 		return doubtful
 	}
@@ -89,6 +89,6 @@ func summarise(doubtful []Finding) []Finding {
 	for _, f := range doubtful {
 		one.Entry, one.Last = minID(one.Entry, f.Entry), maxID(one.Last, f.Entry)
 	}
-	one.Detail = "entries of this range were trimmed or deleted before they were audited; their records are there"
+	one.Detail = detail
 	return []Finding{one}
 }

@@ -126,11 +126,12 @@ func (e *engine) addTopics(ctx context.Context, names, patterns []string) error 
 			}
 			continue
 		}
-		if mark != nil && mark.ID != t.id {
+		remade := mark != nil && mark.ID != t.id && mark.ID != ""
+		if remade {
 			e.report.incomplete("topic %s was deleted and made again since the last audit: what it held before cannot be compared", t.name)
 			mark = nil
 		}
-		e.addPartitions(k, ends[t.name], mark)
+		e.addPartitions(k, ends[t.name], mark, remade)
 	}
 	return nil
 }
@@ -144,10 +145,10 @@ func (e *engine) mark(t topic) *topicMark {
 	return nil
 }
 
-func (e *engine) addPartitions(k *knownTopic, ends []bounds, mark *topicMark) {
+func (e *engine) addPartitions(k *knownTopic, ends []bounds, mark *topicMark, remade bool) {
 	restarted := slices.ContainsFunc(e.shards, func(s *shardRun) bool { return s.first })
 	for i, b := range ends {
-		p := &partition{topic: k, number: int32(i), bounds: b, from: b.start, accepted: map[int64]bool{}, hole: b.start > 0 && !k.dead}
+		p := &partition{topic: k, number: int32(i), bounds: b, from: b.start, accepted: map[int64]bool{}, hole: (b.start > 0 || remade) && !k.dead}
 		if mark != nil && i < len(mark.From) {
 			p.counted = mark.Counted[i]
 			p.hole = slices.Contains(mark.Hole, i)
@@ -164,6 +165,9 @@ func (e *engine) addPartitions(k *knownTopic, ends []bounds, mark *topicMark) {
 				p.accepted[o] = true
 			}
 		}
+		if mark != nil && mark.Unread {
+			p.counted = b.end
+		}
 		p.stop = p.from
 		e.holed = e.holed || p.hole
 		e.partitions = append(e.partitions, p)
@@ -172,9 +176,18 @@ func (e *engine) addPartitions(k *knownTopic, ends []bounds, mark *topicMark) {
 
 // keep writes what the round has compared into the state.
 func (e *engine) keep() {
-	e.state.Topics = e.state.Topics[:0]
+	before := e.state.Topics
+	e.state.Topics = nil
 	for _, k := range e.topics {
 		if k.problem != "" {
+			if k.hidden {
+				m := topicMark{Name: k.name}
+				if i := slices.IndexFunc(before, func(m topicMark) bool { return m.Name == k.name }); i >= 0 {
+					m = before[i]
+				}
+				m.Unread = true
+				e.state.Topics = append(e.state.Topics, m)
+			}
 			continue
 		}
 		m := topicMark{Name: k.name, ID: k.id, From: make([]int64, k.partitions), Counted: make([]int64, k.partitions)}
