@@ -58,7 +58,7 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 						content = append(content, h.Key+"="+string(h.Value))
 					}
 				}
-				d.content = fmt.Sprintf("%q %q %q", r.Key, r.Value, content)
+				d.content = fmt.Sprintf("%q %q %t %q", r.Key, r.Value, r.Value == nil, content)
 				all = append(all, d)
 				at := fmt.Sprint(d.shard, d.entry)
 				byEntry[at] = append(byEntry[at], d)
@@ -81,7 +81,7 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 			if event {
 				topic = "t." + f["aggregatetype"]
 				partition = int32(outbox.Partition([]byte(f["aggregateid"]), len(logs.byName[topic])))
-				content = fmt.Sprintf("%q %q %q", f["aggregateid"], f["payload"], []string{"id=" + f["id"], "type=" + f["type"], "tenant=x"})
+				content = fmt.Sprintf("%q %q false %q", f["aggregateid"], f["payload"], []string{"id=" + f["id"], "type=" + f["type"], "tenant=x"})
 			}
 			records := byEntry[at]
 			class := func(d dumbRecord) int {
@@ -119,7 +119,11 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 				}
 			}
 			if len(records) == 0 {
-				out[dumbKey{Lost, shard, e.id, topic, partition, -1}] = true
+				k := dumbKey{Lost, shard, e.id, topic, partition, -1}
+				if event {
+					k.kind = missing(logs.byName[topic][partition], topic, partition, all, shard, e.id)
+				}
+				out[k] = true
 			}
 		}
 	}
@@ -161,4 +165,22 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 		}
 	}
 	return out, gone
+}
+
+// undecided is the kind of an entry without a record that is lost or unverifiable, as it were: its record may have been removed, and those
+// that are left of earlier entries may be second ones, which tell nothing about the order.
+const undecided Kind = "lost or unverifiable"
+
+// missing is the kind of an entry without a record. It is unverifiable if the record may be one that its partition no longer has: none of
+// an earlier entry of the shard is left behind those.
+func missing(p *memoryPartition, topic string, partition int32, all []dumbRecord, shard int, id EntryID) Kind {
+	if p.start == 0 || !p.since[shard].Less(id) {
+		return Lost
+	}
+	for _, d := range all {
+		if d.topic == topic && d.partition == partition && d.offset >= p.start && d.shard == shard && p.since[shard].Less(d.entry) && d.entry.Less(id) {
+			return undecided
+		}
+	}
+	return Unverifiable
 }

@@ -29,15 +29,6 @@ func grow(streams *memoryStreams, logs *memoryLogs, from, to int, deliver bool) 
 	}
 }
 
-func mustRun(t *testing.T, a *auditor) *Report {
-	t.Helper()
-	r, err := a.run()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 // TestLateIsNotLost: a record that comes between the two looks makes its entry late; the next run does not take it for a second one.
 func TestLateIsNotLost(t *testing.T) {
 	t.Parallel()

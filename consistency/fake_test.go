@@ -82,7 +82,8 @@ type memoryLogs struct {
 
 type memoryPartition struct {
 	start   int64
-	open    int64 // where a transaction that is open begins; 0: there is none
+	since   map[int]EntryID // by shard: records of later entries may have been before start, and gone before they were audited
+	open    int64           // where a transaction that is open begins; 0: there is none
 	records []*kgo.Record
 }
 
@@ -145,6 +146,9 @@ func (m *memoryLogs) bounds(_ context.Context, names []string) (map[string][]bou
 }
 
 func (m *memoryLogs) read(_ context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+	if from < m.byName[name][partition].start {
+		return errors.New("the offset is out of range")
+	}
 	for o := from; o < to; o++ {
 		if m.fail != nil {
 			if err := m.fail(name, partition, o); err != nil {

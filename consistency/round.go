@@ -58,12 +58,12 @@ func (e *engine) round(ctx context.Context) (compared []Tile, err error) {
 func (e *engine) advance(p *partition) {
 	p.counted = max(p.counted, p.stop)
 	p.from = max(p.from, p.stop)
-	for _, t := range p.tallies {
+	for shard, t := range p.tallies {
 		if t.beyond >= 0 {
 			p.from = min(p.from, t.beyond)
 		}
-		if !t.max.IsZero() {
-			p.hole = false // what is gone of this partition is behind everything that follows
+		if t.seen > 0 {
+			delete(p.hole, shard) // what is gone of this partition is before everything that follows of the shard
 		}
 	}
 	p.expected, p.tallies = nil, nil

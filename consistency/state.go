@@ -53,8 +53,8 @@ type topicMark struct {
 	From     []int64         `json:"from"`
 	Counted  []int64         `json:"counted"`
 	Accepted map[int][]int64 `json:"accepted,omitempty"`
-	// Hole: the first records of the partition were gone before they could be read.
-	Hole []int `json:"hole,omitempty"`
+	// Hole: by partition, the shards of which no record was seen behind those that were gone before they could be read.
+	Hole map[int][]int `json:"hole,omitempty"`
 	// Unread: the topic was hidden from the run, which has passed its entries as unverifiable. Their records are no second ones.
 	Unread bool `json:"unread,omitempty"`
 }

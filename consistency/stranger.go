@@ -12,7 +12,7 @@ func (e *engine) excuse(ctx context.Context, s *shardRun, f Finding) (string, er
 		return "", nil
 	}
 	p := e.partitions[k.first+int(f.Partition)]
-	if t := p.tallies[s.number]; p.hole && (t == nil || t.min.IsZero() || f.Entry.Less(t.min)) {
+	if t := p.tallies[s.number]; p.hole[s.number] && (t == nil || t.min.IsZero() || f.Entry.Less(t.min)) {
 		if p.start == 0 {
 			return fmt.Sprintf("no record, but topic %s was deleted and made again", k.name), nil
 		}

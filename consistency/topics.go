@@ -3,6 +3,7 @@ package consistency
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -19,7 +20,7 @@ type partition struct {
 	bounds
 	from, counted int64
 	accepted      map[int64]bool
-	hole          bool
+	hole          map[int]bool // by shard: the first records were gone before they could be read, and none of the shard was seen behind them
 
 	// Of the round:
 	expected map[int]int64 // entries by shard whose record should be here
@@ -148,15 +149,19 @@ func (e *engine) mark(t topic) *topicMark {
 func (e *engine) addPartitions(k *knownTopic, ends []bounds, mark *topicMark, remade bool) {
 	restarted := slices.ContainsFunc(e.shards, func(s *shardRun) bool { return s.first })
 	for i, b := range ends {
-		p := &partition{topic: k, number: int32(i), bounds: b, from: b.start, accepted: map[int64]bool{}, hole: (b.start > 0 || remade) && !k.dead}
+		p := &partition{topic: k, number: int32(i), bounds: b, from: b.start, accepted: map[int64]bool{}, hole: map[int]bool{}}
+		hole := b.start > 0 || remade
 		if mark != nil && i < len(mark.From) {
 			p.counted = mark.Counted[i]
-			p.hole = slices.Contains(mark.Hole, i)
+			hole = false
+			for _, shard := range mark.Hole[i] {
+				p.hole[shard] = true
+			}
 			switch {
 			case restarted:
-				p.hole = b.start > 0 && !k.dead
+				hole = b.start > 0
 			case b.start > mark.From[i] && b.start > mark.Counted[i] && !k.dead:
-				p.hole = true
+				hole = true
 				e.report.incomplete("topic %s, partition %d: records from offset %d to %d were removed, by the topic's retention or by hand, before they were audited", k.name, i, mark.Counted[i], b.start-1)
 			default:
 				p.from = max(b.start, mark.From[i])
@@ -168,8 +173,13 @@ func (e *engine) addPartitions(k *knownTopic, ends []bounds, mark *topicMark, re
 		if mark != nil && mark.Unread {
 			p.counted = b.end
 		}
+		for _, s := range e.shards {
+			if hole && !k.dead {
+				p.hole[s.number] = true
+			}
+		}
 		p.stop = p.from
-		e.holed = e.holed || p.hole
+		e.holed = e.holed || len(p.hole) > 0
 		e.partitions = append(e.partitions, p)
 	}
 }
@@ -194,8 +204,11 @@ func (e *engine) keep() {
 		for i := range k.partitions {
 			p := e.partitions[k.first+i]
 			m.From[i], m.Counted[i] = p.from, p.counted
-			if p.hole {
-				m.Hole = append(m.Hole, i)
+			if len(p.hole) > 0 {
+				if m.Hole == nil {
+					m.Hole = map[int][]int{}
+				}
+				m.Hole[i] = slices.Sorted(maps.Keys(p.hole))
 			}
 			for o := range p.accepted {
 				if o >= p.counted {

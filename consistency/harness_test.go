@@ -1,0 +1,185 @@
+package consistency
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// auditor runs the engine over memory, keeping its state as JSON as the real one does.
+type auditor struct {
+	streams *memoryStreams
+	logs    *memoryLogs
+	settings
+	state   []byte
+	reports []*Report   // of runs that were not killed
+	other   logs        // instead of logs, if not nil
+	waits   func(n int) // called at the n-th wait of a run, if not nil
+	calls   calls
+}
+
+// calls counts what a run asks of the two systems, each entry and record that it is given, and each saving. The call of the number at
+// fails; or the run is killed there. 0: none.
+type calls struct {
+	at     int
+	kill   bool
+	n      int
+	cancel context.CancelFunc
+}
+
+var errBroken = errors.New("broken")
+
+func (c *calls) next() error {
+	if c.n++; c.n != c.at {
+		return nil
+	}
+	if c.kill {
+		c.cancel()
+		return context.Canceled
+	}
+	return errBroken
+}
+
+// met reports whether the last run came to the call that was to fail.
+func (c *calls) met() bool { return c.at > 0 && c.n >= c.at }
+
+func newAuditor(streams *memoryStreams, logs *memoryLogs) *auditor {
+	return &auditor{streams: streams, logs: logs, settings: settings{
+		outbox: "o", route: "t.{{.AggregateType}}", format: Raw, deadLetter: "dlq", watch: []string{"t.*", "stray"},
+		tileEntries: 100, roundEntries: 1000, workers: 1, mostSuspects: 1000,
+	}}
+}
+
+// run returns a report, or the context's error if the run was killed.
+func (a *auditor) run() (*Report, error) {
+	state := &State{}
+	if a.state != nil {
+		if err := json.Unmarshal(a.state, state); err != nil {
+			return nil, err
+		}
+	}
+	if err := state.forRun("o", len(a.streams.shards), false); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	a.calls.n, a.calls.cancel = 0, cancel
+	r := newReport("o", state.Run)
+	waits := 0
+	wait := func(ctx context.Context, _ time.Duration) error {
+		if waits++; a.waits != nil {
+			a.waits(waits)
+		}
+		return ctx.Err()
+	}
+	e := &engine{settings: a.settings, streams: countedStreams{a.streams, &a.calls}, logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now, state: state, report: r}
+	if a.other != nil {
+		e.logs = a.other
+	}
+	kept := state.clone()
+	e.save = func(ctx context.Context, _ []Tile) error {
+		if a.calls.kill { // a saving that fails has its findings told twice
+			if err := a.calls.next(); err != nil {
+				return err
+			}
+		}
+		kept = state.clone()
+		var err error
+		a.state, err = json.Marshal(kept)
+		return err
+	}
+	if err := e.run(ctx, len(a.streams.shards)); err != nil {
+		return nil, err
+	}
+	if e.gaveUp {
+		kept.Carried = nil
+	} else {
+		kept = state
+	}
+	a.reports = append(a.reports, r)
+	var err error
+	a.state, err = json.Marshal(kept)
+	return r, err
+}
+
+func mustRun(t *testing.T, a *auditor) *Report {
+	t.Helper()
+	r, err := a.run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+type countedStreams struct {
+	streams
+	calls *calls
+}
+
+func (c countedStreams) state(ctx context.Context, shard int) (streamState, error) {
+	if err := c.calls.next(); err != nil {
+		return streamState{}, err
+	}
+	return c.streams.state(ctx, shard)
+}
+
+func (c countedStreams) read(ctx context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error {
+	if err := c.calls.next(); err != nil {
+		return err
+	}
+	return c.streams.read(ctx, shard, after, to, func(raw rawEntry) error {
+		if err := c.calls.next(); err != nil {
+			return err
+		}
+		return fn(raw)
+	})
+}
+
+type countedLogs struct {
+	logs
+	calls *calls
+}
+
+func (c countedLogs) topics(ctx context.Context, names, patterns []string) ([]topic, error) {
+	if err := c.calls.next(); err != nil {
+		return nil, err
+	}
+	return c.logs.topics(ctx, names, patterns)
+}
+
+func (c countedLogs) bounds(ctx context.Context, names []string) (map[string][]bounds, error) {
+	if err := c.calls.next(); err != nil {
+		return nil, err
+	}
+	return c.logs.bounds(ctx, names)
+}
+
+func (c countedLogs) read(ctx context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+	if err := c.calls.next(); err != nil {
+		return err
+	}
+	return c.logs.read(ctx, name, partition, from, to, func(r *kgo.Record) error {
+		if err := c.calls.next(); err != nil {
+			return err
+		}
+		return fn(r)
+	})
+}
+
+func (c countedLogs) position(ctx context.Context, shard int) (EntryID, error) {
+	if err := c.calls.next(); err != nil {
+		return EntryID{}, err
+	}
+	return c.logs.position(ctx, shard)
+}
+
+func (c countedLogs) losesRecords(ctx context.Context, name string) (string, error) {
+	if err := c.calls.next(); err != nil {
+		return "", err
+	}
+	return c.logs.losesRecords(ctx, name)
+}
