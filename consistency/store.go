@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ type store struct {
 	logs     *kafkaLogs
 	producer *kgo.Client
 	outbox   string
+	stale    []string // keys of reports that are too many, as of the last load
 }
 
 func (s *store) key(parts ...any) string {
@@ -63,6 +65,7 @@ func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 		return nil, nil, fmt.Errorf("topic %s: %w", name, err)
 	}
 	var reports []*Report
+	keys := map[*Report]string{}
 	for k, v := range latest {
 		if len(v) == 0 {
 			continue
@@ -78,8 +81,13 @@ func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 			return nil, nil, fmt.Errorf("topic %s: a report cannot be read: %w", name, err)
 		}
 		reports = append(reports, r)
+		keys[r] = k
 	}
-	slices.SortFunc(reports, func(a, b *Report) int { return int(a.Run - b.Run) })
+	slices.SortFunc(reports, func(a, b *Report) int { return cmp.Or(cmp.Compare(a.Run, b.Run), a.Finished.Compare(b.Finished)) })
+	s.stale = nil
+	for _, r := range reports[:max(0, len(reports)-keptReports+1)] {
+		s.stale = append(s.stale, keys[r])
+	}
 	return state, reports, nil
 }
 
@@ -101,8 +109,12 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 		}
 	}
 	if report != nil {
-		if err := add(s.key("report", report.Run%keptReports), report); err != nil {
+		// Two that run at once have one number; neither replaces the report of the other.
+		if err := add(s.key("report", report.Run, report.Started.UnixNano()), report); err != nil {
 			return err
+		}
+		for _, key := range s.stale {
+			records = append(records, &kgo.Record{Topic: outbox.AuditsTopic(s.outbox), Key: []byte(key)})
 		}
 	}
 	if state != nil {
