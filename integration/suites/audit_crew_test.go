@@ -62,6 +62,7 @@ const auditedEvents = 1_000_000
 func auditing(t *testing.T, w *world.World, s world.Settings, change func(*consistency.Config)) {
 	t.Helper()
 	random := integration.Seed(t)
+	t.Cleanup(func() { discard(t, w) })
 	c := newCrew(t, w, 5, random, s)
 	ctx, stop := context.WithCancel(deadline(t, 10*time.Minute))
 	var auditors sync.WaitGroup

@@ -47,12 +47,8 @@ func audited(t *testing.T) (*world.World, *carrier) {
 func deliver(t *testing.T, w *world.World, c *carrier, n int) {
 	t.Helper()
 	for shard := range w.Shards {
-		after := "0"
-		if all := c.entries(shard, after); len(all) > 0 {
-			after = all[len(all)-1].ID
-		}
-		w.Add(shard, n, "payload")
-		c.carry(shard, c.entries(shard, after), 0, nil)
+		c.add(shard, n)
+		c.carry(shard, c.waiting(shard))
 	}
 }
 
@@ -126,17 +122,16 @@ func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
 
 // TestAuditDoesNotCallWaitingEntriesLost: what no relay has delivered yet is neither lost nor fine, and is compared when it has come.
 func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
-	w, c := audited(t)
-	before := c.entries(0, "0")
-	w.Add(0, 500, "payload")
-	waiting := c.entries(0, before[len(before)-1].ID)
-	c.carry(0, waiting[:200], 0, nil)
+	_, c := audited(t)
+	c.add(0, 500)
+	waiting := c.waiting(0)
+	c.carry(0, waiting[:200])
 	r := audit(t, c.config())
 	incomplete(t, r, "not delivered yet")
 	if len(r.Findings) > 0 || r.Range[0].Pending != 300 || r.Entries != 200 {
 		t.Fatalf("%v %+v", r.Findings, r.Range[0])
 	}
-	c.carry(0, waiting[200:], 0, nil)
+	c.carry(0, waiting[200:])
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree || r.Entries != 300 {
 		t.Fatalf("%s, %d entries: %v %v", r.Verdict, r.Entries, r.Findings, r.Incomplete)
 	}

@@ -4,222 +4,270 @@ package suites_test
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
+	"errors"
+	"io"
 	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// carrier does what a relay does, and does it wrong where it is told to. It shares nothing with the relay.
-type carrier struct {
-	t        *testing.T
-	w        *world.World
-	producer *kgo.Client
-	stray    string
-	planted  map[string]bool
-}
-
-func newCarrier(t *testing.T, w *world.World) *carrier {
+// begun is a world whose first entries were delivered and audited, so that audits begin before all faults.
+func begun(t *testing.T, shards int) *carrier {
 	t.Helper()
-	ctx := deadline(t, time.Minute)
-	c := &carrier{t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{}}
-	for _, name := range []string{w.Topic(), c.stray} {
-		if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(w.Shards), 1, nil, name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var err error
-	c.producer, err = kgo.NewClient(append(w.KafkaDirect(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.producer.Close)
-	return c
-}
-
-// entries reads a shard behind an entry, "0" for the whole.
-func (c *carrier) entries(shard int, after string) []redis.XMessage {
-	c.t.Helper()
-	var all []redis.XMessage
-	for {
-		got, err := c.w.Redis.XRangeN(deadline(c.t, time.Minute), c.w.Stream(shard), "("+after, "+", 5000).Result()
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		if len(got) == 0 {
-			return all
-		}
-		all = append(all, got...)
-		after = got[len(got)-1].ID
-	}
-}
-
-func (c *carrier) record(shard int, m redis.XMessage) *kgo.Record {
-	key := m.Values[outbox.FieldAggregateID].(string)
-	return &kgo.Record{
-		Topic: c.w.Topic(), Partition: int32(outbox.Partition([]byte(key), c.w.Shards)), Key: []byte(key), Value: []byte(m.Values[outbox.FieldPayload].(string)),
-		Headers: []kgo.RecordHeader{
-			{Key: "id", Value: []byte(m.Values[outbox.FieldID].(string))},
-			{Key: "type", Value: []byte(m.Values[outbox.FieldType].(string))},
-			{Key: "sluice-entry", Value: []byte(fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID))},
-		},
-	}
-}
-
-func (c *carrier) plant(k consistency.Kind, shard int, entry string) {
-	c.planted[fmt.Sprint(k, " shard ", shard, " entry ", entry)] = true
-}
-
-// carry delivers entries, one in step of which goes wrong.
-func (c *carrier) carry(shard int, entries []redis.XMessage, step int, random *rand.Rand) {
-	c.t.Helper()
-	records := make([][]*kgo.Record, len(entries))
-	var tail []*kgo.Record
-	for i, m := range entries {
-		records[i] = append(records[i], c.record(shard, m))
-	}
-	for first := 0; step > 0 && first+step < len(entries); first += step {
-		i := first + random.IntN(step-51)
-		m, r := entries[i], records[i][0]
-		switch random.IntN(10) {
-		case 0:
-			c.plant(consistency.Lost, shard, m.ID)
-			records[i] = nil
-		case 1:
-			c.plant(consistency.Duplicated, shard, m.ID)
-			records[i] = append(records[i], c.record(shard, m))
-		case 2:
-			c.plant(consistency.Duplicated, shard, m.ID)
-			tail = append(tail, c.record(shard, m))
-		case 3: // fifty keys take turns: with the next record of its key
-			c.plant(consistency.Reordered, shard, m.ID)
-			records[i], records[i+50] = records[i+50], records[i]
-		case 4:
-			c.plant(consistency.Altered, shard, m.ID)
-			r.Value = append([]byte("x"), r.Value...)
-		case 5:
-			c.plant(consistency.Altered, shard, m.ID)
-			r.Headers[1].Value = []byte("OrderCancelled")
-		case 6:
-			c.plant(consistency.Altered, shard, m.ID)
-			r.Partition = (r.Partition + 1) % int32(c.w.Shards)
-		case 7:
-			c.plant(consistency.Misdirected, shard, m.ID)
-			r.Topic = c.stray
-		case 8:
-			var ms, seq uint64
-			if _, err := fmt.Sscanf(m.ID, "%d-%d", &ms, &seq); err != nil {
-				c.t.Fatal(err)
-			}
-			never := redis.XMessage{ID: fmt.Sprintf("%d-%d", ms, seq+1_000_000), Values: map[string]any{}}
-			for k, v := range m.Values {
-				never.Values[k] = v
-			}
-			never.Values[outbox.FieldAggregateID] = "never"
-			c.plant(consistency.Orphaned, shard, never.ID)
-			records[i] = append(records[i], c.record(shard, never))
-		case 9: // dead-lettered: delivered there, no finding
-			ref := fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID)
-			records[i] = []*kgo.Record{{Topic: outbox.DeadLetterTopic(c.w.Outbox), Key: []byte(ref), Value: []byte("*0\r\n")}}
-		}
-	}
-	for _, group := range append(records, tail) {
-		for _, r := range group {
-			c.producer.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
-				if err != nil {
-					c.t.Errorf("produce: %v", err)
-				}
-			})
-		}
-	}
-	if err := c.producer.Flush(deadline(c.t, time.Minute)); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *carrier) config() consistency.Config {
-	cfg := auditConfig(c.w)
-	cfg.Watch = []string{c.w.Topic() + "*"}
-	return cfg
-}
-
-// compare holds what an audit has found against what was planted.
-func (c *carrier) compare(r *consistency.Report) {
-	c.t.Helper()
-	got := map[string]bool{}
-	for _, f := range r.Findings {
-		name := fmt.Sprint(f.Kind, " shard ", f.Shard, " entry ", f.Entry)
-		if got[name] {
-			c.t.Errorf("reported twice: %s", name)
-		}
-		got[name] = true
-		if !c.planted[name] {
-			c.t.Errorf("not planted: %s at %s/%d/%d: %s", name, f.Topic, f.Partition, f.Offset, f.Detail)
-		}
-	}
-	for name := range c.planted {
-		if !got[name] {
-			c.t.Errorf("not found: %s", name)
-		}
-	}
-}
-
-// TestAuditFindsWhatIsPlanted: a hundred faults among 200,000 events, each found with its kind and its entry, nothing else, once.
-func TestAuditFindsWhatIsPlanted(t *testing.T) {
-	w := shared(t, 4)
-	random := integration.Seed(t)
+	w := shared(t, shards)
 	c := newCarrier(t, w)
 	for shard := range w.Shards {
-		w.Add(shard, 100, "payload")
-		c.carry(shard, c.entries(shard, "0"), 0, random)
+		c.add(shard, 100)
+		c.carry(shard, c.waiting(shard))
 	}
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
 		t.Fatalf("before anything was planted: %v %v", r.Findings, r.Incomplete)
 	}
-	n := max(2000, scaled(t, 200_000)/w.Shards)
-	for shard := range w.Shards {
-		last := c.entries(shard, "0")
-		w.Add(shard, n, "payload")
-		c.carry(shard, c.entries(shard, last[len(last)-1].ID), max(120, n/26), random)
+	return c
+}
+
+// tileEntries is the size of a tile. Those of a run begin at the point of the last one.
+const tileEntries = 8192
+
+// TestAuditFindsWhatIsPlanted: a hundred faults and more among 200,000 events, at random places, at the edges of tiles, at the first entry and at
+// the watermark: each is found with its kind and its entry, nothing else, once; and again by an audit from scratch, and by one from outside, which
+// knows neither layout nor positions.
+func TestAuditFindsWhatIsPlanted(t *testing.T) {
+	t.Parallel()
+	c := begun(t, 4)
+	random := integration.Seed(t)
+	n := max(3000, scaled(t, 200_000)/c.w.Shards)
+	alone := []string{"lost", "doubled", "payload", "partition", "misdirected", "orphaned", "doubled later"} // these need no other entry
+	turn := random.IntN(len(faults))
+	for shard := range c.w.Shards {
+		c.add(shard, n)
+		entries := c.waiting(shard)
+		p := c.plan(shard, entries)
+		for _, i := range apart(random, 25, n-200) {
+			i += 70
+			if e := (i + 60) % tileEntries; e < 120 {
+				i += 120 // what is at the edges is planted there
+			}
+			turn++
+			c.do(faults[turn%len(faults)], p, shard, entries, i)
+		}
+		for edge := tileEntries; edge < n-200; edge += tileEntries {
+			c.do(alone[random.IntN(len(alone))], p, shard, entries, edge-1)
+			c.do(alone[random.IntN(len(alone))], p, shard, entries, edge)
+		}
+		c.do(alone[(shard+turn)%len(alone)], p, shard, entries, 0)
+		c.do(alone[shard%3], p, shard, entries, n-1) // an orphan above the watermark is not in the range yet
+		c.send(p, shard, entries)
 	}
 	r := audit(t, c.config())
 	c.compare(r)
 	if r.Verdict != consistency.Drift {
 		t.Errorf("verdict %s", r.Verdict)
 	}
-	t.Logf("%d planted, %d found", len(c.planted), len(r.Findings))
 	if again := audit(t, c.config()); again.Verdict != consistency.Agree || len(again.Findings) > 0 {
 		t.Errorf("reported again: %v", again.Findings)
 	}
 	full := c.config()
 	full.Full = true
 	c.compare(audit(t, full))
+
+	outside := c.config()
+	outside.Outside = true
+	c.compare(audit(t, outside))
+	// Within bounds: nothing was planted among the first hundred of each shard, which stand before all others.
+	var err error
+	if outside.To, err = consistency.ParseEntryID(c.entries(c.w.Shards-1, "0")[99].ID); err != nil {
+		t.Fatal(err)
+	}
+	if r := audit(t, outside); r.Verdict != consistency.Agree || r.Entries != int64(100*c.w.Shards) {
+		t.Errorf("from outside, the first hundred: %s, %d entries: %v", r.Verdict, r.Entries, r.Findings[:min(3, len(r.Findings))])
+	}
+}
+
+// TestAuditFindsWhatIsPlantedMeanwhile: the faults happen while audits run at random moments, three at a time, some of which are killed: together the
+// audits find each fault, and nothing else. Two of them may find one at the same time, and a later one does not find it again.
+func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := begun(t, 4)
+	random := integration.Seed(t)
+	file := c.w.ConfigFile("auditor", world.Settings{})
+	ctx, stop := context.WithCancel(deadline(t, 5*time.Minute))
+	var (
+		auditors sync.WaitGroup
+		mu       sync.Mutex
+		reports  []*consistency.Report
+		killed   int
+	)
+	for range 3 {
+		moments := rand.New(rand.NewPCG(random.Uint64(), 0))
+		auditors.Go(func() {
+			for ctx.Err() == nil {
+				r, err := auditProcess(t, c, file, moments)
+				mu.Lock()
+				if r != nil {
+					reports = append(reports, r)
+					if len(r.Incomplete) > 0 && !strings.Contains(strings.Join(r.Incomplete, ""), "not delivered yet") {
+						t.Errorf("audit %d: %v", r.Run, r.Incomplete)
+					}
+				} else {
+					killed++
+				}
+				mu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	const batches = 20
+	n := max(2000, scaled(t, 100_000)/c.w.Shards) / batches
+	for turn := range batches {
+		for shard := range c.w.Shards {
+			c.add(shard, n)
+			entries := c.waiting(shard)
+			p := c.plan(shard, entries)
+			if n >= 200 {
+				c.do(faults[(turn*c.w.Shards+shard)%len(faults)], p, shard, entries, 20+random.IntN(n-120))
+			}
+			c.send(p, shard, entries)
+		}
+		c.w.Await(time.Minute, func(context.Context) error { // so that there are audits at all times
+			mu.Lock()
+			defer mu.Unlock()
+			if len(reports)+killed <= turn {
+				return errors.New("no audit has ended since the last faults")
+			}
+			return nil
+		})
+	}
+	stop()
+	auditors.Wait()
+	// History has also what a killed auditor has told nobody else.
+	cfg := c.config()
+	reports = append(reports, audit(t, cfg))
+	a, err := consistency.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := a.History(deadline(t, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d audits came to their end, %d were killed, %d are in the history", len(reports), killed, len(kept))
+	if killed == 0 || len(reports) < 2 {
+		t.Errorf("no audit was killed, or none was not")
+	}
+	for _, r := range reports {
+		if !slices.ContainsFunc(kept, func(k *consistency.Report) bool { return k.Run == r.Run && k.Started.Equal(r.Started) }) {
+			t.Errorf("audit %d of %s is not in the history: another one has replaced it", r.Run, r.Started)
+		}
+	}
+	once := map[consistency.Finding]bool{}
+	all := &consistency.Report{}
+	for _, r := range append(reports, kept...) {
+		for _, f := range r.Findings {
+			f.Detail = "" // epochs and positions of the moment
+			if !once[f] {
+				once[f] = true
+				all.Findings = append(all.Findings, f)
+			}
+		}
+	}
+	c.compare(all)
+	if r := audit(t, cfg); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
+		t.Errorf("reported again: %v %v", r.Findings, r.Incomplete)
+	}
+}
+
+// auditProcess runs sluice audit, and kills it at a random moment or lets it come to its end; it returns the report in the latter case.
+func auditProcess(t *testing.T, c *carrier, file string, random *rand.Rand) (*consistency.Report, error) {
+	cmd := exec.Command(integration.BuildSluice(t), "audit", "-c", file, "-o", "json", "--settle", "100ms", "--watch", c.w.Topic()+"*")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	kill := time.AfterFunc(time.Duration(random.IntN(4000))*time.Millisecond, func() { _ = cmd.Process.Kill() }) // it may have ended
+	defer kill.Stop()
+	text, err := io.ReadAll(out)
+	if err != nil {
+		return nil, err
+	}
+	var status *exec.ExitError
+	if err := cmd.Wait(); errors.As(err, &status) && !status.Exited() {
+		return nil, nil
+	} else if err != nil && (status == nil || status.ExitCode() == 2) {
+		return nil, err
+	}
+	r := &consistency.Report{}
+	return r, json.Unmarshal(text, r)
+}
+
+// TestAuditFindsWhatIsPlantedAcrossARebalance: real relays deliver and are replaced, and somebody else writes into their topics: second records,
+// records in another topic, records of no entry.
+func TestAuditFindsWhatIsPlantedAcrossARebalance(t *testing.T) {
+	t.Parallel()
+	w := shared(t, 4)
+	c := newCarrier(t, w)
+	random := integration.Seed(t)
+	before := w.Run(w.Config())
+	var reports []*consistency.Report
+	for turn := range 6 {
+		for shard := range w.Shards {
+			c.add(shard, scaled(t, 8000))
+		}
+		after := w.Run(w.Config()) // another one comes, and the earlier one leaves: shards move twice
+		for shard := range w.Shards {
+			entries := c.waiting(shard)
+			m := entries[random.IntN(len(entries)-1)]
+			c.last[shard] = entries[len(entries)-1].ID
+			if turn == 0 {
+				continue // audits begin here
+			}
+			r := c.record(shard, m)
+			kind := consistency.Duplicated
+			switch (turn + shard) % 3 {
+			case 0:
+				kind, m = consistency.Orphaned, c.never(m)
+				r = c.record(shard, m)
+			case 1:
+				r.Topic = c.stray
+			}
+			w.Await(time.Minute, func(ctx context.Context) error { return c.delivered(ctx, shard) })
+			c.plant(kind, shard, m.ID)
+			c.produce(r)
+		}
+		c.flush()
+		if err := before.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		before = after
+		reports = append(reports, audit(t, c.config()))
+	}
+	w.AwaitCommitted(time.Minute)
+	c.compare(append(reports, audit(t, c.config()))...)
 }
 
 // TestAuditCountsWhatWasDeleted: entries that were deleted by hand are found by Redis's count of additions, with their records or without.
 func TestAuditCountsWhatWasDeleted(t *testing.T) {
-	w := shared(t, 1)
-	c := newCarrier(t, w)
-	random := integration.Seed(t)
-	w.Add(0, 100, "payload")
-	c.carry(0, c.entries(0, "0"), 0, random)
-	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
-		t.Fatalf("%v %v", r.Findings, r.Incomplete)
-	}
-	begun := c.entries(0, "0")
-	w.Add(0, 1000, "payload")
-	entries := c.entries(0, begun[len(begun)-1].ID)
+	t.Parallel()
+	c := begun(t, 1)
+	w := c.w
+	c.add(0, 1000)
+	entries := c.waiting(0)
 	// Delivered and deleted: 3; deleted before delivery: 4, beside others that stay.
-	c.carry(0, append(entries[:500:500], entries[504:]...), 0, random)
+	c.carry(0, append(entries[:500:500], entries[504:]...))
 	for _, i := range []int{10, 20, 30, 500, 501, 502, 503} {
 		if err := w.Redis.XDel(deadline(t, time.Minute), w.Stream(0), entries[i].ID).Err(); err != nil {
 			t.Fatal(err)
@@ -228,5 +276,36 @@ func TestAuditCountsWhatWasDeleted(t *testing.T) {
 	r := audit(t, c.config())
 	if r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 4 || r.Counts[consistency.Unverifiable] != 3 || r.Counts[consistency.Orphaned] != 0 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Counts, r.Findings)
+	}
+}
+
+// TestAuditCountsWhatWasTrimmed: entries that were trimmed before they were audited are unverifiable if they have records, and lost if they
+// have none.
+func TestAuditCountsWhatWasTrimmed(t *testing.T) {
+	t.Parallel()
+	c := begun(t, 2)
+	for shard := range c.w.Shards {
+		c.add(shard, 1000)
+		entries := c.waiting(shard)
+		carried := entries
+		if shard == 1 {
+			carried = entries[300:]
+		}
+		c.carry(shard, carried)
+		if err := c.w.Redis.XTrimMinID(deadline(t, time.Minute), c.w.Stream(shard), entries[300].ID).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := audit(t, c.config())
+	if r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 300 || r.Counts[consistency.Unverifiable] != 300 || len(r.Findings) != 2 {
+		t.Fatalf("%s: %v %v %v", r.Verdict, r.Counts, r.Findings, r.Incomplete)
+	}
+	for _, f := range r.Findings {
+		if f.Kind == consistency.Lost != (f.Shard == 1) || f.Count != 300 {
+			t.Errorf("%+v", f)
+		}
+	}
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
+		t.Errorf("reported again: %v %v", r.Findings, r.Incomplete)
 	}
 }

@@ -13,12 +13,11 @@ import (
 // TestAuditAcceptsARepair: what was lost is sent again by a plan; the next audit and one from scratch accept it, and the plan
 // cannot be used a second time, nor one whose entry is another one by now.
 func TestAuditAcceptsARepair(t *testing.T) {
-	w, c := audited(t)
-	before := c.entries(0, "0")
-	w.Add(0, 300, "payload")
-	entries := c.entries(0, before[len(before)-1].ID)
-	c.carry(0, entries[:100], 0, nil)
-	c.carry(0, entries[103:], 0, nil) // three are lost
+	_, c := audited(t)
+	c.add(0, 300)
+	entries := c.waiting(0)
+	c.carry(0, entries[:100])
+	c.carry(0, entries[103:]) // three are lost
 	if r := audit(t, c.config()); r.Counts[consistency.Lost] != 3 || len(r.Findings) != 3 {
 		t.Fatalf("%v", r.Findings)
 	}
