@@ -59,7 +59,7 @@ func (k *kafkaLogs) topics(ctx context.Context, names, patterns []string) ([]top
 		}
 	}
 	if len(names) > 0 {
-		named, err := k.admin.ListTopics(ctx, names...)
+		named, err := k.describe(ctx, names)
 		if err != nil {
 			return nil, fmt.Errorf("kafka: describe topics: %w", err)
 		}
@@ -84,6 +84,27 @@ func (k *kafkaLogs) topics(ctx context.Context, names, patterns []string) ([]top
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+// describe asks for topics by name. One that may not be seen fails the request for all: then each is asked for alone.
+func (k *kafkaLogs) describe(ctx context.Context, names []string) (kadm.TopicDetails, error) {
+	details, err := k.admin.ListTopics(ctx, names...)
+	var forbidden *kadm.AuthError
+	if !errors.As(err, &forbidden) {
+		return details, err
+	}
+	if len(names) == 1 {
+		return kadm.TopicDetails{names[0]: {Topic: names[0], Err: forbidden.Err}}, nil
+	}
+	details = kadm.TopicDetails{}
+	for _, name := range names {
+		one, err := k.describe(ctx, []string{name})
+		if err != nil {
+			return nil, err
+		}
+		details[name] = one[name]
+	}
+	return details, nil
 }
 
 func (k *kafkaLogs) bounds(ctx context.Context, names []string) (map[string][]bounds, error) {

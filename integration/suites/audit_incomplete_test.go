@@ -53,6 +53,7 @@ func deliver(t *testing.T, w *world.World, c *carrier, n int) {
 }
 
 func TestAuditIsIncompleteWithoutATopic(t *testing.T) {
+	t.Parallel()
 	w, c := audited(t)
 	deliver(t, w, c, 1000)
 	if _, err := kadm.NewClient(w.Kafka).DeleteTopics(deadline(t, time.Minute), w.Topic()); err != nil {
@@ -64,6 +65,7 @@ func TestAuditIsIncompleteWithoutATopic(t *testing.T) {
 }
 
 func TestAuditIsIncompleteWhenRetentionWasFaster(t *testing.T) {
+	t.Parallel()
 	w, c := audited(t)
 	deliver(t, w, c, 1000)
 	admin := kadm.NewClient(w.Kafka)
@@ -84,6 +86,7 @@ func TestAuditIsIncompleteWhenRetentionWasFaster(t *testing.T) {
 }
 
 func TestAuditIsIncompleteWithoutAStream(t *testing.T) {
+	t.Parallel()
 	w, c := audited(t)
 	if err := w.Redis.Rename(deadline(t, time.Minute), w.Stream(1), w.Stream(1)+":moved").Err(); err != nil {
 		t.Fatal(err)
@@ -92,6 +95,7 @@ func TestAuditIsIncompleteWithoutAStream(t *testing.T) {
 }
 
 func TestAuditIsIncompleteWithoutRedis(t *testing.T) {
+	t.Parallel()
 	_, c := audited(t)
 	cfg := c.config()
 	dead := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
@@ -102,6 +106,7 @@ func TestAuditIsIncompleteWithoutRedis(t *testing.T) {
 
 // TestAuditIsIncompleteWhenKafkaGoesAway cuts the brokers off while records are read; the next audit goes on where that one had to stop.
 func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
+	t.Parallel()
 	w, c := audited(t)
 	deliver(t, w, c, 10_000)
 	proxies := integration.NewProxies()
@@ -122,6 +127,7 @@ func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
 
 // TestAuditDoesNotCallWaitingEntriesLost: what no relay has delivered yet is neither lost nor fine, and is compared when it has come.
 func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
+	t.Parallel()
 	_, c := audited(t)
 	c.add(0, 500)
 	waiting := c.waiting(0)
@@ -139,6 +145,7 @@ func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
 
 // TestAuditFindsThatRedisWentBack restores a backup of Redis after its newest entries were delivered and audited.
 func TestAuditFindsThatRedisWentBack(t *testing.T) {
+	t.Parallel()
 	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 // TestAuditExpectsWhatTheRelayDelivers: in every format and both deliveries, with headers, overrides, tombstones and dead letters, what the
 // relay makes of entries is what the audit, which shares no code with it, asks for.
 func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		format     relay.Format
 		delivery   relay.Delivery
@@ -87,6 +88,7 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 // TestAuditAtAnyMoment asks again and again while entries are added and delivered: there is never a finding, and nothing but what still waits
 // keeps an audit from agreeing.
 func TestAuditAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	w := shared(t, 4)
 	w.Run(w.Config())
 	total, compared := int64(0), int64(0)

@@ -13,6 +13,7 @@ import (
 // TestAuditAcceptsARepair: what was lost is sent again by a plan; the next audit and one from scratch accept it, and the plan
 // cannot be used a second time, nor one whose entry is another one by now.
 func TestAuditAcceptsARepair(t *testing.T) {
+	t.Parallel()
 	_, c := audited(t)
 	c.add(0, 300)
 	entries := c.waiting(0)

@@ -38,6 +38,7 @@ func audit(t *testing.T, cfg consistency.Config) *consistency.Report {
 
 // TestAuditOfACleanOutboxAgrees: audits of what a relay delivers agree, at any moment of asking, in rounds of new entries, and from scratch.
 func TestAuditOfACleanOutboxAgrees(t *testing.T) {
+	t.Parallel()
 	w := shared(t, 4)
 	w.Run(w.Config())
 	total := int64(0)
