@@ -148,6 +148,9 @@ func (a *Auditor) check(ctx context.Context, s *store, p *Plan) ([]*kgo.Record, 
 	if err := e.addTopics(ctx, []string{e.deadLetter}, e.watch); err != nil {
 		return nil, err
 	}
+	if err := e.decided(ctx); err != nil {
+		return nil, err
+	}
 	for _, part := range e.partitions {
 		err := e.logs.read(ctx, part.topic.name, part.number, part.start, part.end, func(r *kgo.Record) error {
 			if ref, ours, err := e.reference(part, r); ours && err == nil && planned[ref] {
@@ -162,11 +165,43 @@ func (a *Auditor) check(ctx context.Context, s *store, p *Plan) ([]*kgo.Record, 
 	return records, nil
 }
 
+// mostOpen is how long a repair waits for transactions of others. A relay's lasts 10 s at most, unless it is told otherwise.
+const mostOpen = 20 * time.Second
+
+// decided waits until all transactions have ended that were open when the topics were looked at: the record of an earlier repair of the same
+// plan may stand behind their beginning, committed and out of sight, and would be sent again.
+func (e *engine) decided(ctx context.Context) error {
+	for began := e.now(); ; {
+		ends, err := e.logs.bounds(ctx, e.readable())
+		if err != nil {
+			return err
+		}
+		open := ""
+		for _, p := range e.partitions {
+			if b := ends[p.topic.name]; int(p.number) < len(b) {
+				p.end = max(p.end, b[p.number].end)
+			}
+			if p.end < p.high {
+				open = fmt.Sprintf("topic %s, partition %d: a transaction is open since offset %d", p.topic.name, p.number, p.end)
+			}
+		}
+		if open == "" {
+			return nil
+		}
+		if e.now().Sub(began) > mostOpen {
+			return fmt.Errorf("%s: whether an entry has come cannot be seen, and nothing was sent; try again when it has ended", open)
+		}
+		if err := e.wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // planner is an engine that only knows what an entry should become.
 func (a *Auditor) planner(s *store) *engine {
 	return &engine{
 		settings: a.settings(), streams: &redisStreams{primary: a.cfg.Redis, outbox: a.cfg.Outbox}, logs: s.logs,
-		state: &State{}, report: newReport(a.cfg.Outbox, 0), topics: map[string]*knownTopic{},
+		wait: sleep, now: time.Now, state: &State{}, report: newReport(a.cfg.Outbox, 0), topics: map[string]*knownTopic{},
 	}
 }
 
