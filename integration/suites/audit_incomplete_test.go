@@ -3,6 +3,8 @@
 package suites_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -173,5 +175,43 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(r.Incomplete, ""), "Redis went back") {
 		t.Errorf("%v", r.Incomplete)
+	}
+}
+
+// TestAuditCallsALateRecordLate: a record that comes between the first look and the second one is late, and not lost, also for the next audit.
+func TestAuditCallsALateRecordLate(t *testing.T) {
+	t.Parallel()
+	c := begun(t, 1)
+	c.add(0, 100)
+	entries := c.waiting(0)
+	p := c.plan(0, entries)
+	missing := p.records[50]
+	p.records[50] = nil
+	c.send(p, 0, entries)
+
+	faults := integration.RedisFaults("XRANGE") // none: it counts
+	o := integration.Servers(t).Redis.Options()
+	o.Dialer = faults.Dial
+	client := redis.NewClient(o)
+	defer client.Close()
+	cfg := c.config()
+	cfg.Redis, cfg.Settle = client, 5*time.Second
+	done := make(chan *consistency.Report)
+	go func() { done <- audit(t, cfg) }()
+	c.w.Await(time.Minute, func(context.Context) error {
+		// The last audited entry, those of the round, and, when its records were read, those of the tile that does not agree.
+		if n := faults.Calls(); n < 3 {
+			return fmt.Errorf("%d reads of the stream", n)
+		}
+		return nil
+	})
+	c.produce(missing...)
+	c.flush()
+	r := <-done
+	if r.Verdict != consistency.Agree || len(r.Findings) != 1 || r.Findings[0].Kind != consistency.Late || r.Findings[0].Entry.String() != entries[50].ID {
+		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
+		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }
