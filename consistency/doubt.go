@@ -248,6 +248,16 @@ func (e *engine) confirm(ctx context.Context, d *doubt, second *look, extra map[
 			return fmt.Errorf("not delivered yet: shard %d: no record of entry %s is visible; %s", s.number, f.Entry, e.heldBack)
 		}
 		if f.Kind == Lost {
+			// A relay that died may have sent what it had read after this one, to another partition.
+			if s.position.Less(f.Entry) {
+				pending, err := e.streams.pending(ctx, s.number, f.Entry)
+				if err != nil {
+					return err
+				}
+				if pending {
+					return fmt.Errorf("not delivered yet: shard %d: entry %s has no record, and is pending in the consumer group: a relay has read it and not confirmed it", s.number, f.Entry)
+				}
+			}
 			still[f.Entry] = true
 			if why, err := e.excuse(ctx, s, f); err != nil {
 				return err

@@ -25,6 +25,7 @@ type memoryStream struct {
 	last       EntryID
 	added      int64
 	maxDeleted EntryID
+	inFlight   map[EntryID]bool // pending in the consumer group
 }
 
 func raw(id EntryID, fields ...string) rawEntry {
@@ -69,6 +70,10 @@ func (m *memoryStreams) read(_ context.Context, shard int, after, to EntryID, fn
 		}
 	}
 	return nil
+}
+
+func (m *memoryStreams) pending(_ context.Context, shard int, id EntryID) (bool, error) {
+	return m.shards[shard].inFlight[id], nil
 }
 
 // memoryLogs are topics without a broker. A nil record is a marker of a transaction.

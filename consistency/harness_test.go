@@ -139,6 +139,13 @@ func (c countedStreams) read(ctx context.Context, shard int, after, to EntryID, 
 	})
 }
 
+func (c countedStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {
+	if err := c.calls.next(); err != nil {
+		return false, err
+	}
+	return c.streams.pending(ctx, shard, id)
+}
+
 type countedLogs struct {
 	logs
 	calls *calls

@@ -144,3 +144,12 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 	}
 	return nil
 }
+
+func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {
+	key := outbox.StreamKey(r.outbox, shard)
+	found, err := r.primary.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: outbox.ConsumerGroup, Start: id.String(), End: id.String(), Count: 1}).Result()
+	if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") {
+		return false, fmt.Errorf("redis: XPENDING %s: %w", key, err)
+	}
+	return len(found) > 0, nil
+}

@@ -27,6 +27,8 @@ type streams interface {
 	// read gives the entries in (after, to] to fn, ascending. What fn is given is valid until it returns; errStop ends the reading
 	// without an error.
 	read(ctx context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error
+	// pending: a relay of at-least-once delivery has read the entry, and has not confirmed that it was delivered.
+	pending(ctx context.Context, shard int, id EntryID) (bool, error)
 }
 
 // topic is a Kafka topic as the cluster describes it.

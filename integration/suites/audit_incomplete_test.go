@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // incomplete wants the verdict incomplete with a reason that has the text.
@@ -213,5 +214,40 @@ func TestAuditCallsALateRecordLate(t *testing.T) {
 	}
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
 		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestAuditDoesNotCallPendingEntriesLost: a relay of at-least-once delivery has died with an entry in hand whose successor it had sent. Without being
+// pending the entry is lost.
+func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
+	t.Parallel()
+	c := begun(t, 1)
+	ctx := deadline(t, time.Minute)
+	c.add(0, 10)
+	entries := c.waiting(0)
+	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), outbox.ConsumerGroup, c.last[0]).Err(); err != nil {
+		t.Fatal(err)
+	}
+	read := redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "died", Streams: []string{c.w.Stream(0), ">"}, Count: 10}
+	if err := c.w.Redis.XReadGroup(ctx, &read).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p := c.plan(0, entries)
+	for i, records := range p.records {
+		if i != 5 {
+			c.produce(records...)
+		}
+	}
+	c.flush()
+	r := audit(t, c.config())
+	incomplete(t, r, "pending in the consumer group")
+	if len(r.Findings) > 0 {
+		t.Errorf("%v", r.Findings)
+	}
+	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), outbox.ConsumerGroup, entries[5].ID).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 1 || len(r.Findings) != 1 {
+		t.Errorf("confirmed without a record: %s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }
