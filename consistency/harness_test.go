@@ -29,12 +29,17 @@ type calls struct {
 	kill   bool
 	n      int
 	cancel context.CancelFunc
+	during func(n int) // called at each call, if not nil
 }
 
 var errBroken = errors.New("broken")
 
 func (c *calls) next() error {
-	if c.n++; c.n != c.at {
+	c.n++
+	if c.during != nil {
+		c.during(c.n)
+	}
+	if c.n != c.at {
 		return nil
 	}
 	if c.kill {

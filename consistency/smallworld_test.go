@@ -26,7 +26,7 @@ type smallWorld struct {
 	stalls  []bool                     // shards that deliver nothing any more in this stage
 	queued  [][]func()                 // what they will deliver in the next one
 	held    []func()                   // records that come between two looks
-	late    map[EntryID]bool           // their entries
+	late    map[EntryID]bool           // entries that may be late
 	audited map[int]EntryID            // up to where each shard was delivered when the stage began
 	removes bool                       // the topics' retention is faster than the last audit
 }
@@ -105,6 +105,7 @@ func (w *smallWorld) deliver(shard int, id EntryID, do func()) {
 	}
 	if w.stalls[shard] {
 		w.queued[shard] = append(w.queued[shard], f)
+		w.late[id] = true // if it comes while a run is at it
 	} else {
 		f()
 	}
