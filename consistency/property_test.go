@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,56 @@ func TestFailAtEveryCall(t *testing.T) {
 			}
 		}
 		w.compare(t, a.reports)
+	})
+}
+
+// TestAuditorsAtOnce lets another auditor run from beginning to end at any call of a first one, which then saves what it knows over what the other
+// one has. Both may report the same; together they find what the dumb checker does, and one that begins later reports nothing twice.
+func TestAuditorsAtOnce(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := newSmallWorld(t)
+		a := w.begin(t)
+		w.removes = false
+		stages := rapid.IntRange(1, 3).Draw(t, "stages")
+		var reports []*Report
+		for n := range stages {
+			w.stage(t, n == stages-1)
+			other := *a
+			other.reports, other.calls = nil, calls{}
+			at := rapid.IntRange(1, 100).Draw(t, "other at")
+			a.calls.during = func(n int) {
+				if n != at {
+					return
+				}
+				other.state = a.state
+				if _, err := other.run(); err != nil {
+					t.Fatal(err)
+				}
+				a.state = other.state
+			}
+			if _, err := a.run(); err != nil {
+				t.Fatal(err)
+			}
+			a.calls.during = nil
+			reports = append(reports, other.reports...)
+			reports = append(reports, a.reports...)
+			a.reports = nil
+		}
+		once := map[Finding]bool{}
+		for _, r := range reports {
+			r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
+				f.Detail = ""
+				twice := once[f]
+				once[f] = true
+				return twice
+			})
+		}
+		r, err := a.run()
+		if err != nil || len(r.Findings) > 0 {
+			t.Errorf("reported again: %v %v", r, err)
+		}
+		w.compare(t, reports)
 	})
 }
 
