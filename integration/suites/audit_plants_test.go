@@ -129,15 +129,13 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 		})
 	}
 	const batches = 20
-	n := max(2000, scaled(t, 100_000)/c.w.Shards) / batches
+	n := max(4000, scaled(t, 100_000)/c.w.Shards) / batches
 	for turn := range batches {
 		for shard := range c.w.Shards {
 			c.add(shard, n)
 			entries := c.waiting(shard)
 			p := c.plan(shard, entries)
-			if n >= 200 {
-				c.do(faults[(turn*c.w.Shards+shard)%len(faults)], p, shard, entries, 20+random.IntN(n-120))
-			}
+			c.do(faults[(turn*c.w.Shards+shard)%len(faults)], p, shard, entries, 20+random.IntN(n-120))
 			c.send(p, shard, entries)
 		}
 		c.w.Await(time.Minute, func(context.Context) error { // so that there are audits at all times
