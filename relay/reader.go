@@ -131,7 +131,7 @@ func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byt
 	buf := replyBuffer{b: r.scratch[:0], limit: r.limit}
 	cmd := redis.NewRawWriteToCmd(ctx, &buf, args...)
 	cmd.SetFirstKeyPos(keyPos)
-	if err := r.client.Process(ctx, cmd); err != nil && !errors.Is(err, redis.Nil) {
+	if err := r.client.Process(ctx, cmd); err != nil && !(buf.ended && errors.Is(err, errReplyEnd)) {
 		return nil, err
 	}
 	r.scratch = buf.b

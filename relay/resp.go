@@ -4,60 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"strconv"
 )
 
 // Redis's replies to stream reads are parsed here from their raw bytes, because they are the hot path:
 // an entry stays a set of slices of the one buffer that its reply came in, and its exact bytes are there for
-// fingerprint and dead letters. go-redis reads the reply from the connection (DoRawWriteTo) and deals with everything else.
-
-var errReplyTooLarge = errors.New("reply is larger than asked for")
-
-// replyBuffer collects one raw reply and refuses to grow beyond limit. It implements
-// io.ReaderFrom because go-redis copies each bulk string with io.CopyN.
-type replyBuffer struct {
-	b     []byte
-	limit int
-}
-
-func (r *replyBuffer) Write(p []byte) (int, error) {
-	if len(r.b)+len(p) > r.limit {
-		return 0, errReplyTooLarge
-	}
-	r.b = append(r.b, p...)
-	return len(p), nil
-}
-
-func (r *replyBuffer) ReadFrom(src io.Reader) (n int64, err error) {
-	l, bounded := src.(*io.LimitedReader)
-	want := 512
-	if bounded {
-		if int64(len(r.b))+l.N > int64(r.limit) {
-			return 0, errReplyTooLarge
-		}
-		if want = int(l.N); want == 0 {
-			return 0, nil
-		}
-	}
-	for {
-		r.b = slices.Grow(r.b, want)
-		m, err := src.Read(r.b[len(r.b):cap(r.b)])
-		r.b = r.b[:len(r.b)+m]
-		n += int64(m)
-		if want -= m; bounded && want == 0 || err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-		if len(r.b) > r.limit {
-			return n, errReplyTooLarge
-		}
-		want = max(want, 512)
-	}
-}
+// fingerprint and dead letters. reply.go gets the bytes.
 
 // replyError is an error that Redis answered. go-redis hands over raw replies as they are, errors too.
 type replyError string
@@ -134,6 +86,10 @@ func atoi(b []byte) (int, error) {
 
 // array reads an array header; a nil is an array of none.
 func (p *parser) array() (int, error) {
+	if n, end := size(p.b, p.i, '*'); end > 0 {
+		p.i = end
+		return n, nil
+	}
 	kind, n, err := p.header()
 	if err != nil {
 		return 0, err
@@ -148,19 +104,28 @@ func (p *parser) array() (int, error) {
 }
 
 func (p *parser) bulk() ([]byte, error) {
-	// The common case, "$<digits>\r\n<bytes>\r\n", without a call: it is met a dozen times an entry.
-	b, i, n := p.b, p.i+1, 0
-	if p.i < len(b) && b[p.i] == '$' {
-		for i < len(b) && b[i]-'0' <= 9 && n < 1<<30 {
-			n = n*10 + int(b[i]-'0')
-			i++
-		}
-		if end := i + 2 + n; i > p.i+1 && end+2 <= len(b) && b[i] == '\r' && b[i+1] == '\n' && b[end] == '\r' && b[end+1] == '\n' {
+	if n, i := size(p.b, p.i, '$'); i > 0 { // the common case: it is met a dozen times an entry
+		if end := i + n; end+2 <= len(p.b) && p.b[end] == '\r' && p.b[end+1] == '\n' {
 			p.i = end + 2
-			return b[i+2 : end : end], nil
+			return p.b[i:end:end], nil
 		}
 	}
 	return p.bulkSlow()
+}
+
+// size reads the header at i quickly if it is one like "$12\r\n", of the kind. end is where it ends; 0: it is another, or none.
+func size(b []byte, i int, kind byte) (n, end int) {
+	if i >= len(b) || b[i] != kind {
+		return 0, 0
+	}
+	first := i + 1
+	for i = first; i < len(b) && b[i]-'0' <= 9 && n < 1<<30; i++ {
+		n = n*10 + int(b[i]-'0')
+	}
+	if i == first || i+1 >= len(b) || b[i] != '\r' || b[i+1] != '\n' {
+		return 0, 0
+	}
+	return n, i + 2
 }
 
 // bulkSlow finds out what is wrong.

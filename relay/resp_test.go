@@ -2,13 +2,10 @@ package relay
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"pgregory.net/rapid"
 )
@@ -183,59 +180,6 @@ func TestReplyErr(t *testing.T) {
 	}
 	if err := replyErr([]byte("-WRONGTYPE x\r\n")); !isWrongType(err) {
 		t.Errorf("%v is not of the wrong type", err)
-	}
-}
-
-func TestReplyBuffer(t *testing.T) {
-	t.Parallel()
-	text := strings.Repeat("0123456789", 1000)
-	for name, src := range map[string]io.Reader{
-		"at once":       strings.NewReader(text),
-		"by the byte":   iotest.OneByteReader(strings.NewReader(text)),
-		"by halves":     iotest.HalfReader(strings.NewReader(text)),
-		"EOF with data": iotest.DataErrReader(strings.NewReader(text)),
-	} {
-		r := replyBuffer{b: make([]byte, 0, 7), limit: 20_000}
-		for _, n := range []int64{1, 4096, 0, 903, 5000} {
-			got, err := io.CopyN(&r, src, n)
-			if err != nil || got != n {
-				t.Fatalf("%s: copied %d of %d bytes, %v", name, got, n, err)
-			}
-		}
-		if string(r.b) != text {
-			t.Errorf("%s: %d bytes, or not the ones that were sent", name, len(r.b))
-		}
-	}
-}
-
-func TestReplyBufferLimit(t *testing.T) {
-	t.Parallel()
-	r := replyBuffer{limit: 10}
-	if _, err := r.Write(make([]byte, 11)); !errors.Is(err, errReplyTooLarge) {
-		t.Errorf("Write: %v", err)
-	}
-	if n, err := r.Write(make([]byte, 4)); n != 4 || err != nil {
-		t.Errorf("Write: %d, %v", n, err)
-	}
-	// io.CopyN, as go-redis uses it: refused before a byte is read.
-	src := strings.NewReader("1234567")
-	if _, err := io.CopyN(&r, src, 7); !errors.Is(err, errReplyTooLarge) || src.Len() != 7 {
-		t.Errorf("CopyN: %v, %d bytes left", err, src.Len())
-	}
-	if n, err := io.CopyN(&r, strings.NewReader("123456"), 6); n != 6 || err != nil || len(r.b) != 10 {
-		t.Errorf("CopyN: %d, %v", n, err)
-	}
-	unbounded := replyBuffer{limit: 1000}
-	if _, err := unbounded.ReadFrom(strings.NewReader(strings.Repeat("x", 5000))); !errors.Is(err, errReplyTooLarge) {
-		t.Errorf("ReadFrom: %v", err)
-	}
-	broken := replyBuffer{limit: 1000}
-	if n, err := broken.ReadFrom(io.LimitReader(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("xyz"))), 3)); n != 1 || !errors.Is(err, iotest.ErrTimeout) {
-		t.Errorf("ReadFrom: %d, %v", n, err)
-	}
-	short := replyBuffer{limit: 1000}
-	if _, err := io.CopyN(&short, strings.NewReader("xy"), 3); !errors.Is(err, io.EOF) {
-		t.Errorf("CopyN of a connection that ends: %v", err)
 	}
 }
 
