@@ -109,8 +109,12 @@ func (d *sender) run(soft, hard context.Context) error {
 			return err
 		}
 		d.shard.set(Running, "", nil)
-		if last := d.batch[len(d.batch)-1]; last.halt != nil {
-			return last.halt
+		halt := d.batch[len(d.batch)-1].halt
+		for _, c := range d.batch {
+			c.recycle()
+		}
+		if halt != nil {
+			return halt
 		}
 	}
 }

@@ -58,6 +58,39 @@ func TestChunk(t *testing.T) {
 	}
 }
 
+// Nothing of a chunk is found in one that has its memory.
+func TestChunkRecycled(t *testing.T) {
+	t.Parallel()
+	p := testPreparer(t, Undecodable)
+	many := raws(with("id", "e-1", "headers", `{"a":"b","c":"d"}`, "key", "k", "more", "1"), with("colour", "red"), with("payload", ""), with())
+	few := raws(with("id", "f-1", "payload", "f"), with("id", "f-2"))
+	var first []string
+	for range 100 {
+		c, err := p.chunk(t.Context(), few)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.records[0]; got.Context != nil || got.Partition != 0 || got.Offset != 0 || c.atEnd || c.halt != nil || c.reply != nil || len(c.dead) != 0 {
+			t.Fatalf("kept from an earlier chunk: %+v in %+v", got, c)
+		}
+		shown := []string{show(c.records[0]), show(c.records[1]), fmt.Sprint(c.ids, c.bytes, c.cost, len(c.records))}
+		if first == nil {
+			first = shown
+		} else if !slices.Equal(shown, first) {
+			t.Fatalf("got %q, at first %q", shown, first)
+		}
+		c.recycle()
+		if c, err = p.chunk(t.Context(), many); err != nil || len(c.dead) != 1 || len(c.records) != len(many) {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		for _, r := range c.records { // as kgo leaves them
+			r.Context, r.Partition, r.Offset, r.Attrs = t.Context(), 3, 4711, kgo.RecordAttrs{}
+		}
+		c.atEnd, c.reply = true, make([]byte, 10)
+		c.recycle()
+	}
+}
+
 func TestChunkDeadLetters(t *testing.T) {
 	t.Parallel()
 	entries := raws(
@@ -207,6 +240,7 @@ func BenchmarkChunk(b *testing.B) {
 			b.Fatal(err)
 		}
 		last = c.records[999]
+		c.recycle()
 	}
 	_ = last
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/entry")

@@ -39,8 +39,10 @@ type streamReader struct {
 	// most and target bound what a read aims at, entries and bytes.
 	most   int
 	target int
-	// scratch holds one reply until the next; keep makes a reply outlive it.
+	// scratch holds one reply until the next; keep makes a reply outlive it. kept is the buffer that it has parted with for that, nil if
+	// none.
 	scratch []byte
+	kept    []byte
 	buf     []rawEntry
 }
 
@@ -128,6 +130,9 @@ func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byt
 	if cap(r.scratch) > readLimit {
 		r.scratch = nil // one huge entry is no reason to keep that much
 	}
+	if r.scratch == nil {
+		r.scratch = spareReply()
+	}
 	buf := replyBuffer{b: r.scratch[:0], limit: r.limit}
 	cmd := redis.NewRawWriteToCmd(ctx, &buf, args...)
 	cmd.SetFirstKeyPos(keyPos)
@@ -144,10 +149,10 @@ func notAStream(key string) *HaltError {
 
 // keep returns the reply in memory of its own: the buffer itself if it is well filled, else a copy.
 func (r *streamReader) keep(reply []byte) []byte {
-	if len(reply) < cap(reply)/2 {
+	if r.kept = nil; len(reply) < cap(reply)/2 {
 		return bytes.Clone(reply)
 	}
-	r.scratch = make([]byte, 0, cap(reply))
+	r.scratch, r.kept = nil, reply
 	return reply
 }
 
@@ -236,6 +241,7 @@ func (r *streamReader) runAhead(ctx context.Context, from anchor, p *preparer, m
 		if err != nil {
 			return err
 		}
+		c.reply, r.kept = r.kept, nil
 		c.atEnd = atEnd && len(whole) == len(raws)
 		if len(c.ids) > 0 {
 			from = anchor{c.last(), c.fingerprint}
@@ -243,13 +249,14 @@ func (r *streamReader) runAhead(ctx context.Context, from anchor, p *preparer, m
 		if err := budget.acquire(ctx, c); err != nil {
 			return err
 		}
+		halted := c.halt != nil
 		select {
-		case out <- c:
+		case out <- c: // the sender's from here on
 		case <-ctx.Done():
 			budget.release(c)
 			return ctx.Err()
 		}
-		if c.halt != nil {
+		if halted {
 			return nil // the sender halts when it gets there
 		}
 	}

@@ -31,9 +31,7 @@ var (
 // record fills r from e. headers is where the record's headers are appended; the extended slice is
 // returned so that a caller can keep those of many records in one piece of memory.
 func (f *formatter) record(r *kgo.Record, e *entry, topic string, headers []kgo.RecordHeader) []kgo.RecordHeader {
-	r.Topic = topic
-	r.Key = e.partitionKey()
-	r.Timestamp = f.timestamp(e)
+	*r = kgo.Record{Topic: topic, Key: e.partitionKey(), Timestamp: f.timestamp(e)} // r may have been another record
 	start := len(headers)
 	add := func(key string, value []byte) {
 		headers = append(headers, kgo.RecordHeader{Key: key, Value: value})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -99,6 +100,24 @@ func (r *replyBuffer) readN(conn *bufio.Reader, n int) error {
 	m, err := io.ReadFull(conn, r.b[len(r.b):len(r.b)+n])
 	r.b = r.b[:len(r.b)+m]
 	return err
+}
+
+var replyPool sync.Pool // of *[]byte
+
+// spareReply returns the buffer of an earlier reply, nil if there is none.
+func spareReply() []byte {
+	if b, ok := replyPool.Get().(*[]byte); ok {
+		return *b
+	}
+	return nil
+}
+
+// recycleReply lets a later reply have the memory of this one, which nothing may point into any more.
+func recycleReply(b []byte) {
+	if b != nil && cap(b) <= readLimit {
+		b = b[:0]
+		replyPool.Put(&b)
+	}
 }
 
 // replyRest knows how much of a reply is still to come.
