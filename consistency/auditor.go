@@ -44,6 +44,10 @@ type Config struct {
 	AllowDuplicates bool
 	// Rate bounds entries and records read a second; 0: no bound.
 	Rate int
+	// Effort is the share of the time in which the audit reads and compares, one piece at a time, above 0 and up to 1. In the rest it
+	// waits, so that others have the servers for themselves; the busier these are, the slower it becomes. 0: 1, as fast as it can.
+	// GentleEffort is for audits that run all the time.
+	Effort float64
 
 	// Outside compares what is in the two systems without layout, positions and earlier audits, and remembers nothing. Every entry counts
 	// as one that should be there.
@@ -117,6 +121,9 @@ func (c *Config) validate() error {
 	if !c.Outside && (c.Shards != 0 || !c.From.IsZero() || !c.To.IsZero()) {
 		return errors.New("consistency: Shards, From and To are for audits from outside")
 	}
+	if c.Effort < 0 || c.Effort > 1 {
+		return fmt.Errorf("consistency: Effort is %g, want 0 to 1", c.Effort)
+	}
 	if c.Rate < 0 || c.Shards < 0 {
 		return errors.New("consistency: Rate and Shards cannot be negative")
 	}
@@ -165,7 +172,7 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 		r.conclude()
 		return r, nil
 	}
-	p := &pace{rate: c.Rate}
+	p := newPace(c.Rate, c.Effort)
 	streams := &redisStreams{primary: c.Redis, replica: c.Replica, outbox: c.Outbox, pace: p}
 	shards, err := a.shards(ctx, streams)
 	var bad *outbox.LayoutError

@@ -21,10 +21,11 @@ import (
 )
 
 const (
-	fetchBytes = 2 << 20
-	fetchPause = 250 * time.Millisecond // after a failure, doubled by each further one
-	mostPause  = 4 * time.Second
-	patience   = 20 * time.Second // how long fetches may fail in a row
+	fetchBytes       = 1 << 20
+	gentleFetchBytes = 256 << 10
+	fetchPause       = 250 * time.Millisecond // after a failure, doubled by each further one
+	mostPause        = 4 * time.Second
+	patience         = 20 * time.Second // how long fetches may fail in a row
 )
 
 // kafkaLogs reads topics as a read_committed consumer does. Fetches are explicit: a consumer does not say that it has come to the
@@ -35,12 +36,19 @@ type kafkaLogs struct {
 	outbox string
 	pace   *pace
 
+	buffers      *bufferPool
+	decompressor kgo.Decompressor
+
 	mu      sync.Mutex
 	leaders map[string]kadm.TopicDetail
 }
 
 func newKafkaLogs(client *kgo.Client, name string, p *pace) *kafkaLogs {
-	return &kafkaLogs{client: client, admin: kadm.NewClient(client), outbox: name, pace: p, leaders: map[string]kadm.TopicDetail{}}
+	buffers := &bufferPool{}
+	return &kafkaLogs{
+		client: client, admin: kadm.NewClient(client), outbox: name, pace: p,
+		buffers: buffers, decompressor: kgo.DefaultDecompressor(buffers), leaders: map[string]kadm.TopicDetail{},
+	}
 }
 
 func (k *kafkaLogs) topics(ctx context.Context, names, patterns []string) ([]topic, error) {
@@ -140,45 +148,63 @@ func (k *kafkaLogs) bounds(ctx context.Context, names []string) (map[string][]bo
 }
 
 func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
-	var failing time.Time // since when
-	pause := fetchPause
-	for from < to {
-		records, next, err := k.fetch(ctx, name, partition, from, to)
-		if err != nil {
-			if failing.IsZero() {
-				failing = time.Now()
-			}
-			if !worthAnotherTry(err) || ctx.Err() != nil || time.Since(failing) > patience {
-				return err
-			}
-			if err := sleep(ctx, pause); err != nil {
-				return err
-			}
-			pause = min(2*pause, mostPause)
-			k.forget(ctx, name)
-			continue
+	if from >= to {
+		return nil
+	}
+	type piece struct {
+		from, next int64
+		records    int
+		fetched    *kmsg.FetchResponseTopicPartition
+	}
+	at := from
+	get := func(ctx context.Context, p *piece) (more bool, err error) {
+		if p.fetched, err = k.persist(ctx, name, partition, at, to); err != nil {
+			return false, err
 		}
-		failing, pause = time.Time{}, fetchPause
-		if err := k.pace.take(ctx, len(records)); err != nil {
+		p.from = at
+		if p.next, p.records = batchesEnd(p.fetched.RecordBatches); p.next <= at {
+			return false, fmt.Errorf("the broker has nothing at offset %d, before the end %d that it has named", at, to)
+		}
+		at = p.next
+		return at < to, nil
+	}
+	batches := batchReader{decompressor: k.decompressor, buffers: k.buffers}
+	return inPieces(ctx, k.pace, get, func(p *piece) error {
+		if err := k.pace.take(ctx, p.records); err != nil {
 			return err
 		}
-		for _, r := range records {
+		err := batches.read(name, p.from, p.fetched, func(r *kgo.Record) error {
 			if r.Offset >= to {
-				return nil
+				return errStop
 			}
-			if err := fn(r); err != nil {
-				if errors.Is(err, errStop) {
-					return nil
-				}
-				return err
-			}
+			return fn(r)
+		})
+		if errors.Is(err, errDamaged) {
+			return fmt.Errorf("kafka: fetch from offset %d: %w", p.from, err)
 		}
-		if next <= from {
-			return fmt.Errorf("the broker has nothing at offset %d, before the end %d that it has named", from, to)
+		return err
+	})
+}
+
+// persist fetches, and tries again for a while what may succeed by itself.
+func (k *kafkaLogs) persist(ctx context.Context, name string, partition int32, from, to int64) (*kmsg.FetchResponseTopicPartition, error) {
+	var failing time.Time // since when
+	for pause := fetchPause; ; pause = min(2*pause, mostPause) {
+		fetched, err := k.fetch(ctx, name, partition, from, to)
+		if err == nil {
+			return fetched, nil
 		}
-		from = next
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		if !worthAnotherTry(err) || ctx.Err() != nil || time.Since(failing) > patience {
+			return nil, err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return nil, err
+		}
+		k.forget(ctx, name)
 	}
-	return nil
 }
 
 // worthAnotherTry reports whether a fetch may succeed by itself: leaders move, connections break.
@@ -204,20 +230,24 @@ func (k *kafkaLogs) forget(ctx context.Context, name string) {
 	}
 }
 
-// fetch reads one piece of a partition, about as much as stands before to, and tells the offset behind it.
-func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, from, to int64) ([]*kgo.Record, int64, error) {
+// fetch reads one piece of a partition, about as much as stands before to.
+func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, from, to int64) (*kmsg.FetchResponseTopicPartition, error) {
 	k.mu.Lock()
 	detail, known := k.leaders[name]
 	k.mu.Unlock()
 	p, ok := detail.Partitions[partition]
 	if !known || !ok {
-		return nil, 0, fmt.Errorf("kafka: topic %s has no partition %d", name, partition)
+		return nil, fmt.Errorf("kafka: topic %s has no partition %d", name, partition)
 	}
 	if p.Leader < 0 {
-		return nil, 0, kerr.LeaderNotAvailable
+		return nil, kerr.LeaderNotAvailable
 	}
 	req := kmsg.NewPtrFetchRequest()
-	size := int32(min(fetchBytes, 64<<10+(to-from)<<10))
+	most := int64(fetchBytes)
+	if k.pace.gentle() {
+		most = gentleFetchBytes
+	}
+	size := int32(min(most, 64<<10+(to-from)<<10))
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 500, 1, size
 	req.IsolationLevel = 1 // read_committed
 	req.SessionEpoch = -1
@@ -229,20 +259,19 @@ func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, fro
 	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, k.client.Broker(int(p.Leader)))
 	if err != nil {
-		return nil, 0, fmt.Errorf("kafka: fetch: %w", err)
+		return nil, fmt.Errorf("kafka: fetch: %w", err)
 	}
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return nil, 0, fmt.Errorf("kafka: fetch: %w", err)
+		return nil, fmt.Errorf("kafka: fetch: %w", err)
 	}
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, 0, errors.New("kafka: fetch: the answer has no partition")
+		return nil, errors.New("kafka: fetch: the answer has no partition")
 	}
-	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: name, Partition: partition},
-		&resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
-	if fp.Err != nil {
-		return nil, 0, fmt.Errorf("kafka: fetch from offset %d: %w", from, fp.Err)
+	fetched := &resp.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
+		return nil, fmt.Errorf("kafka: fetch from offset %d: %w", from, err)
 	}
-	return fp.Records, next, nil
+	return fetched, nil
 }
 
 // position reads the last committed position of a shard from the topic in which the relay keeps it.

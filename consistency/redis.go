@@ -15,6 +15,7 @@ const (
 	readBytes   = 1 << 20 // what a reply to XRANGE aims at
 	replyLimit  = 16 << 20
 	readMost    = 5000 // entries a reply
+	gentleMost  = 1000 // so that others do not wait long for Redis
 	readAtFirst = 100
 )
 
@@ -96,53 +97,66 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 			return fmt.Errorf("redis: the replica has shard %d up to %s only, and %s is to be read: it lags behind", shard, st.last, to)
 		}
 	}
-	key := outbox.StreamKey(r.outbox, shard)
-	var (
-		count   = readAtFirst
-		limit   = replyLimit
+	if !after.Less(to) {
+		return nil
+	}
+	type piece struct {
 		buf     []byte
 		entries []rawEntry
+	}
+	var (
+		key   = outbox.StreamKey(r.outbox, shard)
+		count = readAtFirst
+		limit = replyLimit
+		most  = readMost
 	)
-	for after.Less(to) {
-		b := replyBuffer{b: buf[:0], limit: limit}
-		cmd := redis.NewRawWriteToCmd(ctx, &b, "XRANGE", key, "("+after.String(), to.String(), "COUNT", count)
-		cmd.SetFirstKeyPos(1) // go-redis cannot tell by itself, and a cluster client needs it
-		err := client.Process(ctx, cmd)
-		switch {
-		case errors.Is(err, errReplyTooLarge):
-			// The connection is closed: what is left of the reply is not worth reading.
-			if count == 1 {
-				limit *= 4
+	if r.pace.gentle() {
+		most = gentleMost
+	}
+	get := func(ctx context.Context, p *piece) (more bool, err error) {
+		for {
+			b := replyBuffer{b: p.buf[:0], limit: limit}
+			cmd := redis.NewRawWriteToCmd(ctx, &b, "XRANGE", key, "("+after.String(), to.String(), "COUNT", count)
+			cmd.SetFirstKeyPos(1) // go-redis cannot tell by itself, and a cluster client needs it
+			err := client.Process(ctx, cmd)
+			if errors.Is(err, errReplyTooLarge) {
+				// The connection is closed: what is left of the reply is not worth reading.
+				if count == 1 {
+					limit *= 4
+				}
+				count = max(1, count/8)
+				continue
 			}
-			count = max(1, count/8)
-			continue
-		case err != nil && !errors.Is(err, redis.Nil):
-			return fmt.Errorf("redis: XRANGE %s: %w", key, err)
+			if err != nil && !(b.whole && errors.Is(err, errWhole)) {
+				return false, fmt.Errorf("redis: XRANGE %s: %w", key, err)
+			}
+			p.buf = b.b
+			break
 		}
-		buf = b.b
-		rest := reply{b: buf}
-		if entries, err = rest.entries(entries[:0]); err != nil {
-			return fmt.Errorf("redis: XRANGE %s: %w", key, err)
+		reply := reply{b: p.buf}
+		if p.entries, err = reply.entries(p.entries[:0]); err != nil {
+			return false, fmt.Errorf("redis: XRANGE %s: %w", key, err)
 		}
-		if err := r.pace.take(ctx, len(entries)); err != nil {
+		n := len(p.entries)
+		if n < count {
+			return false, nil
+		}
+		after = p.entries[n-1].id
+		count = min(max(1, readBytes/max(1, len(p.buf)/n)), 2*count, most)
+		limit = replyLimit
+		return after.Less(to), nil
+	}
+	return inPieces(ctx, r.pace, get, func(p *piece) error {
+		if err := r.pace.take(ctx, len(p.entries)); err != nil {
 			return err
 		}
-		for _, e := range entries {
+		for _, e := range p.entries {
 			if err := fn(e); err != nil {
-				if errors.Is(err, errStop) {
-					return nil
-				}
 				return err
 			}
 		}
-		if len(entries) < count {
-			return nil
-		}
-		after = entries[len(entries)-1].id
-		count = min(max(1, readBytes/max(1, len(buf)/len(entries))), 2*count, readMost)
-		limit = replyLimit
-	}
-	return nil
+		return nil
+	})
 }
 
 func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {

@@ -4,51 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 )
 
 // Replies to XRANGE are parsed from their raw bytes: an audit reads every entry, and turning each into maps of strings would be
-// most of its cost. An entry stays a set of slices of the buffer that its reply came in.
+// most of its cost. An entry stays a set of slices of the buffer that its reply came in, which replybuffer.go gets.
 
-var (
-	errReplyTooLarge = errors.New("the reply is larger than asked for")
-	errShortReply    = errors.New("redis reply ends too early")
-)
-
-// replyBuffer takes one raw reply of at most limit bytes. It implements io.ReaderFrom because go-redis copies bulk strings with
-// io.CopyN, which otherwise allocates a buffer for each.
-type replyBuffer struct {
-	b     []byte
-	limit int
-}
-
-func (r *replyBuffer) Write(p []byte) (int, error) {
-	if len(r.b)+len(p) > r.limit {
-		return 0, errReplyTooLarge
-	}
-	r.b = append(r.b, p...)
-	return len(p), nil
-}
-
-func (r *replyBuffer) ReadFrom(src io.Reader) (int64, error) {
-	begin := len(r.b)
-	for {
-		if len(r.b) == cap(r.b) {
-			r.b = slices.Grow(r.b, 4096)
-		}
-		n, err := src.Read(r.b[len(r.b):cap(r.b)])
-		r.b = r.b[:len(r.b)+n]
-		switch {
-		case len(r.b) > r.limit:
-			return int64(len(r.b) - begin), errReplyTooLarge
-		case err == io.EOF:
-			return int64(len(r.b) - begin), nil
-		case err != nil:
-			return int64(len(r.b) - begin), err
-		}
-	}
-}
+var errShortReply = errors.New("redis reply ends too early")
 
 // reply walks over the bytes of a reply.
 type reply struct {

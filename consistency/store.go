@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -57,7 +58,7 @@ func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 	b := all[name][0]
 	err = s.logs.read(ctx, name, 0, b.start, b.end, func(r *kgo.Record) error {
 		if k := string(r.Key); k == s.key("state") || strings.HasPrefix(k, s.outbox+"/report ") {
-			latest[k] = r.Value
+			latest[k] = bytes.Clone(r.Value)
 		}
 		return nil
 	})
