@@ -30,12 +30,11 @@ The output says which of the wanted figures are reached. The exit status does no
 			if quick {
 				o = o.Quick(cmd.Flags().Changed)
 			}
-			program, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("find this program, to run each carrier in a process of its own: %w", err)
+			var err error
+			if o.Carry, err = carryCommand(); err != nil {
+				return err
 			}
-			o.Carry = []string{program, "bench", carryName}
-			o.Progress = func(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+			o.Progress = a.progress
 			if err := o.Check(); err != nil {
 				return usagef("%w", err)
 			}
@@ -64,11 +63,22 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")
-	cmd.AddCommand(newCarryCommand(a))
+	cmd.AddCommand(newBenchAuditCommand(a), newCarryCommand(a))
 	return cmd
 }
 
 const carryName = "carry"
+
+// carryCommand is how to start this program as a carrier.
+func carryCommand() ([]string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program, to run each carrier in a process of its own: %w", err)
+	}
+	return []string{program, "bench", carryName}, nil
+}
+
+func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
 
 // newCarryCommand is the process of one carrier, started by bench.
 func newCarryCommand(a *app) *cobra.Command {

@@ -15,17 +15,19 @@ import (
 // markEvery is how many entries RedisAlone asks for at once; as many as the relay does of small ones.
 const markEvery = 2_000
 
-// redisAlone reads the whole backlog by XRANGE and throws the replies away unseen: where each read begins is known
-// beforehand. It is the most that Redis hands out on one connection.
+// redisAlone reads the whole backlog by XRANGE, one shard after the other, and throws the replies away unseen: where each
+// read begins is known beforehand. It is the most that Redis hands out on one connection.
 func (j job) redisAlone(client *redis.Client) carrying {
 	return func(ctx context.Context, done func(int, time.Duration)) error {
-		key := outbox.StreamKey(j.Outbox, 0)
 		began := time.Now()
 		var nowhere discard
-		for _, from := range j.Marks {
-			cmd := redis.NewRawWriteToCmd(ctx, &nowhere, "XRANGE", key, from, "+", "COUNT", markEvery)
-			if err := client.Process(ctx, cmd); err != nil {
-				return fmt.Errorf("redis: XRANGE: %w", err)
+		for shard, marks := range j.Marks {
+			key := outbox.StreamKey(j.Outbox, shard)
+			for _, from := range marks {
+				cmd := redis.NewRawWriteToCmd(ctx, &nowhere, "XRANGE", key, from, "+", "COUNT", markEvery)
+				if err := client.Process(ctx, cmd); err != nil {
+					return fmt.Errorf("redis: XRANGE: %w", err)
+				}
 			}
 		}
 		if least := j.Entries * j.Payload; int(nowhere) < least {

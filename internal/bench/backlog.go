@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/sluice-outbox/sluice/migrations"
@@ -17,25 +18,31 @@ type backlog struct {
 	servers *servers
 	name    string
 	shards  int
-	marks   []string // IDs of every markEvery-th entry of the only shard
+	marks   [][]string // by shard: IDs of every markEvery-th entry
 }
 
 // fill writes the entries without transactions, as fast as that goes.
 func (s *servers) fill(ctx context.Context, name string, shards, entries int, source *events) (*backlog, error) {
-	b := &backlog{servers: s, name: name, shards: shards}
+	b := &backlog{servers: s, name: name, shards: shards, marks: make([][]string, shards)}
+	written := make([]int, shards)
 	for n := 0; n < entries; {
 		pipe := s.redis.Pipeline()
+		marks := map[int]*redis.Cmd{}
 		for ; n < entries && pipe.Len() < markEvery; n++ {
 			e := source.event(n)
-			args := append([]any{"XADD", outbox.StreamKey(name, outbox.Shard(e.RoutingKey(), shards)), "*"}, outbox.EntryFields(e, 0)...)
-			pipe.Do(ctx, args...)
+			shard := outbox.Shard(e.RoutingKey(), shards)
+			args := append([]any{"XADD", outbox.StreamKey(name, shard), "*"}, outbox.EntryFields(e, 0)...)
+			cmd := pipe.Do(ctx, args...)
+			if written[shard]%markEvery == 0 {
+				marks[shard] = cmd // a pipeline has no two of one shard
+			}
+			written[shard]++
 		}
-		replies, err := pipe.Exec(ctx)
-		if err != nil {
+		if _, err := pipe.Exec(ctx); err != nil {
 			return b, fmt.Errorf("redis: XADD: %w", err)
 		}
-		if id, ok := replies[0].(interface{ Val() any }); ok && shards == 1 {
-			b.marks = append(b.marks, fmt.Sprint(id.Val()))
+		for shard, cmd := range marks {
+			b.marks[shard] = append(b.marks[shard], fmt.Sprint(cmd.Val()))
 		}
 	}
 	return b, nil
@@ -89,7 +96,7 @@ func (st *stage) remove(ctx context.Context) error {
 	if err := st.servers.removeKeys(ctx, st.name, st.shards); err != nil {
 		return err
 	}
-	deleted, err := st.servers.admin.DeleteTopics(ctx, st.topic, outbox.PositionsTopic(st.name), outbox.DeadLetterTopic(st.name))
+	deleted, err := st.servers.admin.DeleteTopics(ctx, st.topic, outbox.PositionsTopic(st.name), outbox.DeadLetterTopic(st.name), outbox.AuditsTopic(st.name))
 	if err != nil {
 		return fmt.Errorf("kafka: delete topics: %w", err)
 	}

@@ -1,6 +1,10 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/sluice-outbox/sluice/consistency"
+)
 
 // Kind is a way to carry entries.
 type Kind string
@@ -12,6 +16,13 @@ const (
 	AtLeastOnce Kind = "at-least-once" // the relay
 	RedisAlone  Kind = "redis"         // XRANGE, replies thrown away
 	KafkaAlone  Kind = "kafka"         // the idempotent producer, records from memory
+)
+
+// The kinds of RunAudit. They carry nothing.
+const (
+	KafkaRead   Kind = "kafka-read"   // a read_committed consumer, records thrown away
+	Audit       Kind = "audit"        // one audit as fast as it can
+	GentleAudit Kind = "gentle-audit" // with the effort of audits that run continuously
 )
 
 func kinds() []Kind { return []Kind{Loop, ExactlyOnce, AtLeastOnce, RedisAlone, KafkaAlone} }
@@ -34,6 +45,12 @@ func (c Carrier) title() string {
 		return "sluice " + string(c.Kind)
 	case RedisAlone:
 		return "Redis alone: XRANGE"
+	case KafkaRead:
+		return "Kafka alone: read_committed consumer"
+	case Audit:
+		return "sluice audit"
+	case GentleAudit:
+		return fmt.Sprintf("sluice audit, effort %g", consistency.GentleEffort)
 	default:
 		return "Kafka alone: idempotent produce"
 	}

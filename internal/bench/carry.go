@@ -26,8 +26,10 @@ type job struct {
 	Entries int      `json:"entries"`
 	Payload int      `json:"payload"`
 	Batch   int      `json:"batch"`
-	// Marks are the IDs of every markEvery-th entry, for RedisAlone, which reads without looking at what it gets.
-	Marks []string `json:"marks,omitempty"`
+	// Marks are the IDs of every markEvery-th entry of each shard, for RedisAlone, which reads without looking at what it gets.
+	Marks [][]string `json:"marks,omitempty"`
+	// Again: an Audit is followed by the next one at once, until it is stopped.
+	Again bool `json:"again,omitempty"`
 	// Profile is the file for a profile of the carrier's CPU time from start to stop; empty: none is taken.
 	Profile string `json:"profile,omitempty"`
 }
@@ -164,7 +166,7 @@ func (j job) connect(ctx context.Context) (_ carrying, closeAll func(), err erro
 	}
 	closeRedis := func() { _ = client.Close() } // the process ends with it
 	var producer *kgo.Client
-	if j.Carrier.Kind == Loop || j.Carrier.Kind == KafkaAlone {
+	if k := j.Carrier.Kind; k == Loop || k == KafkaAlone {
 		if producer, err = kgo.NewClient(j.producerOpts()...); err == nil {
 			err = producer.Ping(ctx)
 		}
@@ -183,6 +185,14 @@ func (j job) connect(ctx context.Context) (_ carrying, closeAll func(), err erro
 		return j.redisAlone(client), closeAll, nil
 	case KafkaAlone:
 		return j.kafkaAlone(producer), closeAll, nil
+	case KafkaRead:
+		return j.kafkaRead, closeAll, nil
+	case Audit, GentleAudit:
+		run, err := j.audit(client)
+		if err != nil {
+			closeAll()
+		}
+		return run, closeAll, err
 	case ExactlyOnce, AtLeastOnce:
 		run, err := j.relay(client)
 		if err != nil {

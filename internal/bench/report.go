@@ -23,9 +23,8 @@ type Report struct {
 
 // WriteText writes the tables that people read.
 func (r *Report) WriteText(w io.Writer) error {
-	e := r.Environment
 	p := &printer{w: w}
-	p.printf("%s, %s, %s, %d cores, %s/%s\n", e.Redis, e.Kafka, e.Go, e.Cores, e.OS, e.Arch)
+	r.Environment.write(p)
 	p.printf("payloads of %d bytes; each figure is the median of %d round(s), the carriers taking turns\n", r.Payload, r.Rounds)
 	if len(r.Throughput) > 0 {
 		r.writeThroughput(p)
@@ -36,10 +35,12 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Writer != nil {
 		r.writeWriter(p)
 	}
-	if len(r.Targets) > 0 {
-		r.writeTargets(p)
-	}
+	writeTargets(p, r.Targets)
 	return p.err
+}
+
+func (e *Environment) write(p *printer) {
+	p.printf("%s, %s, %s, %d cores, %s/%s\n", e.Redis, e.Kafka, e.Go, e.Cores, e.OS, e.Arch)
 }
 
 func (r *Report) writeThroughput(p *printer) {
@@ -89,10 +90,13 @@ func (r *Report) writeWriter(p *printer) {
 	})
 }
 
-func (r *Report) writeTargets(p *printer) {
+func writeTargets(p *printer, targets []Target) {
+	if len(targets) == 0 {
+		return
+	}
 	p.printf("\nWanted\n\n")
 	p.table(func(t io.Writer) {
-		for _, g := range r.Targets {
+		for _, g := range targets {
 			verdict := "not reached"
 			if g.Reached {
 				verdict = "reached"

@@ -25,16 +25,12 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := o.connect(ctx)
+	b, err := o.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.end()) }()
-	b := &run{
-		Options: o, servers: s, source: newEvents(o.Payload),
-		id: "bench-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(os.Getpid()),
-	}
-	report := &Report{Environment: s.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch}
+	defer func() { err = errors.Join(err, b.servers.end()) }()
+	report := &Report{Environment: b.servers.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch}
 	if o.section(Throughput) {
 		if report.Throughput, err = b.throughput(ctx); err != nil {
 			return nil, err
@@ -52,6 +48,18 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	}
 	report.judge()
 	return report, nil
+}
+
+// begin connects to the servers, or starts them. The caller ends them.
+func (o Options) begin(ctx context.Context) (*run, error) {
+	s, err := o.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &run{
+		Options: o, servers: s, source: newEvents(o.Payload),
+		id: "bench-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(os.Getpid()),
+	}, nil
 }
 
 // newName is a name that no other outbox has.

@@ -63,7 +63,12 @@ func TestRunMeasuresEverything(t *testing.T) {
 	}
 	t.Log("\n" + out.String())
 
-	left, err := integration.RedisClient(t, servers.Redis, nil).Keys(t.Context(), "sluice:{bench-*").Result()
+	nothingLeft(t, servers.Redis)
+}
+
+func nothingLeft(t *testing.T, r *integration.Redis) {
+	t.Helper()
+	left, err := integration.RedisClient(t, r, nil).Keys(t.Context(), "sluice:{bench-*").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,4 +77,35 @@ func TestRunMeasuresEverything(t *testing.T) {
 			t.Errorf("left behind: %s", key)
 		}
 	}
+}
+
+// An audit's bench measures what it should, and leaves nothing behind.
+func TestRunAuditMeasuresEverything(t *testing.T) {
+	servers := integration.Servers(t)
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := RunAudit(integration.Context(t, 3*time.Minute), AuditOptions{
+		Redis: servers.Redis.Addr, Kafka: servers.Kafka.Addrs(),
+		Entries: 5_000, Backlog: 5_000, Rounds: 1, Shards: []int{1, 2}, Limit: time.Minute,
+		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Speed) != 8 || report.Cost == nil || len(report.Cost.Beside) != 2 || len(report.Targets) != 5 {
+		t.Errorf("%d readings, cost %+v, %d targets", len(report.Speed), report.Cost, len(report.Targets))
+	}
+	for _, r := range report.Speed {
+		if m := r.Median; len(r.Runs) != 1 || m.Rate <= 0 || m.CPU == nil || *m.CPU <= 0 || m.Peak <= 0 || (m.RedisCPU == nil) != (r.Carrier.Kind == KafkaRead) {
+			t.Errorf("%s: %+v", r.Carrier, m)
+		}
+	}
+	for _, x := range report.Cost.Beside {
+		if x.Kept <= 0 || x.Cores <= 0 {
+			t.Errorf("%+v", x)
+		}
+	}
+	nothingLeft(t, servers.Redis)
 }

@@ -76,16 +76,24 @@ func (r *Report) judgeWriter() {
 }
 
 func (r *Report) atLeast(name string, value, limit float64, how string) {
-	r.add(name, "at least", value, limit, how, value >= limit)
+	r.Targets = append(r.Targets, atLeast(name, value, limit, how))
 }
 
 func (r *Report) atMost(name string, value, limit float64, how string) {
-	r.add(name, "at most", value, limit, how, value <= limit)
+	r.Targets = append(r.Targets, atMost(name, value, limit, how))
 }
 
-func (r *Report) add(name, relation string, value, limit float64, how string, reached bool) {
-	r.Targets = append(r.Targets, Target{
-		Name: name, Wanted: fmt.Sprintf("%s %g", relation, limit), Limit: limit, Value: value,
+func atLeast(name string, value, limit float64, how string) Target {
+	return target(name, "at least", value, limit, how, value >= limit)
+}
+
+func atMost(name string, value, limit float64, how string) Target {
+	return target(name, "at most", value, limit, how, value <= limit)
+}
+
+func target(name, relation string, value, limit float64, how string, reached bool) Target {
+	return Target{
+		Name: name, Wanted: fmt.Sprintf("%s %.10g", relation, limit), Limit: limit, Value: value,
 		Measured: fmt.Sprintf("%.2f (%s)", value, how), Reached: reached,
-	})
+	}
 }

@@ -90,16 +90,25 @@ func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r Thr
 	if c.Kind == RedisAlone {
 		j.Marks = from.marks
 	}
+	if c.Kind == RedisAlone {
+		p, err := b.startProcess(ctx, j)
+		if err != nil {
+			return r, err
+		}
+		defer p.end()
+		return b.untilDone(ctx, p)
+	}
+	return b.carryAll(ctx, j)
+}
+
+// carryAll is one run of a carrier until everything has arrived.
+func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) {
 	p, err := b.startProcess(ctx, j)
 	if err != nil {
 		return r, err
 	}
 	defer p.end()
-	if c.Kind == RedisAlone {
-		return b.redisAlone(ctx, p)
-	}
-
-	w, err := b.servers.watch(st.topic, b.partitions())
+	w, err := b.servers.watch(j.Topic, b.partitions())
 	if err != nil {
 		return r, err
 	}
@@ -140,13 +149,14 @@ func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r Thr
 		FirstAfter: ms(t.first.Sub(t.began)), LastAfter: ms(t.last.Sub(t.began)), AtFirst: t.atFirst, Peak: spent.Peak,
 	}
 	r.spent(spent.CPU, before, after, b.Entries)
-	if c.Kind == KafkaAlone {
+	if j.Carrier.Kind == KafkaAlone {
 		r.RedisCPU, r.FileBytes = nil, nil
 	}
 	return r, nil
 }
 
-func (b *run) redisAlone(ctx context.Context, p *process) (r ThroughputRun, err error) {
+// untilDone lets a carrier read that says itself when it has read everything.
+func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err error) {
 	before, err := b.servers.gauge(ctx)
 	if err != nil {
 		return r, err

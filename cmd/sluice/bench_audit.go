@@ -1,0 +1,60 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-outbox/sluice/internal/bench"
+)
+
+func newBenchAuditCommand(a *app) *cobra.Command {
+	var o bench.AuditOptions
+	var quick bool
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Measure audits beside what Redis and Kafka alone can be read at",
+		Long: `Fills an outbox, delivers it with the relay, and measures, in one run and taking turns: what Redis alone and Kafka alone can be read at,
+an audit as fast as it can, and one with the effort of audits that run on a schedule. Then: what audits that never pause cost the relay.
+
+Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
+nothing else to do; what is written to them is removed at the end.
+
+The output says which of the wanted figures are reached. The exit status does not depend on it. An audit that does not agree is a failure.`,
+		Example: `  sluice bench audit --quick
+  sluice bench audit --shards 1 --rounds 5
+  sluice bench audit --entries 10000000 --payload 32 --shards 4 --rounds 1 --backlog -1 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if quick {
+				o = o.Quick(cmd.Flags().Changed)
+			}
+			var err error
+			if o.Carry, err = carryCommand(); err != nil {
+				return err
+			}
+			o.Progress = a.progress
+			if err := o.Check(); err != nil {
+				return usagef("%w", err)
+			}
+			report, err := bench.RunAudit(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if a.output == "text" {
+				return report.WriteText(a.out)
+			}
+			return a.print(report, func(*page) {})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
+	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	flags.IntVar(&o.Entries, "entries", 0, "entries audited (default 1000000)")
+	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
+	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
+	flags.IntVar(&o.Rounds, "rounds", 0, "how often all that is measured takes turns (default 3)")
+	flags.IntVar(&o.Backlog, "backlog", 0, "entries that the relay drains beside audits; -1: what they cost it is not measured (default 600000)")
+	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
+	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run (default 10m)")
+	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run to this existing `FOLDER`")
+	return cmd
+}
