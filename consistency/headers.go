@@ -75,7 +75,7 @@ func scanHeaders(dst []header, text []byte) ([]header, bool) {
 		if !ok {
 			return nil, false
 		}
-		dst = append(dst, header{string(name), value})
+		dst = append(dst, header{nameAgain(dst, name), value})
 		switch next() {
 		case ',':
 		case '}':
@@ -84,6 +84,16 @@ func scanHeaders(dst []header, text []byte) ([]header, bool) {
 			return nil, false
 		}
 	}
+}
+
+// nameAgain is name as a string: that of the entry before, whose headers had the memory behind dst, if it is the same.
+func nameAgain(dst []header, name []byte) string {
+	if n := len(dst); n < cap(dst) {
+		if before := dst[: n+1 : n+1][n].name; before == string(name) {
+			return before
+		}
+	}
+	return string(name)
 }
 
 var errNotAnObject = errors.New("want a JSON object of strings")

@@ -61,13 +61,17 @@ func BenchmarkEntries(b *testing.B) {
 			}
 		})
 	})
-	b.Run("expect", func(b *testing.B) {
-		perEvent(b, n, func() {
-			for range n {
-				sh.expect(&im, &en)
-			}
+	for _, format := range []Format{Raw, CloudEventsBinary, CloudEventsStructured} {
+		b.Run("expect/"+string(format), func(b *testing.B) {
+			sh := shape{format: format}
+			perEvent(b, n, func() {
+				for range n {
+					sh.expect(&im, &en)
+				}
+			})
 		})
-	})
+	}
+	sh.expect(&im, &en)
 	b.Run("hash", func(b *testing.B) {
 		perEvent(b, n, func() {
 			for range n {
@@ -94,5 +98,11 @@ func BenchmarkRecords(b *testing.B) {
 	})
 	b.Run("observe", func(b *testing.B) {
 		perEvent(b, 1, func() { sh.observe(&im, rs[0], 0, EntryID{1700000000000, 1}) })
+	})
+	b.Run("observe/structured", func(b *testing.B) {
+		sh := shape{format: CloudEventsStructured}
+		r.Value = []byte(`{"specversion":"1.0","id":"01890000-0000-7000-8000-000000000001","source":"shop","type":"OrderPlaced","subject":"order-1",` +
+			`"time":"2023-11-14T22:13:20.000Z","aggregatetype":"order","data":{"total":9.5,"note":"` + strings.Repeat("x", 170) + `"}}`)
+		perEvent(b, 1, func() { sh.observe(&im, r, 0, EntryID{1700000000000, 1}) })
 	})
 }
