@@ -21,7 +21,7 @@ nothing else to do; what is written to them is removed at the end.
 The output says which of the wanted figures are reached. The exit status does not depend on it. An audit that does not agree is a failure.`,
 		Example: `  sluice bench audit --quick
   sluice bench audit --shards 1 --rounds 5
-  sluice bench audit --entries 10000000 --payload 32 --shards 4 --rounds 1 --backlog -1 -o json`,
+  sluice bench audit --entries 10000000 --payload 32 --shards 4 --backlog -1 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if quick {
@@ -52,7 +52,7 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often all that is measured takes turns (default 3)")
-	flags.IntVar(&o.Backlog, "backlog", 0, "entries that the relay drains beside audits; -1: what they cost it is not measured (default 600000)")
+	flags.IntVar(&o.Backlog, "backlog", 0, "entries that the relay drains beside audits; -1: only the speed of audits is measured (default 600000)")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run (default 10m)")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run to this existing `FOLDER`")

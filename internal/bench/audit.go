@@ -22,8 +22,8 @@ type AuditOptions struct {
 	Shards  []int // numbers of shards to measure; nil: 1 and 4
 	Rounds  int   // how often all that is measured takes turns; 0: 3
 
-	// Backlog is how many entries the relay drains with and without an audit beside it; 0: 600,000; negative: the cost of an audit
-	// to the relay is not measured.
+	// Backlog is how many entries the relay drains with and without an audit beside it; 0: 600,000; negative: gentle audits and the cost
+	// of audits to the relay are not measured.
 	Backlog int
 
 	// Limit bounds one run; 0: 10 minutes.
@@ -111,7 +111,7 @@ func (b *run) audits(ctx context.Context, report *AuditReport, shards, entries i
 	if err != nil {
 		return err
 	}
-	speed, err := b.auditSpeed(ctx, st, delivered)
+	speed, err := b.auditSpeed(ctx, st, delivered, report.Backlog > 0)
 	report.Speed = append(report.Speed, speed...)
 	if err != nil || entries < 0 {
 		return err
@@ -139,8 +139,11 @@ func (b *run) delivered(ctx context.Context, shards int) (*stage, *backlog, erro
 }
 
 // auditSpeed lets the audits and the readers of one side take turns.
-func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog) ([]AuditResult, error) {
-	kinds := []Kind{RedisAlone, KafkaRead, Audit, GentleAudit}
+func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog, gentle bool) ([]AuditResult, error) {
+	kinds := []Kind{RedisAlone, KafkaRead, Audit}
+	if gentle {
+		kinds = append(kinds, GentleAudit)
+	}
 	results := make([]AuditResult, len(kinds))
 	for round := range b.Rounds + 1 {
 		for i, k := range kinds {
