@@ -136,6 +136,8 @@ type Auditor struct {
 	cfg   Config
 	tile  int64 // entries; smaller in tests
 	round int64
+
+	outside []Tile // of the last run from outside, which keeps nothing elsewhere
 }
 
 // New checks the configuration. It connects to nothing.
@@ -201,7 +203,11 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 		return nil, err
 	}
 	report := newReport(c.Outbox, state.Run)
-	report.Started, report.Full, report.duplicatesOK = began, c.Full || c.Outside, c.AllowDuplicates
+	report.Started, report.Full, report.DuplicatesAllowed = began, c.Full || c.Outside, c.AllowDuplicates
+	if c.Outside {
+		report.Run, report.Outside = 0, true
+	}
+	a.outside = nil
 	e := &engine{
 		settings: a.settings(),
 		streams:  streams, logs: s.logs, wait: sleep, now: time.Now, state: state, report: report,
@@ -212,6 +218,7 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 	}
 	e.save = func(ctx context.Context, tiles []Tile) error {
 		if c.Outside {
+			a.outside = mosaic(append(a.outside, tiles...), mostInMemory)
 			return nil
 		}
 		if err := s.save(ctx, state, tiles, nil); err != nil {

@@ -180,7 +180,13 @@ func (e *engine) open() bool {
 
 // describe gives tiles as they are kept.
 func (e *engine) describe(shard int, t *tile) Tile {
-	out := Tile{Shard: shard, After: t.after, To: t.to, Entries: t.entries, Records: t.records, Digest: t.want, Key: hex.EncodeToString(e.key[:]), Agrees: t.agrees()}
+	out := Tile{
+		Run: e.report.Run, Shard: shard, After: t.after, To: t.to, Entries: t.entries, Records: t.records, Digest: t.want, Key: hex.EncodeToString(e.key[:]), Agrees: t.agrees(),
+	}
+	if t.got != t.want {
+		got := t.got
+		out.Got = &got
+	}
 	for i, s := range t.spans {
 		if out.Offsets == nil {
 			out.Offsets = map[string][2]int64{}

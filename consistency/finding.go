@@ -45,9 +45,9 @@ type Finding struct {
 	// Count is how many entries the finding is about, 1 or more.
 	Count int64 `json:"count"`
 	// ID is the id of the event; empty where the entry is gone.
-	ID string `json:"id,omitempty"`
+	ID string `json:"id"`
 	// Topic, Partition and Offset are the place of the record, or where it should be; Partition and Offset are -1 where there is none.
-	Topic     string `json:"topic,omitempty"`
+	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 	// Detail is the evidence in words. Keys and payloads are in it as hashes.

@@ -37,19 +37,26 @@ type ShardRange struct {
 
 // Tile is the summary of a compared range of a shard, (After, To].
 type Tile struct {
+	// Run is the number of the run that has compared it.
+	Run     int64   `json:"run,omitempty"`
 	Shard   int     `json:"shard"`
 	After   EntryID `json:"after"`
 	To      EntryID `json:"to"`
 	Entries int64   `json:"entries"`
 	Records int64   `json:"records"`
-	// Digest of the entries; the digest of the records is the same if the tile agrees.
-	Digest Digest `json:"digest"`
+	// Digest of the entries. Got is that of the records, where the two differ.
+	Digest Digest  `json:"digest"`
+	Got    *Digest `json:"got,omitempty"`
 	// Key is that of the digest.
 	Key string `json:"key"`
 	// Agrees: decided by the digest. Otherwise the tile was compared entry by entry, which may have found nothing.
 	Agrees bool `json:"agrees"`
 	// Offsets are the first and the last offset of its records, by topic/partition.
 	Offsets map[string][2]int64 `json:"offsets,omitempty"`
+	// Merged is how many adjacent tiles this one stands for; 0: it is one.
+	Merged int `json:"merged,omitempty"`
+
+	slot int64 // where it is kept
 }
 
 // Report is the result of one run.
@@ -60,8 +67,12 @@ type Report struct {
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 	// Full: the run started over from what both sides still hold.
-	Full  bool         `json:"full,omitempty"`
-	Range []ShardRange `json:"range"`
+	Full bool `json:"full,omitempty"`
+	// Outside: the run trusted no position and no earlier audit, and nothing of it is remembered. Run is 0.
+	Outside bool `json:"outside,omitempty"`
+	// DuplicatesAllowed: duplicates are reported and are no drift.
+	DuplicatesAllowed bool         `json:"duplicates_allowed,omitempty"`
+	Range             []ShardRange `json:"range"`
 
 	Entries     int64 `json:"entries"`
 	Records     int64 `json:"records"`
@@ -77,9 +88,9 @@ type Report struct {
 	// Incomplete says what could not be compared, and why.
 	Incomplete []string `json:"incomplete"`
 
-	Tiles        int64 `json:"tiles"`
-	TilesLooked  int64 `json:"tiles_looked_into"`
-	duplicatesOK bool
+	Tiles int64 `json:"tiles"`
+	// TilesLooked were compared entry by entry.
+	TilesLooked int64 `json:"tiles_looked_into"`
 }
 
 // mostFindings bounds the findings that a report holds.
@@ -128,8 +139,11 @@ func (r *Report) conclude() {
 		r.Verdict = Incomplete
 	}
 	for k, n := range r.Counts {
-		if n > 0 && k.Drift() && (k != Duplicated || !r.duplicatesOK) {
+		if n > 0 && r.drifts(k) {
 			r.Verdict = Drift
 		}
 	}
 }
+
+// drifts reports whether a finding of a kind is drift in this report.
+func (r *Report) drifts(k Kind) bool { return k.Drift() && (k != Duplicated || !r.DuplicatesAllowed) }

@@ -32,7 +32,10 @@ func (e *engine) round(ctx context.Context) (compared []Tile, err error) {
 	}
 	for _, s := range e.shards {
 		for _, t := range s.tiles {
-			compared = append(compared, e.describe(s.number, t))
+			d := e.describe(s.number, t)
+			d.slot = s.Tiles % keptTiles
+			s.Tiles++
+			compared = append(compared, d)
 			s.entries += t.entries
 			s.records += t.records
 			s.Present += t.entries

@@ -29,6 +29,9 @@ type shardPoint struct {
 	// Anchor is the hash of the entry at Point, empty if there was none: by it a later run notices that Redis went back.
 	Anchor string `json:"anchor,omitempty"`
 
+	// Tiles is how many were compared since the audit of the shard began. It says which of those that are kept the next one replaces.
+	Tiles int64 `json:"tiles,omitempty"`
+
 	// Base is an entry ID up to which Redis had added BaseAdded entries; -1: not known. Present entries were read since, and
 	// Removed ones were found in Kafka alone. When a run comes to an ID whose count Redis told, the three must add up.
 	Base      EntryID `json:"base"`

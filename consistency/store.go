@@ -19,7 +19,7 @@ import (
 
 const (
 	keptReports = 200
-	keptTiles   = 1000 // by shard
+	keptTiles   = 2048 // by shard
 	storeBytes  = 16 << 20
 )
 
@@ -36,34 +36,45 @@ func (s *store) key(parts ...any) string {
 	return s.outbox + "/" + strings.TrimSuffix(fmt.Sprintln(parts...), "\n")
 }
 
-// load reads the state and the reports. A topic that does not exist is empty.
+// each gives every record of the topic to fn, in the order in which they were written; a value is valid until fn returns. A topic that does
+// not exist is empty.
+func (s *store) each(ctx context.Context, fn func(key string, value []byte) error) error {
+	name := outbox.AuditsTopic(s.outbox)
+	described, err := s.logs.topics(ctx, []string{name}, nil)
+	if err != nil {
+		return err
+	}
+	if len(described) == 1 && strings.Contains(described[0].problem, "not exist") {
+		return nil
+	}
+	if len(described) != 1 || described[0].problem != "" || described[0].partitions < 1 {
+		return fmt.Errorf("kafka: topic %s cannot be read: %s", name, described[0].problem)
+	}
+	all, err := s.logs.bounds(ctx, []string{name})
+	if err != nil {
+		return err
+	}
+	b := all[name][0]
+	err = s.logs.read(ctx, name, 0, b.start, b.end, func(r *kgo.Record) error { return fn(string(r.Key), r.Value) })
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", name, err)
+	}
+	return nil
+}
+
+// load reads the state and the reports.
 func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 	state := &State{}
 	latest := map[string][]byte{}
 	name := outbox.AuditsTopic(s.outbox)
-	described, err := s.logs.topics(ctx, []string{name}, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(described) == 1 && strings.Contains(described[0].problem, "not exist") {
-		return state, nil, nil
-	}
-	if len(described) != 1 || described[0].problem != "" || described[0].partitions < 1 {
-		return nil, nil, fmt.Errorf("kafka: topic %s cannot be read: %s", name, described[0].problem)
-	}
-	all, err := s.logs.bounds(ctx, []string{name})
-	if err != nil {
-		return nil, nil, err
-	}
-	b := all[name][0]
-	err = s.logs.read(ctx, name, 0, b.start, b.end, func(r *kgo.Record) error {
-		if k := string(r.Key); k == s.key("state") || strings.HasPrefix(k, s.outbox+"/report ") {
-			latest[k] = bytes.Clone(r.Value)
+	err := s.each(ctx, func(k string, v []byte) error {
+		if k == s.key("state") || strings.HasPrefix(k, s.outbox+"/report ") {
+			latest[k] = bytes.Clone(v)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("topic %s: %w", name, err)
+		return nil, nil, err
 	}
 	var reports []*Report
 	keys := map[*Report]string{}
@@ -104,8 +115,7 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 		return nil
 	}
 	for i := range tiles {
-		slot := tiles[i].To.MS ^ tiles[i].To.Seq // spread; a slot that is used again replaces the older tile
-		if err := add(s.key("tile", tiles[i].Shard, slot%keptTiles), &tiles[i]); err != nil {
+		if err := add(s.key("tile", tiles[i].Shard, tiles[i].slot), &tiles[i]); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,71 @@
+package consistency
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Place is topic/partition/offset of the record, as far as they are known; empty if nothing is. It is printable.
+func (f *Finding) Place() string {
+	if f.Topic == "" {
+		return ""
+	}
+	at := Printable(f.Topic)
+	if f.Partition >= 0 {
+		at += "/" + strconv.Itoa(int(f.Partition))
+	}
+	if f.Offset >= 0 {
+		at += "/" + strconv.FormatInt(f.Offset, 10)
+	}
+	return at
+}
+
+// From is how a range begins that begins behind an entry ID: "after 5-3", or "5-0" where that is the first ID behind it, or "the beginning".
+func From(after EntryID) string {
+	switch {
+	case after.IsZero():
+		return "the beginning"
+	case after.Seq == math.MaxUint64 && after.MS < math.MaxUint64:
+		return EntryID{MS: after.MS + 1}.String()
+	}
+	return "after " + after.String()
+}
+
+// Entries is the entry of the finding, or how many of which range.
+func (f *Finding) Entries() string {
+	if f.Last.IsZero() {
+		return f.Entry.String()
+	}
+	return fmt.Sprintf("%s of %s to %s", Grouped(f.Count), f.Entry, f.Last)
+}
+
+// mostPrintable bounds what is shown of one text from outside, in bytes.
+const mostPrintable = 1000
+
+// Printable is a text from outside as it can be shown: control characters, direction marks and invalid bytes are written as escapes, so that
+// nothing in it can steer a terminal or pretend to be something else, and what is too long is cut.
+func Printable(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		if i >= mostPrintable {
+			fmt.Fprintf(&b, "… (%d bytes)", len(s))
+			break
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		i += size
+	}
+	return b.String()
+}
