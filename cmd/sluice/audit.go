@@ -26,6 +26,7 @@ type auditFlags struct {
 	shards     int
 	from, to   string
 	plan       string
+	view       auditView
 }
 
 func newAuditCommand(a *app) *cobra.Command {
@@ -41,6 +42,7 @@ if it finds something, because a suspicion is looked at a second time before it 
 Exit status: 0 both sides agree; 3 they do not; 1 something could not be compared, which is listed with its reason.`,
 		Example: `  sluice audit
   sluice audit --full -o json
+  sluice audit --html report.html
   sluice audit --schedule "*/15 * * * *" -o jsonl
   sluice audit --outside --from 1700000000000-0 --watch "outbox.event.*"`,
 		Args: cobra.NoArgs,
@@ -58,6 +60,7 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
 	flags.StringVar(&f.from, "from", "", "with --outside: first `ENTRY`")
 	flags.StringVar(&f.to, "to", "", "with --outside: last `ENTRY`")
 	flags.StringVar(&f.plan, "plan", "", "write to `FILE` how what is lost could be sent again; see 'sluice repair'")
+	f.view.flags(flags)
 	cmd.AddCommand(newAuditHistoryCommand(a), newAuditShowCommand(a))
 	return cmd
 }
@@ -123,13 +126,16 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 			return usagef("--schedule goes on where the last audit ended; it cannot be used with --full, --outside or --plan")
 		}
 	}
+	if err := f.view.checkPage(); err != nil {
+		return err
+	}
 	auditor, _, done, err := a.auditor(f)
 	if err != nil {
 		return err
 	}
 	defer done()
 	if times == nil {
-		err := a.auditOnce(ctx, auditor)
+		err := a.auditOnce(ctx, auditor, &f.view)
 		if f.plan == "" || ctx.Err() != nil {
 			return err
 		}
@@ -148,7 +154,7 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 		}
 		// What an audit finds is printed; the next one comes all the same.
 		var threshold *thresholdError
-		err := a.auditOnce(ctx, auditor)
+		err := a.auditOnce(ctx, auditor, &f.view)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -173,15 +179,19 @@ func parseSchedule(text string) (s cron.Schedule, err error) {
 	return s, err
 }
 
-func (a *app) auditOnce(ctx context.Context, auditor *consistency.Auditor) error {
+func (a *app) auditOnce(ctx context.Context, auditor *consistency.Auditor, v *auditView) error {
 	r, err := auditor.Run(ctx)
 	if err != nil {
 		return err
 	}
-	if err := a.print(r, func(p *page) { p.auditReport(r, fewFindings) }); err != nil {
-		return err
+	status := auditStatus(r)
+	if err := a.showReport(ctx, auditor, r, v); err != nil {
+		if errors.Is(status, errQuiet) {
+			return err
+		}
+		return errors.Join(status, err) // drift stays drift, shown or not
 	}
-	return auditStatus(r)
+	return status
 }
 
 // auditStatus gives the exit status of a report.
@@ -190,78 +200,9 @@ func auditStatus(r *consistency.Report) error {
 	case consistency.Agree:
 		return nil
 	case consistency.Drift:
-		return thresholdf("the two sides do not agree: sluice audit show %d has the evidence", r.Run)
+		return thresholdf("the two sides do not agree")
 	}
 	return errQuiet
-}
-
-// fewFindings are printed after an audit; `audit show` prints all.
-const fewFindings = 20
-
-var verdictStyles = map[consistency.Verdict]style{consistency.Agree: green, consistency.Drift: red, consistency.Incomplete: yellow}
-
-func (p *page) auditReport(r *consistency.Report, most int) {
-	p.printf("%s  audit %d of %s: %d entries, %d records", p.paint(verdictStyles[r.Verdict], string(r.Verdict)), r.Run, r.Outbox, r.Entries, r.Records)
-	if r.DeadLetters > 0 {
-		p.printf(", %d dead letters", r.DeadLetters)
-	}
-	if r.Repaired > 0 {
-		p.printf(", %d sent again by a repair", r.Repaired)
-	}
-	p.printf(", %s\n", r.Finished.Sub(r.Started).Round(time.Millisecond))
-	if len(r.Range) > 0 {
-		t := newTable("SHARD", "AFTER", "TO", "ENTRIES", "RECORDS", "PENDING", "COVERED SINCE")
-		for _, s := range r.Range {
-			t.row(strconv.Itoa(s.Shard), s.After.String(), s.To.String(), strconv.FormatInt(s.Entries, 10), strconv.FormatInt(s.Records, 10), strconv.FormatInt(s.Pending, 10), s.Since.String())
-		}
-		p.printf("\n")
-		p.table(t)
-	}
-	if len(r.Incomplete) > 0 {
-		p.printf("\nNot compared:\n")
-		for _, why := range r.Incomplete {
-			p.printf("  %s\n", why)
-		}
-	}
-	if len(r.Findings) == 0 {
-		return
-	}
-	p.printf("\nFindings:")
-	for _, k := range consistency.Kinds {
-		if n := r.Counts[k]; n > 0 {
-			p.printf(" %d %s", n, k)
-		}
-	}
-	p.printf("\n\n")
-	t := newTable("KIND", "SHARD", "ENTRY", "EVENT", "AT", "DETAIL")
-	for _, f := range r.Findings[:min(most, len(r.Findings))] {
-		at := ""
-		if f.Topic != "" {
-			at = f.Topic
-			if f.Partition >= 0 {
-				at += "/" + strconv.Itoa(int(f.Partition))
-			}
-			if f.Offset >= 0 {
-				at += "/" + strconv.FormatInt(f.Offset, 10)
-			}
-		}
-		entry := f.Entry.String()
-		if !f.Last.IsZero() {
-			entry = fmt.Sprintf("%d of %s to %s", f.Count, f.Entry, f.Last)
-		}
-		kind := cell{string(f.Kind), yellow}
-		if f.Kind.Drift() {
-			kind.style = red
-		}
-		t.row(kind, strconv.Itoa(f.Shard), entry, f.ID, at, f.Detail)
-	}
-	p.table(t)
-	if more := len(r.Findings) - most; more > 0 {
-		p.printf("… and %d more: sluice audit show %d\n", more, r.Run)
-	}
-	if r.Truncated {
-		p.printf("The report holds the first %d findings; the numbers above are of all.\n", len(r.Findings))
-	}
 }
 
 func newAuditHistoryCommand(a *app) *cobra.Command {
@@ -270,31 +211,35 @@ func newAuditHistoryCommand(a *app) *cobra.Command {
 		Short: "List the audits that are remembered",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reports, err := a.auditHistory(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(reports, func(p *page) {
-				if len(reports) == 0 {
-					p.printf("no audit yet\n")
-					return
-				}
-				t := newTable("RUN", "FINISHED", "VERDICT", "ENTRIES", "RECORDS", "FINDINGS", "NOT COMPARED")
-				for _, r := range reports {
-					t.row(strconv.FormatInt(r.Run, 10), r.Finished.UTC().Format(time.RFC3339), cell{string(r.Verdict), verdictStyles[r.Verdict]},
-						strconv.FormatInt(r.Entries, 10), strconv.FormatInt(r.Records, 10), strconv.Itoa(len(r.Findings)), strconv.Itoa(len(r.Incomplete)))
-				}
-				p.table(t)
+			return a.withAuditor(cmd.Context(), func(_ context.Context, _ *consistency.Auditor, reports []*consistency.Report) error {
+				return a.print(reports, func(p *page) { p.auditHistory(reports) })
 			})
 		},
 	}
 }
 
+func (p *page) auditHistory(reports []*consistency.Report) {
+	if len(reports) == 0 {
+		p.printf("no audit yet\n")
+		return
+	}
+	t := newTable("RUN", "FINISHED", "VERDICT", "ENTRIES", "RECORDS", "FINDINGS", "NOT COMPARED")
+	for _, r := range reports {
+		t.row(strconv.FormatInt(r.Run, 10), r.Finished.UTC().Format(time.RFC3339), cell{string(r.Verdict), verdictStyles[r.Verdict]},
+			strconv.FormatInt(r.Entries, 10), strconv.FormatInt(r.Records, 10), strconv.Itoa(len(r.Findings)), strconv.Itoa(len(r.Incomplete)))
+	}
+	p.table(t)
+}
+
 func newAuditShowCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var v auditView
+	cmd := &cobra.Command{
 		Use:   "show [RUN]",
 		Short: "Show the report of an audit, the last one by default",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  sluice audit show
+  sluice audit show 12 --long
+  sluice audit show 12 --html audit-12.html`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			run := int64(-1)
 			if len(args) > 0 {
@@ -303,37 +248,41 @@ func newAuditShowCommand(a *app) *cobra.Command {
 					return usagef("%q is not the number of an audit", args[0])
 				}
 			}
-			reports, err := a.auditHistory(cmd.Context())
-			if err != nil {
+			if err := v.checkPage(); err != nil {
 				return err
 			}
-			for i := len(reports) - 1; i >= 0; i-- {
-				if r := reports[i]; r.Run == run || run < 0 {
-					return a.print(r, func(p *page) { p.auditReport(r, len(r.Findings)) })
+			return a.withAuditor(cmd.Context(), func(ctx context.Context, auditor *consistency.Auditor, reports []*consistency.Report) error {
+				for i := len(reports) - 1; i >= 0; i-- {
+					if r := reports[i]; r.Run == run || run < 0 {
+						return a.showReport(ctx, auditor, r, &v)
+					}
 				}
-			}
-			if run < 0 {
-				return errors.New("no audit yet: run sluice audit")
-			}
-			return fmt.Errorf("audit %d is not remembered: see sluice audit history", run)
+				if run < 0 {
+					return errors.New("no audit yet: run sluice audit")
+				}
+				return fmt.Errorf("audit %d is not remembered: see sluice audit history", run)
+			})
 		},
 	}
+	v.flags(cmd.Flags())
+	return cmd
 }
 
-func (a *app) auditHistory(ctx context.Context) ([]*consistency.Report, error) {
+// withAuditor calls fn with the reports that are remembered.
+func (a *app) withAuditor(ctx context.Context, fn func(context.Context, *consistency.Auditor, []*consistency.Report) error) error {
 	auditor, c, done, err := a.auditor(&auditFlags{settle: time.Second})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	reports, err := auditor.History(ctx)
 	if err != nil {
-		return nil, unreachable(config.KafkaName(c), err)
+		return unreachable(config.KafkaName(c), err)
 	}
 	if reports == nil {
 		reports = []*consistency.Report{}
 	}
-	return reports, nil
+	return fn(ctx, auditor, reports)
 }

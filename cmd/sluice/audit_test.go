@@ -80,40 +80,14 @@ func TestAuditCommandRefusesWhatCannotBe(t *testing.T) {
 		{"--watch [", "watched topic"},
 		{"--outside --plan x", "cannot be used with --outside"},
 		{"show x", "not the number of an audit"},
+		{"--html /nowhere/report.html", "it cannot be written"},
+		{"show 1 --html .", "it is a directory"},
 	} {
 		_, err := s.auditing(t, "text", strings.Fields(x.args)...)
 		var usage *usageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("audit %s: %v, want %q", x.args, err, x.want)
 		}
-	}
-}
-
-func TestAuditReportText(t *testing.T) {
-	t.Parallel()
-	r := &consistency.Report{
-		Outbox: "orders", Run: 7, Verdict: consistency.Drift, Started: noon, Finished: noon.Add(1500 * time.Millisecond), Entries: 200_000, Records: 200_001, DeadLetters: 2,
-		Range: []consistency.ShardRange{
-			{Shard: 0, After: consistency.EntryID{MS: 1700000000000}, To: consistency.EntryID{MS: 1700000009000, Seq: 3}, Entries: 100_000, Records: 100_000},
-			{Shard: 1, After: consistency.EntryID{MS: 1700000000000}, To: consistency.EntryID{MS: 1700000008000, Seq: 1}, Entries: 100_000, Records: 100_001, Pending: 5},
-		},
-		Incomplete: []string{"shard 1: 5 entries up to the watermark 1700000009000-0 have no record, and neither has any later one: not delivered yet"},
-		Findings: []consistency.Finding{
-			{Kind: consistency.Lost, Shard: 0, Entry: consistency.EntryID{MS: 1700000001000}, Count: 1, ID: "e-1", Topic: "orders.events", Partition: 2, Offset: -1, Detail: "no committed record of this entry"},
-			{Kind: consistency.Duplicated, Shard: 1, Entry: consistency.EntryID{MS: 1700000002000}, Count: 1, ID: "e-2", Topic: "orders.events", Partition: 1, Offset: 77, Detail: "the entry is already at orders.events/1/70"},
-			{Kind: consistency.Unverifiable, Shard: 1, Entry: consistency.EntryID{MS: 1700000003000}, Last: consistency.EntryID{MS: 1700000004000}, Count: 12, Partition: -1, Offset: -1, Detail: "trimmed before they were audited"},
-		},
-		Counts: map[consistency.Kind]int64{consistency.Lost: 1, consistency.Duplicated: 1, consistency.Unverifiable: 12},
-	}
-	golden(t, "audit_report", rendered(func(p *page) { p.auditReport(r, 2) }))
-	for verdict, want := range map[consistency.Verdict]error{consistency.Agree: nil, consistency.Incomplete: errQuiet} {
-		if err := auditStatus(&consistency.Report{Verdict: verdict}); !errors.Is(err, want) {
-			t.Errorf("%s: %v", verdict, err)
-		}
-	}
-	var threshold *thresholdError
-	if err := auditStatus(r); !errors.As(err, &threshold) {
-		t.Errorf("drift: %v", err)
 	}
 }
 
