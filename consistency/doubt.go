@@ -22,6 +22,7 @@ type look struct {
 	findings  []Finding
 	strangers []found // records of no entry
 	gone      int64   // entries that were there when the tile was counted
+	removed   int64   // entries that are known from their records alone, and that Redis has removed
 	dead      int64
 }
 
@@ -84,10 +85,10 @@ func (e *engine) settleDoubts(ctx context.Context) error {
 	for _, d := range doubts {
 		l := finals[d]
 		e.report.DeadLetters += l.dead
-		if l.gone > 0 {
+		if n := max(l.gone, l.removed); l.gone > 0 {
 			e.report.add(Finding{
-				Kind: Unverifiable, Shard: d.s.number, Entry: d.tile.after, Last: d.tile.to, Count: l.gone, Partition: -1, Offset: -1,
-				Detail: fmt.Sprintf("the range does not agree, and %d of its entries were removed from Redis before it could be looked into", l.gone),
+				Kind: Unverifiable, Shard: d.s.number, Entry: d.tile.after, Last: d.tile.to, Count: n, Partition: -1, Offset: -1,
+				Detail: fmt.Sprintf("the range does not agree, and %d of its entries were removed from Redis before it could be looked into", n),
 			})
 		}
 	}
@@ -290,12 +291,21 @@ func (e *engine) confirm(ctx context.Context, d *doubt, second *look, extra map[
 	if err != nil {
 		return err
 	}
-	counted := map[EntryID]bool{}
+	counted, removed := map[EntryID]bool{}, map[EntryID]bool{}
 	for i := range second.strangers {
 		f := &second.strangers[i]
-		if d.ids[f.id] {
-			e.stranger(s, f, now, second.gone > 0, counted)
+		switch {
+		case second.gone > 0 && now.removed(f.id):
+			removed[f.id] = true
+		case d.ids[f.id]:
+			e.stranger(s, f, now, counted)
 		}
+	}
+	// Which of these were removed before the tile was counted, and which since, cannot be told apart. The number can: second.gone were
+	// removed since, and are counted as present.
+	if second.gone > 0 {
+		second.removed = int64(len(removed))
+		s.Removed += second.removed - second.gone
 	}
 	return nil
 }

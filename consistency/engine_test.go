@@ -113,6 +113,39 @@ func TestTrimmedBeforeAudit(t *testing.T) {
 	}
 }
 
+// TestTrimmedWhileAudited: a retention that takes entries before they are read, and more of them before they are looked into, is neither a
+// loss nor agreement; an entry among them that was never delivered is lost all the same.
+func TestTrimmedWhileAudited(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []int{0, 1, 2} {
+		streams, logs, a := plainWorld(10)
+		if r := mustRun(t, a); r.Verdict != Agree {
+			t.Fatalf("%v", r.Findings)
+		}
+		grow(streams, logs, 10, 13, true)
+		grow(streams, logs, 13, 13+lost, false)
+		grow(streams, logs, 13+lost, 30, true)
+		s := &streams.shards[0]
+		s.entries = s.entries[13:] // three before they are read
+		streams.after = func(to EntryID) {
+			if to == s.last { // seven more when they were read
+				s.entries, streams.after = s.entries[7:], nil
+			}
+		}
+		r := mustRun(t, a)
+		want := Incomplete
+		if lost > 0 {
+			want = Drift
+		}
+		if r.Verdict != want || r.Counts[Lost] != int64(lost) || r.Counts[Unverifiable] != 10-int64(lost) || r.Counts[Orphaned] != 0 {
+			t.Errorf("%d lost: %s: %v %v", lost, r.Verdict, r.Findings, r.Incomplete)
+		}
+		if r := mustRun(t, a); r.Verdict != Agree {
+			t.Errorf("%d lost: %v %v", lost, r.Findings, r.Incomplete)
+		}
+	}
+}
+
 // TestFailingReadsNeverAgree fails the read of each offset in turn, for good: no run agrees, and the run after it finds everything in order.
 func TestFailingReadsNeverAgree(t *testing.T) {
 	t.Parallel()

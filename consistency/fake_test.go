@@ -17,6 +17,7 @@ import (
 // memoryStreams are streams without a server. They count additions as Redis does.
 type memoryStreams struct {
 	shards []memoryStream
+	after  func(to EntryID) // called after a range was read, if not nil
 }
 
 type memoryStream struct {
@@ -59,6 +60,9 @@ func (m *memoryStreams) state(_ context.Context, shard int) (streamState, error)
 }
 
 func (m *memoryStreams) read(_ context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error {
+	if m.after != nil {
+		defer m.after(to)
+	}
 	for _, e := range m.shards[shard].entries {
 		if !after.Less(e.id) || to.Less(e.id) {
 			continue

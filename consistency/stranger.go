@@ -25,14 +25,20 @@ func (e *engine) excuse(ctx context.Context, s *shardRun, f Finding) (string, er
 	return fmt.Sprintf("no record, but topic %s %s", k.name, why), nil
 }
 
+// removed reports whether an entry that is not in the stream can be one that Redis has trimmed or deleted.
+func (st *streamState) removed(id EntryID) bool {
+	if st.counted && st.last.Less(id) {
+		return false
+	}
+	return st.first.IsZero() || id.Less(st.first) || !st.maxDeleted.Less(id)
+}
+
 // stranger judges a record whose entry is not in Redis. What Redis has removed in good order (trimmed, deleted) may have been
 // there; anything else has never been in this stream.
-func (e *engine) stranger(s *shardRun, f *found, now streamState, counting bool, counted map[EntryID]bool) {
+func (e *engine) stranger(s *shardRun, f *found, now streamState, counted map[EntryID]bool) {
 	out := Finding{Kind: Orphaned, Shard: s.number, Entry: f.id, Count: 1, Topic: f.topic, Partition: f.partition, Offset: f.offset}
 	trimmed := now.first.IsZero() || f.id.Less(now.first)
 	switch {
-	case counting && (trimmed || !now.maxDeleted.Less(f.id)):
-		return // it is one of those that were removed between two looks
 	case now.counted && now.last.Less(f.id):
 		out.Detail = fmt.Sprintf("Redis has no such entry, and its last one is %s", now.last)
 	case now.counted && !trimmed && now.maxDeleted.Less(f.id):
