@@ -57,6 +57,8 @@ type Config struct {
 	// From and To bound the entries compared, both inclusive, for Outside. Zero: from the first, up to the watermark.
 	From, To EntryID
 
+	// OnPhase is told when a phase of a run begins; nil: nobody is. The run waits for it.
+	OnPhase func(Phase)
 	// Logger takes a line about each run; nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -210,7 +212,7 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 	a.outside = nil
 	e := &engine{
 		settings: a.settings(),
-		streams:  streams, logs: s.logs, wait: sleep, now: time.Now, state: state, report: report,
+		streams:  streams, logs: s.logs, wait: sleep, now: time.Now, state: state, report: report, onPhase: c.OnPhase,
 	}
 	var kept *State // as it was saved last, if what it carries is in this report
 	if !c.Full {

@@ -58,6 +58,7 @@ func (e *engine) settleDoubts(ctx context.Context) error {
 		}
 	}
 	if suspicious {
+		e.begins(LookingAgain)
 		if err := e.wait(ctx, e.settle-e.now().Sub(e.looked)); err != nil {
 			return err
 		}

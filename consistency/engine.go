@@ -30,6 +30,8 @@ type engine struct {
 	report *Report
 	save   func(context.Context, []Tile) error
 
+	onPhase func(Phase) // nil: nobody is told
+
 	key      [16]byte
 	shards   []*shardRun
 	looked   time.Time // when the ends of the partitions were sampled
@@ -112,6 +114,7 @@ func (e *engine) run(ctx context.Context, shards int) error {
 	if err := e.begin(ctx, shards); err != nil {
 		return e.giveUp(ctx, err)
 	}
+	e.begins(Settling)
 	if err := e.wait(ctx, e.settle); err != nil {
 		return err
 	}
@@ -119,6 +122,7 @@ func (e *engine) run(ctx context.Context, shards int) error {
 		return e.giveUp(ctx, err)
 	}
 	for e.open() {
+		e.begins(Comparing)
 		before := e.report.mark()
 		compared, err := e.round(ctx)
 		if err != nil {
