@@ -303,7 +303,9 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		"Outbox": "other", "Delivery": AtLeastOnce, "Route": "elsewhere", "Format": CloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
 		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{TooLarge},
 		"Topics.OnUnknown": HaltOnUnknown, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": ContinueOnChange,
-		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "MaxEntries": 10, "MaxBytes": 500, "MaxInFlight": 1 << 20,
+		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "MaxEntries": 10,
+		"Trim.Limit": func(context.Context, int) (EntryID, error) { return EntryID{}, nil },
+		"MaxBytes":   500, "MaxInFlight": 1 << 20,
 		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second, "HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,
 		"Assign": []int{1}, "Init": true, "Instance": "relay-2", "Logger": slog.New(slog.DiscardHandler), "Observer": &Observer{},
 	}

@@ -2,7 +2,9 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -52,10 +54,8 @@ func (s *shard) follow(ctx context.Context, f follower) error {
 	if err != nil {
 		return err
 	}
-	if err := s.trim(ctx, confirmed); err != nil {
-		return err
-	}
-	return s.measure(ctx)
+	// A limit that cannot be told, or a user who may not trim, does not keep the lag from being measured.
+	return errors.Join(s.trim(ctx, confirmed), s.measure(ctx))
 }
 
 // mirror follows exactly-once delivery: it shows the committed position in the stream's consumer group, for XINFO GROUPS and
@@ -104,8 +104,13 @@ func (s *shard) trim(ctx context.Context, confirmed EntryID) error {
 	if confirmed.Compare(minID) < 0 {
 		minID = confirmed
 	}
+	due := minID
+	minID, unknown := s.limited(ctx, minID)
+	s.mu.Lock()
+	s.trimDue, s.trimTo = due, minID
+	s.mu.Unlock()
 	if minID.IsZero() {
-		return nil
+		return unknown
 	}
 	for range trimRounds {
 		n, err := s.cfg.Redis.XTrimMinIDApprox(ctx, s.key, minID.String(), trimLimit).Result()
@@ -123,6 +128,42 @@ func (s *shard) trim(ctx context.Context, confirmed EntryID) error {
 		}
 	}
 	return nil
+}
+
+// limited is how far of what is due may go by Trim.Limit. What is not known stays.
+func (s *shard) limited(ctx context.Context, due EntryID) (EntryID, error) {
+	if s.cfg.Trim.Limit == nil || due.IsZero() {
+		return due, nil
+	}
+	limit, err := s.cfg.Trim.Limit(ctx, s.id)
+	switch {
+	case err != nil:
+		return EntryID{}, fmt.Errorf("nothing is trimmed: %w", err)
+	case limit.Compare(due) < 0:
+		return limit, nil
+	}
+	return due, nil
+}
+
+// held is how long what Trim.Limit holds back has been due: the age, beyond the retention, of the first such entry.
+func (s *shard) held(info *redis.XInfoStream) time.Duration {
+	s.mu.Lock()
+	due, from := s.trimDue, s.trimTo
+	s.mu.Unlock()
+	if info.Length == 0 || from.Compare(due) >= 0 {
+		return 0
+	}
+	first, err := ParseEntryID(info.FirstEntry.ID)
+	switch {
+	case err == nil && from.Compare(first) < 0:
+		from = first
+	case err != nil && from.IsZero():
+		return -1
+	}
+	if from.MS >= due.MS {
+		return 0
+	}
+	return time.Duration(min(due.MS-from.MS, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
 }
 
 // measure finds lag and the oldest undelivered entry, and notices entries that were gone before they could be
@@ -143,8 +184,9 @@ func (s *shard) measure(ctx context.Context) error {
 		}
 		pos.Count = uint64(max(0, group.EntriesRead))
 	}
-	lag, oldest := int64(-1), time.Duration(-1)
+	lag, oldest, held := int64(-1), time.Duration(-1), time.Duration(0)
 	if info != nil {
+		held = s.held(info)
 		next, err := s.cfg.Redis.XRangeN(ctx, s.key, "("+pos.Entry.String(), "+", 1).Result()
 		if err != nil {
 			return fmt.Errorf("redis: XRANGE %s: %w", s.key, err)
@@ -152,7 +194,7 @@ func (s *shard) measure(ctx context.Context) error {
 		lag, oldest = s.lag(pos, info, next)
 	}
 	s.mu.Lock()
-	s.status.Lag, s.status.OldestUndelivered = lag, oldest
+	s.status.Lag, s.status.OldestUndelivered, s.status.TrimHeld = lag, oldest, held
 	s.mu.Unlock()
 	return nil
 }

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -8,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
@@ -138,6 +141,75 @@ func TestTrim(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A limit lets go what the retention and the position let go, up to the limit, and nothing as long as it is not known. How long the rest
+// has been due is told.
+func TestTrimLimit(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		limit time.Duration // ago; negative: 0-0
+		err   error
+		want  time.Duration // ago; negative: no trim
+		held  time.Duration
+	}{
+		"behind the retention": {limit: 2 * time.Hour, want: 2 * time.Hour, held: time.Hour},
+		"at the retention":     {limit: time.Hour, want: time.Hour},
+		"beyond it":            {limit: time.Minute, want: time.Hour},
+		"beyond the position":  {limit: 0, want: time.Hour},
+		"not known":            {limit: -1, want: -1, held: 4 * time.Hour},
+		"failing":              {limit: time.Minute, err: errors.New("nobody knows"), want: -1, held: 4 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				asked := l.trims()
+				id := func(ago time.Duration) EntryID { return EntryID{uint64(time.Now().Add(-ago).UnixMilli()), 0} }
+				var ids []EntryID
+				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour, time.Minute, 0} {
+					ids = append(ids, l.add(0, id(ago).String(), event("e", "k")...))
+				}
+				cfg := l.config()
+				cfg.Trim.Keep = time.Hour
+				cfg.Trim.Limit = func(_ context.Context, shard int) (EntryID, error) {
+					if c.limit < 0 || shard != 0 {
+						return EntryID{}, c.err
+					}
+					return id(c.limit), c.err
+				}
+				s := l.shard(t, cfg)
+				s.begin(Position{Entry: ids[4], Count: 5})
+				err := s.follow(t.Context(), &mirror{s})
+				if !errors.Is(err, c.err) {
+					t.Errorf("got %v, want %v", err, c.err)
+				}
+				first, err := ParseEntryID(mustStream(t, l, 0)[0].ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.want < 0 {
+					if len(asked()) != 0 || first != ids[0] {
+						t.Errorf("asked for %v, the first entry is %s", asked(), first)
+					}
+				} else if first != id(c.want) {
+					t.Errorf("the first entry is %s after %v, want %s", first, asked(), id(c.want))
+				}
+				// Lag and the rest are measured whatever the limit says.
+				if st := s.Status(); st.TrimHeld != c.held || st.OldestUndelivered != 0 || st.Lag < 0 {
+					t.Errorf("held back for %s, want %s: %+v", st.TrimHeld, c.held, st)
+				}
+			})
+		})
+	}
+}
+
+func mustStream(t *testing.T, l *lab, shard int) []miniredis.StreamEntry {
+	t.Helper()
+	entries, err := l.mini.Stream(l.stream(shard))
+	if err != nil || len(entries) == 0 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	return entries
 }
 
 // An entry that an ex-owner took late is pending below the position, undelivered: it must outlive the trim.

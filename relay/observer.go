@@ -55,4 +55,6 @@ type ShardStatus struct {
 	OldestUndelivered time.Duration `json:"oldest_undelivered"`
 	// Missing counts entries that Redis says were added and that were gone before they could be delivered.
 	Missing uint64 `json:"missing"`
+	// TrimHeld is how long the first entry that Trim.Limit holds back has been due; 0: none is held back; -1: unknown.
+	TrimHeld time.Duration `json:"trim_held"`
 }

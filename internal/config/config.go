@@ -126,6 +126,8 @@ type Topics struct {
 // Trim is how long delivered entries stay in Redis.
 type Trim struct {
 	Keep Duration `yaml:"keep" default:"1h" min:"1ms" off:"true" doc:"Least age of a trimmed entry; off: never trim. What Kafka has not confirmed is never trimmed."`
+
+	AfterAudit bool `yaml:"after_audit" doc:"Trim only what an audit has compared as well. Without audits nothing is trimmed."`
 }
 
 // HTTP is the listener of the relay.

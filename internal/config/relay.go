@@ -1,6 +1,8 @@
 package config
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -35,6 +37,10 @@ func RelayConfig(c *Config) (relay.Config, error) {
 	for _, reason := range r.DeadLetter.On {
 		reasons = append(reasons, relay.Reason(reason))
 	}
+	trim := relay.Trim{Keep: time.Duration(r.Trim.Keep)}
+	if r.Trim.AfterAudit {
+		trim.Limit = unknownLimit
+	}
 	return relay.Config{
 		Outbox:     c.Outbox.Name,
 		Delivery:   delivery,
@@ -47,7 +53,7 @@ func RelayConfig(c *Config) (relay.Config, error) {
 			OnUnknown: onUnknown, Partitions: r.Topics.Partitions, ReplicationFactor: r.Topics.ReplicationFactor, OnChanged: onChanged,
 		},
 		OnMismatch:           onMismatch,
-		Trim:                 relay.Trim{Keep: time.Duration(r.Trim.Keep)},
+		Trim:                 trim,
 		MaxEntries:           r.MaxEntries,
 		MaxBytes:             int(r.MaxBytes),
 		MaxInFlight:          int(r.MaxInFlight),
@@ -59,4 +65,9 @@ func RelayConfig(c *Config) (relay.Config, error) {
 		Init:                 r.Init,
 		Instance:             r.Instance,
 	}, nil
+}
+
+// unknownLimit lets nothing be trimmed. Who runs the relay puts what audits have compared in its place.
+func unknownLimit(context.Context, int) (relay.EntryID, error) {
+	return relay.EntryID{}, errors.New("relay.trim.after_audit is set, and nobody says what was audited")
 }

@@ -147,7 +147,7 @@ type shards struct {
 	status func() []relay.ShardStatus
 	ready  func() error
 
-	isReady, lag, oldest, state, since, missing, delivered *prometheus.Desc
+	isReady, lag, oldest, state, since, missing, delivered, held *prometheus.Desc
 }
 
 func newShards(outbox string, status func() []relay.ShardStatus, ready func() error) *shards {
@@ -163,11 +163,12 @@ func newShards(outbox string, status func() []relay.ShardStatus, ready func() er
 		since:     desc("sluice_shard_state_since_timestamp_seconds", "When the shard came into its state.", "shard"),
 		missing:   desc("sluice_shard_missing_entries", "Entries that Redis says were added and that were gone before they could be delivered.", "shard"),
 		delivered: desc("sluice_shard_position_entries", "Entries delivered so far, as the position counts them.", "shard"),
+		held:      desc("sluice_shard_trim_held_seconds", "How long the first entry that waits for an audit could have been trimmed, 0 if none waits. Absent if unknown.", "shard"),
 	}
 }
 
 func (s *shards) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.isReady, s.lag, s.oldest, s.state, s.since, s.missing, s.delivered} {
+	for _, d := range []*prometheus.Desc{s.isReady, s.lag, s.oldest, s.state, s.since, s.missing, s.delivered, s.held} {
 		ch <- d
 	}
 }
@@ -190,6 +191,9 @@ func (s *shards) Collect(ch chan<- prometheus.Metric) {
 		}
 		if st.OldestUndelivered >= 0 {
 			gauge(s.oldest, st.OldestUndelivered.Seconds(), shard)
+		}
+		if st.TrimHeld >= 0 {
+			gauge(s.held, st.TrimHeld.Seconds(), shard)
 		}
 	}
 }

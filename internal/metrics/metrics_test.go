@@ -64,8 +64,8 @@ sluice_relay_trimmed_total{outbox="orders"} 7
 func TestShardGauges(t *testing.T) {
 	m := NewRelay("orders", Build{})
 	m.Watch(&fakeRelay{status: []relay.ShardStatus{
-		{Shard: 0, State: relay.Running, Lag: 5, OldestUndelivered: 1500 * time.Millisecond},
-		{Shard: 1, State: relay.Halted, Lag: -1, OldestUndelivered: -1},
+		{Shard: 0, State: relay.Running, Lag: 5, OldestUndelivered: 1500 * time.Millisecond, TrimHeld: time.Minute},
+		{Shard: 1, State: relay.Halted, Lag: -1, OldestUndelivered: -1, TrimHeld: -1},
 	}})
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
 # HELP sluice_relay_ready 1 if this relay is a member of its group and each of its shards runs or is paused on purpose.
@@ -77,7 +77,10 @@ sluice_shard_lag_entries{outbox="orders",shard="0"} 5
 # HELP sluice_shard_oldest_undelivered_seconds Age of the first entry after the position, 0 if there is none. Absent if unknown.
 # TYPE sluice_shard_oldest_undelivered_seconds gauge
 sluice_shard_oldest_undelivered_seconds{outbox="orders",shard="0"} 1.5
-`), "sluice_relay_ready", "sluice_shard_lag_entries", "sluice_shard_oldest_undelivered_seconds")
+# HELP sluice_shard_trim_held_seconds How long the first entry that waits for an audit could have been trimmed, 0 if none waits. Absent if unknown.
+# TYPE sluice_shard_trim_held_seconds gauge
+sluice_shard_trim_held_seconds{outbox="orders",shard="0"} 60
+`), "sluice_relay_ready", "sluice_shard_lag_entries", "sluice_shard_oldest_undelivered_seconds", "sluice_shard_trim_held_seconds")
 	if err != nil {
 		t.Error(err)
 	}
