@@ -28,8 +28,16 @@ func Run(ctx context.Context, o Options) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demo{Options: o, ledger: newLedger(), fleet: newFleet(w, o), started: time.Now()}
+	a, err := newAudits(w, o)
+	if err != nil {
+		return nil, err
+	}
+	d := &demo{Options: o, ledger: newLedger(), fleet: newFleet(w, a, o), audits: a, started: time.Now()}
 	d.shop = &shop{writer: writer, ledger: d.ledger, limit: o.Events, rate: o.Rate, seed: o.Seed}
+	// The first audit comes before the shop opens, so that everything is in the range of one.
+	if _, err := d.audits.run(inner); err != nil {
+		return nil, err
+	}
 	d.chaos = &chaos{fleet: d.fleet, rng: rand.New(rand.NewPCG(o.Seed, 0))}
 	defer d.fleet.end()
 	for range o.Relays {
@@ -46,14 +54,25 @@ func Run(ctx context.Context, o Options) (*Verdict, error) {
 			return nil
 		}
 	})
-	shown := d.show(inner)
+	showing, stopShowing := context.WithCancel(inner)
+	defer stopShowing()
+	shown := d.show(showing)
 	v, err := d.play(ctx, inner)
-	cancel(nil)
+	stopShowing()
 	<-shown
 	if err != nil {
 		return nil, err
 	}
+	if o.Plant != "" && v.OK {
+		if v.Planted, err = d.plant(inner, w, writer); err != nil {
+			return nil, err
+		}
+	}
+	cancel(nil)
 	v.write(o.Out, o.Color && o.Terminal)
+	if o.Plant != "" && v.Planted == nil {
+		fmt.Fprintln(o.Out, "\nNothing was planted: without a fault of its own making this run was not fine already.")
+	}
 	return v, nil
 }
 
@@ -64,6 +83,7 @@ type demo struct {
 	fleet   *fleet
 	shop    *shop
 	chaos   *chaos
+	audits  *audits
 	started time.Time
 }
 
@@ -87,6 +107,8 @@ func (d *demo) play(outer, inner context.Context) (*Verdict, error) {
 	} else {
 		quiet <- nil
 	}
+	audited, last := make(chan error, 1), make(chan struct{})
+	go func() { audited <- d.audits.forever(inner, last) }()
 	began := time.Now()
 	if err := d.shop.run(open); err != nil {
 		return nil, err
@@ -96,6 +118,13 @@ func (d *demo) play(outer, inner context.Context) (*Verdict, error) {
 		return nil, err
 	}
 	if err := d.drain(inner); err != nil {
+		return nil, err
+	}
+	close(last)
+	if err := <-audited; err != nil {
+		return nil, err
+	}
+	if _, err := d.audits.run(inner); err != nil {
 		return nil, err
 	}
 	return d.verdict(began), nil

@@ -7,12 +7,13 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 
+	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -40,7 +41,7 @@ func TestEventsArriveOnceAndInOrder(t *testing.T) {
 	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			_, out := play(t.Context(), t, Options{Events: 1000, Delivery: d})
-			if !strings.Contains(out, "every event arrived once and in order") {
+			if !strings.Contains(out, "every event arrived once and in order, and the audits agree") {
 				t.Errorf("no such verdict:\n%s", out)
 			}
 		})
@@ -54,13 +55,32 @@ func TestChaosChangesNothing(t *testing.T) {
 	}
 }
 
+// interrupter interrupts when it is told that something was written.
+type interrupter struct {
+	bytes.Buffer
+	interrupt func()
+}
+
+var someWritten = regexp.MustCompile(`written [1-9]`)
+
+func (i *interrupter) Write(b []byte) (int, error) {
+	if someWritten.Match(b) {
+		i.interrupt()
+	}
+	return i.Buffer.Write(b)
+}
+
 // An interrupt closes the shop; what it has written is still delivered and judged.
 func TestInterruptBringsTheVerdict(t *testing.T) {
-	ctx, interrupt := context.WithTimeout(t.Context(), time.Second)
+	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	v, _ := play(ctx, t, Options{Rate: 200})
-	if v.Written == 0 {
-		t.Error("nothing was written in a second")
+	out := &interrupter{interrupt: interrupt}
+	v, err := Run(ctx, Options{Rate: 200, Out: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.OK || v.Written == 0 || v.Delivered != v.Written {
+		t.Errorf("%+v\n%s", v, out)
 	}
 }
 
@@ -80,9 +100,14 @@ func TestVerdictReads(t *testing.T) {
 	fine := &Verdict{
 		OK: true, counts: counts{Written: 20000, Delivered: 20000}, P50: 4.21, P99: 1903.4, EventsPerSecond: 2312.4, Seconds: 10.31,
 		Chaos: true, Kills: 5, Pauses: 4, Seed: 42,
+		Audit: Audited{Verdict: consistency.Agree, Runs: 14, Entries: 20000, Records: 20000, Late: 148},
 	}
-	bad := &Verdict{counts: counts{Written: 100, Delivered: 99, Duplicates: 2, OutOfOrder: 1, Unknown: 3}, Lost: 1, P50: 1, P99: 2, EventsPerSecond: 50, Seconds: 2}
-	for name, v := range map[string]*Verdict{"verdict-fine.txt": fine, "verdict-bad.txt": bad} {
+	bad := &Verdict{counts: counts{Written: 100, Delivered: 99, Duplicates: 2, OutOfOrder: 1, Unknown: 3}, Lost: 1, P50: 1, P99: 2, EventsPerSecond: 50, Seconds: 2, Audit: Audited{
+		Verdict: consistency.Drift, Runs: 3, Entries: 100, Records: 101, Findings: 3, Reasons: []string{"topic outbox.event.\x1border: it may not be seen"},
+		First: []consistency.Finding{{Kind: consistency.Lost, Shard: 1, Entry: consistency.EntryID{MS: 1700000000000}, ID: "e-1", Topic: "outbox.event.order", Partition: 1, Offset: -1, Detail: "no committed record of this entry"}},
+	}}
+	behind := &Verdict{counts: counts{Written: 100, Delivered: 100}, Audit: Audited{Verdict: consistency.Agree, Runs: 2, Entries: 90, Records: 90}}
+	for name, v := range map[string]*Verdict{"verdict-fine.txt": fine, "verdict-bad.txt": bad, "verdict-behind.txt": behind, "planted.txt": planted(true), "planted-missed.txt": planted(false)} {
 		var out bytes.Buffer
 		v.write(&out, false)
 		file := filepath.Join("testdata", name)

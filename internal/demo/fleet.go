@@ -16,6 +16,7 @@ import (
 // fleet is the relays.
 type fleet struct {
 	world    *world
+	audits   *audits
 	delivery relay.Delivery
 	log      *slog.Logger
 
@@ -36,8 +37,8 @@ type member struct {
 	frozen bool // under fleet.mu
 }
 
-func newFleet(w *world, o Options) *fleet {
-	return &fleet{world: w, delivery: o.Delivery, log: o.Logger, failed: make(chan error, 1)}
+func newFleet(w *world, a *audits, o Options) *fleet {
+	return &fleet{world: w, audits: a, delivery: o.Delivery, log: o.Logger, failed: make(chan error, 1)}
 }
 
 // start adds a relay. It outlives ctx: it runs until it is killed or the fleet ends.
@@ -51,16 +52,13 @@ func (f *fleet) start(ctx context.Context) error {
 	m.relay, err = relay.New(relay.Config{
 		Outbox: outboxName, Redis: client, Kafka: []kgo.Opt{f.world.brokers, kgo.Dialer(m.gate.dial)},
 		Delivery:             f.delivery,
-		Trim:                 relay.Trim{Keep: retention},
+		Trim:                 relay.Trim{Keep: retention, Limit: f.audits.audited},
 		TransactionTimeout:   transactionTimeout,
 		SessionTimeout:       sessionTimeout,
 		HousekeepingInterval: housekeeping,
 		DrainTimeout:         time.Second,
-		// miniredis does not count what was ever added to a stream, from which a relay sees that nothing was trimmed. The
-		// streams of the demo are as new as it is.
-		Init:     true,
-		Instance: m.name,
-		Logger:   f.log.With("relay", m.name),
+		Instance:             m.name,
+		Logger:               f.log.With("relay", m.name),
 	})
 	if err != nil {
 		return err

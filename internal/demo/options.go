@@ -6,20 +6,24 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // Options say what to show. Zero values mean what their field says.
 type Options struct {
-	// Events is how many events the shop writes; 0: it goes on until the context ends.
+	// Events is how many events the shop writes; 0: it goes on until the context ends, or writes 1,000 if a fault is to be planted.
 	Events int
 	// Rate is how many it writes a second; 0: 40 without end; with a number of events 2,500, or under chaos as
 	// many as make the run take eight seconds.
 	Rate int
 	// Chaos kills and pauses relays meanwhile.
 	Chaos bool
+	// Plant is a fault that is planted when all has arrived: the kind of finding that an audit has to report then. Empty: none.
+	Plant consistency.Kind
 	// Relays is how many run at once; 0: one, three under chaos.
 	Relays int
 	// Shards of the outbox; 0: 4.
@@ -44,8 +48,12 @@ const (
 	sessionTimeout     = time.Second // how long a silent relay keeps its shards
 	transactionTimeout = 3 * time.Second
 	housekeeping       = 250 * time.Millisecond
-	// retention in Redis of what was delivered: miniredis looks at every entry of a stream to read a few of it.
+	// retention in Redis of what was delivered and audited: miniredis looks at every entry of a stream to read a few of it.
 	retention = 500 * time.Millisecond
+	// settle is that of the audits, auditPause how long they rest; without end they rest longer.
+	settle         = 200 * time.Millisecond
+	auditPause     = 500 * time.Millisecond
+	auditLongPause = 3 * time.Second
 
 	chaosRun = 8 * time.Second
 	// patience is how long nothing may arrive before what is missing is called lost.
@@ -66,10 +74,16 @@ func (o Options) Check() error {
 			errs = append(errs, fmt.Errorf("%s: %d, want 0 (the default) to %d", n.name, n.value, n.most))
 		}
 	}
+	if o.Plant != "" && !slices.Contains(consistency.Kinds, o.Plant) {
+		errs = append(errs, fmt.Errorf("plant: %q, want one of %v", o.Plant, consistency.Kinds))
+	}
 	return errors.Join(errs...)
 }
 
 func (o Options) withDefaults() (Options, error) {
+	if o.Events == 0 && o.Plant != "" {
+		o.Events = 1000
+	}
 	if o.Rate == 0 {
 		switch {
 		case o.Events == 0:

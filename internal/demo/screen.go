@@ -96,6 +96,7 @@ func (s *screen) block(c counts, p50, p99 time.Duration) []string {
 		fmt.Sprintf("%s %9d written    %8.0f/s   %s", s.paint(cyan, "shop "), c.Written, s.in, s.demo.shop.latest()),
 		fmt.Sprintf("%s %9d delivered  %8.0f/s   p50 %s  p99 %s", s.paint(cyan, "kafka"), c.Delivered, s.out, short(p50), short(p99)),
 		fmt.Sprintf("%s %9d on their way   %s", s.paint(cyan, "check"), max(0, c.Written-c.Delivered), s.faults(c)),
+		s.audited(s.demo.audits.state()),
 	}
 	for _, m := range s.demo.fleet.state() {
 		state := s.paint(dim, "waits for shards")
@@ -130,10 +131,24 @@ func (s *screen) faults(c counts) string {
 	return s.paint(green, text)
 }
 
+// audited is the line of the audits.
+func (s *screen) audited(a Audited) string {
+	word := s.paint(yellow, a.word())
+	switch a.word() {
+	case "agrees":
+		word = s.paint(green, "agrees")
+	case "drift":
+		word = s.paint(red, "drift")
+	}
+	return fmt.Sprintf("%s %9d compared      %s, %d findings (audit %d)", s.paint(cyan, "audit"), a.Entries, word, a.Findings, a.Runs)
+}
+
 // line is everything in one.
 func (s *screen) line(c counts, p50, p99 time.Duration) {
 	text := fmt.Sprintf("%3.0fs  written %d  delivered %d  %.0f/s  p50 %s  p99 %s  duplicates %d  out of order %d",
 		time.Since(s.demo.started).Seconds(), c.Written, c.Delivered, s.out, short(p50), short(p99), c.Duplicates, c.OutOfOrder)
+	a := s.demo.audits.state()
+	text += fmt.Sprintf("  last audit %s: %d entries, %d findings", a.word(), a.Entries, a.Findings)
 	if s.demo.Chaos {
 		text += fmt.Sprintf("  killed %d  paused %d", s.demo.chaos.kills.Load(), s.demo.chaos.pauses.Load())
 	}

@@ -16,7 +16,7 @@ func drawn(t *testing.T, terminal, color bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &demo{Options: o, ledger: written(3), fleet: &fleet{}, shop: &shop{}, chaos: &chaos{}, started: time.Now()}
+	d := &demo{Options: o, ledger: written(3), fleet: &fleet{}, shop: &shop{}, chaos: &chaos{}, audits: &audits{}, started: time.Now()}
 	d.shop.last.Store("order-000000 OrderShipped")
 	s := screen{demo: d, painter: painter{color && terminal}, at: d.started}
 	s.head()
@@ -29,8 +29,8 @@ var codes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
 
 func TestTerminalLinesAreWrittenOver(t *testing.T) {
 	out := drawn(t, true, true)
-	if !strings.Contains(out, "\x1b[4A") {
-		t.Errorf("the second drawing does not begin at the first one's four lines:\n%q", out)
+	if !strings.Contains(out, "\x1b[5A") {
+		t.Errorf("the second drawing does not begin at the first one's five lines:\n%q", out)
 	}
 	if !strings.Contains(out, "\x1b[36m") {
 		t.Error("no colours although they are allowed")

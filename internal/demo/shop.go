@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -90,8 +89,19 @@ func (s *shop) work(ctx context.Context, start time.Time, rng *rand.Rand) error 
 	}
 }
 
-// move writes a step of an order: its state and its event.
+// move writes a step of an order, and notes it in the ledger.
 func (s *shop) move(ctx context.Context, e event, rng *rand.Rand) error {
+	s.ledger.begin(e)
+	if err := writeStep(ctx, s.writer, e, rng); err != nil {
+		return err
+	}
+	s.ledger.confirm(e)
+	s.last.Store(orderKey(e.order) + " " + stepNames[e.step-1])
+	return nil
+}
+
+// writeStep writes a step of an order: its state and its event.
+func writeStep(ctx context.Context, writer *outbox.Writer, e event, rng *rand.Rand) error {
 	key := orderKey(e.order)
 	body, err := json.Marshal(payload{
 		Order: e.order, Step: e.step, Status: stateNames[e.step-1],
@@ -100,20 +110,14 @@ func (s *shop) move(ctx context.Context, e event, rng *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	s.ledger.begin(e)
-	_, err = s.writer.Tx(ctx, key, func(tx *outbox.Tx) error {
+	_, err = writer.Tx(ctx, key, func(tx *outbox.Tx) error {
 		tx.Queue().HSet(ctx, tx.StateKey(key), "status", stateNames[e.step-1])
 		return tx.Append(outbox.Event{
 			AggregateType: "order", AggregateID: key, Type: stepNames[e.step-1],
 			Payload: body, ContentType: "application/json",
 		})
 	})
-	if err != nil {
-		return err
-	}
-	s.ledger.confirm(e)
-	s.last.Store(strings.ToLower(key) + " " + stepNames[e.step-1])
-	return nil
+	return err
 }
 
 // latest is what happened last.

@@ -23,6 +23,7 @@ const (
 // world is both servers, with the outbox laid out on them.
 type world struct {
 	miniredis *miniredis.Miniredis
+	counters  *counters
 	kfake     *kfake.Cluster
 	redis     *redis.Client // the shop's
 	kafka     *kgo.Client   // for what is set up
@@ -34,6 +35,7 @@ func newWorld(ctx context.Context, shards int) (_ *world, err error) {
 	if err := w.miniredis.StartAddr("127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("in-memory Redis: %w", err)
 	}
+	w.counters = countEntries(w.miniredis)
 	defer func() {
 		if err != nil {
 			w.close()
