@@ -5,7 +5,7 @@ import "strings"
 // Meaning says in one sentence what a finding of this kind is.
 func (k Kind) Meaning() string { return kindTexts[k].meaning }
 
-// Advice says what to do about it first. docs/audits.md has the whole.
+// Advice says what to do about it first. docs/audit-reports.md has the whole.
 func (k Kind) Advice() string { return kindTexts[k].advice }
 
 var kindTexts = map[Kind]struct{ meaning, advice string }{
