@@ -24,6 +24,7 @@ type look struct {
 	gone      int64   // entries that were there when the tile was counted
 	removed   int64   // entries that are known from their records alone, and that Redis has removed
 	dead      int64
+	elsewhere bool // an entry's only record is in a partition that is not its own, where the round may not have come to it
 }
 
 // settleDoubts looks into what does not agree: twice, because what the first look sees may be on its way.
@@ -49,6 +50,7 @@ func (e *engine) settleDoubts(ctx context.Context) error {
 				}
 				scan = scan || f.Kind == Lost || f.Kind == Misdirected
 			}
+			scan = scan || first.elsewhere
 			for _, f := range first.strangers {
 				d.ids[f.id] = true
 			}
@@ -178,6 +180,11 @@ func (e *engine) look(ctx context.Context, s *shardRun, t *tile, extra map[refer
 	}
 	l.dead = int64(len(dead))
 	l.findings, l.strangers = compareExactly(s.number, entries, records)
+	for _, f := range l.findings {
+		if i, ok := slices.BinarySearchFunc(entries, f.Entry, func(w wanted, id EntryID) int { return w.id.compare(id) }); ok && f.Kind == Altered {
+			l.elsewhere = l.elsewhere || entries[i].partition != f.Partition
+		}
+	}
 	return l, nil
 }
 

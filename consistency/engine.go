@@ -79,6 +79,7 @@ type shardRun struct {
 	chance    bool    // it was waited for a second time, from here:
 	chanceAt  EntryID // its point then
 	inTime    int64   // entries compared until then
+	greatest  EntryID // of all entries of which a record was seen
 
 	// Of the round:
 	upTo       EntryID
@@ -138,6 +139,9 @@ func (e *engine) run(ctx context.Context, shards int) error {
 				return e.giveUp(ctx, err)
 			}
 		}
+	}
+	if err := e.above(ctx); err != nil {
+		return e.giveUp(ctx, err)
 	}
 	if err := e.addUp(); err != nil {
 		return e.giveUp(ctx, err)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // plainWorld has one shard and one partition, and n entries that were delivered.
@@ -285,5 +287,82 @@ func TestPendingIsNotLost(t *testing.T) {
 	streams.shards[0].inFlight = nil
 	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 || r.Entries != 12 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestRedisWentBack: a stream that ends below what was audited, that has added less, that has another entry there, or that ends below what was
+// delivered, never agrees.
+func TestRedisWentBack(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]func(*memoryStream){
+		"shorter": func(s *memoryStream) {
+			s.entries, s.last, s.added = s.entries[:8], EntryID{1007, 0}, 8
+		},
+		"fewer added": func(s *memoryStream) {
+			s.entries, s.last, s.added = s.entries[:8], EntryID{1007, 0}, 8
+			s.add(EntryID{1020, 0}, entryFields("e20", "a", "k20", "created", "p")...)
+		},
+		"another entry": func(s *memoryStream) {
+			s.entries, s.last, s.added = s.entries[:9], EntryID{1008, 0}, 9
+			s.add(EntryID{1009, 0}, entryFields("another", "a", "k9", "created", "p")...)
+		},
+	} {
+		streams, _, a := plainWorld(10)
+		if r := mustRun(t, a); r.Verdict != Agree {
+			t.Fatalf("%v %v", r.Findings, r.Incomplete)
+		}
+		back(&streams.shards[0])
+		if r := mustRun(t, a); r.Verdict == Agree || !strings.Contains(strings.Join(r.Incomplete, ""), "Redis went back") {
+			t.Errorf("%s: %s: %v %v", name, r.Verdict, r.Findings, r.Incomplete)
+		}
+	}
+
+	streams, logs, a := plainWorld(10)
+	if r := mustRun(t, a); r.Verdict != Agree {
+		t.Fatalf("%v %v", r.Findings, r.Incomplete)
+	}
+	logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
+	for range 2 {
+		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) > 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "Kafka has a record of 1010-0") {
+			t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+		}
+	}
+	grow(streams, logs, 20, 21, true)
+	if r := mustRun(t, a); r.Verdict != Drift || r.Counts[Orphaned] != 1 || len(r.Findings) != 1 {
+		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestRecordBehindAnOrphan: the round has stopped before an entry's own record, because an orphan was counted in its place, and has seen its second
+// one in another partition. The second one is the one too many.
+func TestRecordBehindAnOrphan(t *testing.T) {
+	t.Parallel()
+	streams, logs := &memoryStreams{shards: make([]memoryStream, 1)}, &memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}}
+	logs.make("t.a", 2)
+	logs.make("dlq", 1)
+	a := newAuditor(streams, logs)
+	a.tileEntries, a.roundEntries = 1, 1
+	key, n := "", 0
+	for own := -1; own != 0; n++ {
+		key = fmt.Sprint("k", n)
+		own = outbox.Partition([]byte(key), 2)
+	}
+	streams.shards[0].add(EntryID{1000, 0}, entryFields("e0", "a", key, "created", "p")...)
+	streams.shards[0].add(EntryID{1001, 0}, entryFields("e1", "a", key, "created", "p")...)
+	streams.shards[0].add(EntryID{1002, 0}, entryFields("e2", "a", key, "created", "p")...)
+	logs.append("t.a", 0, rawRecord(0, EntryID{1000, 0}, "e0", "created", key, "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{1000, 5}, "never", "created", "never", "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{1001, 0}, "e1", "created", key, "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{1002, 0}, "e2", "created", key, "p"))
+	logs.append("t.a", 1, rawRecord(0, EntryID{1001, 0}, "e1", "created", key, "p"))
+	logs.positions[0] = EntryID{1002, 0}
+	var second []Finding
+	for _, f := range mustRun(t, a).Findings {
+		if f.Kind != Orphaned {
+			second = append(second, f)
+		}
+	}
+	if len(second) != 1 || second[0].Kind != Duplicated || second[0].Partition != 1 {
+		t.Fatalf("%v", second)
 	}
 }

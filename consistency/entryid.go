@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -54,6 +55,10 @@ func (id EntryID) String() string {
 // Less reports whether id is before other.
 func (id EntryID) Less(other EntryID) bool {
 	return id.MS < other.MS || id.MS == other.MS && id.Seq < other.Seq
+}
+
+func (id EntryID) compare(other EntryID) int {
+	return cmp.Or(cmp.Compare(id.MS, other.MS), cmp.Compare(id.Seq, other.Seq))
 }
 
 // IsZero reports whether id is 0-0, which no entry can have.

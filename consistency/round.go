@@ -42,6 +42,7 @@ func (e *engine) round(ctx context.Context) (compared []Tile, err error) {
 			e.report.Tiles++
 		}
 		e.report.Repaired += s.repaired
+		s.greatest = maxID(s.greatest, s.reached)
 		if s.Point != s.upTo {
 			s.Point, s.Anchor = s.upTo, s.anchor
 		} else if !s.done && s.Point != s.watermark && s.pending == 0 {

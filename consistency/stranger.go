@@ -61,6 +61,24 @@ func (e *engine) stranger(s *shardRun, f *found, now streamState, counted map[En
 	e.report.add(out)
 }
 
+// above notices a record whose entry is above the last one of its stream. It was there before the stream was asked, so the stream has
+// lost it. The next run that comes to its ID reports it; until then nothing agrees.
+func (e *engine) above(ctx context.Context) error {
+	for _, s := range e.shards {
+		if !s.sample.exists || !s.sample.last.Less(s.greatest) {
+			continue
+		}
+		now, err := e.streams.state(ctx, s.number)
+		if err != nil {
+			return err
+		}
+		if now.exists && now.last.Less(s.greatest) {
+			e.report.incomplete("shard %d: Redis went back: its last entry is %s, and Kafka has a record of %s", s.number, now.last, s.greatest)
+		}
+	}
+	return nil
+}
+
 // judgeStragglers judges records that came for entries which were audited before.
 func (e *engine) judgeStragglers(ctx context.Context, s *shardRun) error {
 	if len(s.stragglers) == 0 {
