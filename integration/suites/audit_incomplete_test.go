@@ -179,6 +179,38 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	}
 }
 
+// TestAuditFindsThatRedisWentBackToWhatWasAudited restores a backup that has all that was audited, and not what was delivered since.
+func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
+	t.Parallel()
+	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	integration.CloseAtEnd(t, server)
+	w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+	c := newCarrier(t, w)
+	deliver(t, w, c, 100)
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
+		t.Fatalf("%v %v", r.Findings, r.Incomplete)
+	}
+	backup, err := server.CopyData(deadline(t, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, w, c, 7)
+	if err := server.RestoreData(deadline(t, time.Minute), backup); err != nil {
+		t.Fatal(err)
+	}
+	incomplete(t, audit(t, c.config()), "Redis went back")
+	deliver(t, w, c, 50)
+	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Orphaned] != 7 || len(r.Findings) != 7 {
+		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
+		t.Errorf("reported again: %v %v", r.Findings, r.Incomplete)
+	}
+}
+
 // TestAuditCallsALateRecordLate: a record that comes between the first look and the second one is late, and not lost, also for the next audit.
 func TestAuditCallsALateRecordLate(t *testing.T) {
 	t.Parallel()

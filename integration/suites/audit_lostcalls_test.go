@@ -101,6 +101,7 @@ func repairable(t *testing.T, c *carrier) *consistency.Plan {
 // repairedOnce wants the next audit to accept one record that was sent again.
 func repairedOnce(t *testing.T, c *carrier) {
 	t.Helper()
+	stable(t, c.w)
 	cfg := c.config()
 	cfg.Settle = 20 * time.Millisecond
 	if r := audit(t, cfg); r.Verdict != consistency.Agree || r.Repaired != 1 || len(r.Findings) > 0 {
@@ -208,4 +209,12 @@ func (c *carrier) hold(turn int) *kgo.Client {
 		c.t.Fatal(err)
 	}
 	return holder
+}
+
+// stable waits until what was committed can be seen.
+func stable(t *testing.T, w *world.World) {
+	t.Helper()
+	if err := integration.AwaitStable(deadline(t, time.Minute), w.KafkaDirect(), w.Topic()); err != nil {
+		t.Fatal(err)
+	}
 }

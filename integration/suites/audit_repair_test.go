@@ -43,6 +43,7 @@ func TestAuditAcceptsARepair(t *testing.T) {
 	if n, err := a.Repair(ctx, plan); n != 0 || !errors.Is(err, consistency.ErrPlanStale) {
 		t.Fatalf("a second time: %d %v", n, err)
 	}
+	stable(t, c.w)
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree || r.Repaired != 3 || len(r.Findings) != 0 {
 		t.Fatalf("%s: %d %v", r.Verdict, r.Repaired, r.Findings)
 	}
