@@ -134,14 +134,20 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 		}
 	}
 	err := s.producer.ProduceSync(ctx, records...).FirstErr()
-	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+	// A topic that was just created is not known to all brokers at once.
+	for pause := fetchPause; errors.Is(err, kerr.UnknownTopicOrPartition) && pause <= mostPause; pause *= 2 {
 		if err := s.create(ctx); err != nil {
 			return err
 		}
 		for _, r := range records {
 			*r = kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value}
 		}
-		err = s.producer.ProduceSync(ctx, records...).FirstErr()
+		if err = s.producer.ProduceSync(ctx, records...).FirstErr(); err == nil {
+			break
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", outbox.AuditsTopic(s.outbox), err)
