@@ -86,7 +86,7 @@ func (a *auditor) run() (*Report, error) {
 		e.logs = a.other
 	}
 	kept := state.clone()
-	e.save = func(ctx context.Context, _ []Tile) error {
+	e.save = func(_ context.Context, _ []Tile) error {
 		if a.calls.kill { // a saving that fails has its findings told twice
 			if err := a.calls.next(); err != nil {
 				return err

@@ -283,7 +283,7 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		alter(t, admin, w.Topic(), "cleanup.policy", "compact")
 		alter(t, admin, w.Topic(), "segment.ms", "100")
 		deliver(t, w, c, 300)
-		w.Await(time.Minute, func(ctx context.Context) error {
+		w.Await(time.Minute, func(context.Context) error {
 			// The segment that is written to is not cleaned: something has to end it.
 			for p := range int32(w.Shards) {
 				c.produce(&kgo.Record{Topic: w.Topic(), Partition: p, Key: []byte("filler"), Value: []byte("x")})
