@@ -194,7 +194,7 @@ func TestDamagedBatches(t *testing.T) {
 func FuzzBatches(f *testing.F) {
 	f.Add(appendBatch(nil, 2, 1, 0, []*kgo.Record{{Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "id"}}}}))
 	f.Add(appendBatch(nil, attributeTransactional|attributeControl, 1, 0, marker(0, false)))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if len(b) >= batchHeader { // with a right checksum, so that more than this is reached
 			if batch, _, ok := splitBatch(b); ok && len(batch) >= batchHeader {
 				binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[batchCRC:], castagnoli))

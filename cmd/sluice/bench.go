@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -42,10 +43,7 @@ The output says which of the wanted figures are reached. The exit status does no
 			if err != nil {
 				return err
 			}
-			if a.output == "text" {
-				return report.WriteText(a.out)
-			}
-			return a.print(report, func(*page) {})
+			return a.printBench(report)
 		},
 	}
 	flags := cmd.Flags()
@@ -76,6 +74,14 @@ func carryCommand() ([]string, error) {
 		return nil, fmt.Errorf("find this program, to run each carrier in a process of its own: %w", err)
 	}
 	return []string{program, "bench", carryName}, nil
+}
+
+// printBench prints a report that lays itself out.
+func (a *app) printBench(report interface{ WriteText(w io.Writer) error }) error {
+	if a.output == "text" {
+		return report.WriteText(a.out)
+	}
+	return a.print(report, func(*page) {})
 }
 
 func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }

@@ -39,10 +39,7 @@ The output says which of the wanted figures are reached. The exit status does no
 			if err != nil {
 				return err
 			}
-			if a.output == "text" {
-				return report.WriteText(a.out)
-			}
-			return a.print(report, func(*page) {})
+			return a.printBench(report)
 		},
 	}
 	flags := cmd.Flags()
