@@ -127,7 +127,7 @@ func (s *shard) endHanging(ctx context.Context, p *producers) error {
 func (s *shard) endThese(ctx context.Context, p *producers, v *survey) error {
 	decided, err := s.decidePositions(ctx, p, v)
 	if err == nil && len(decided) == 0 {
-		decided, err = s.decideRecords(ctx, p, v)
+		decided, err = s.decideRecords(ctx, v)
 	}
 	if err != nil {
 		return fmt.Errorf("kafka: a transaction was left open in %v: %w", v.hanging[0].place, err)
@@ -253,7 +253,7 @@ func (s *shard) wasCommitted(ctx context.Context, p *producers, v *survey, h han
 func isCommitMarker(r *kgo.Record) bool { return len(r.Key) >= 4 && r.Key[2] == 0 && r.Key[3] == 1 }
 
 // decideRecords decides on hanging records by the position, which is final.
-func (s *shard) decideRecords(ctx context.Context, p *producers, v *survey) ([]decision, error) {
+func (s *shard) decideRecords(ctx context.Context, v *survey) ([]decision, error) {
 	pos, err := lastPosition(ctx, s.relay.client, s.cfg.Outbox, s.id)
 	if err != nil && !errors.Is(err, errNoPosition) {
 		return nil, err

@@ -127,8 +127,9 @@ type replyRest struct{ values int }
 // of the reply. missing is how many bytes stand behind b of a bulk string that begins in it.
 func (r *replyRest) walk(b []byte) (whole, missing int, err error) {
 	for p := (parser{b: b}); r.values > 0; whole = p.i {
-		kind, n := byte('$'), 0
-		if n, p.i = size(b, whole, kind); p.i == 0 {
+		kind := byte('$')
+		n, at := size(b, whole, kind)
+		if p.i = at; at == 0 {
 			p.i = whole
 			if kind, n, err = p.header(); errors.Is(err, errShortReply) {
 				break

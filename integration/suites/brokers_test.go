@@ -72,8 +72,12 @@ func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 	}
 	w.Await(2*time.Minute, func(ctx context.Context) error {
 		for shard := range w.Shards {
-			if st, err := w.Status(ctx, shard); err != nil || st.State == relay.Running {
-				return fmt.Errorf("shard %d is %s (%v) with two of three brokers away", shard, st.State, err)
+			st, err := w.Status(ctx, shard)
+			if err != nil {
+				return err
+			}
+			if st.State == relay.Running {
+				return fmt.Errorf("shard %d runs with two of three brokers away", shard)
 			}
 		}
 		return nil

@@ -161,7 +161,8 @@ func (l leaver) entry(shard, partition int) kmsg.Record {
 	fields := append(l.w.Fields("payload"), outbox.FieldKey, key)
 	id := l.w.AddFields(shard, "*", fields...)
 	return kmsg.Record{Key: []byte(key), Value: []byte("payload"), Headers: []kmsg.Header{
-		{Key: "id", Value: []byte(fields[1].(string))}, {Key: "type", Value: []byte("OrderPlaced")},
+		{Key: "id", Value: []byte(fields[1].(string))},
+		{Key: "type", Value: []byte("OrderPlaced")},
 		{Key: "sluice-entry", Value: fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, id)},
 	}}
 }
