@@ -12,7 +12,7 @@ import (
 
 func newBenchCommand(a *app) *cobra.Command {
 	var o bench.Options
-	var quick bool
+	var quick, full bool
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure Sluice beside a hand-written loop, Redis alone and Kafka alone",
@@ -22,14 +22,20 @@ Kafka do alone. Throughput over a backlog, latency at steady rates, and what the
 Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
+A run takes two to three minutes, the longer --full about ten.
+
 The output says which of the wanted figures are reached. The exit status does not depend on it.`,
-		Example: `  sluice bench --quick
+		Example: `  sluice bench
+  sluice bench --full -o json
   sluice bench --only throughput --shards 1
   sluice bench --only exactly-once,loop --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if quick {
+			switch {
+			case quick:
 				o = o.Quick(cmd.Flags().Changed)
+			case full:
+				o = o.Full(cmd.Flags().Changed)
 			}
 			var err error
 			if o.Carry, err = carryCommand(); err != nil {
@@ -49,18 +55,20 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags := cmd.Flags()
 	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
 	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
-	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 300000)")
+	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 200000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
-	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 3)")
+	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 2)")
 	flags.StringSliceVar(&o.Only, "only", nil, "only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or one with its shards: loop/4")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
+	flags.BoolVar(&full, "full", false, "large and long, about ten minutes: for figures to be written down; 5000 events a second too")
 	flags.IntVar(&o.Batch, "batch", 0, "entries that the hand-written loop reads at once (default 1000)")
-	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section (default 20,200,5000)")
-	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 10s)")
+	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section (default 20,200)")
+	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 5s)")
 	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")
+	cmd.MarkFlagsMutuallyExclusive("quick", "full")
 	cmd.AddCommand(newBenchAuditCommand(a), newCarryCommand(a))
 	return cmd
 }

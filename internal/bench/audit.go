@@ -63,6 +63,9 @@ func (o AuditOptions) options() (Options, error) {
 	if o.Limit == 0 {
 		o.Limit = 10 * time.Minute
 	}
+	if o.Rounds == 0 {
+		o.Rounds = 3
+	}
 	all := Options{
 		Redis: o.Redis, Kafka: o.Kafka, Entries: o.Entries, Payload: o.Payload, Shards: o.Shards, Rounds: o.Rounds, Limit: o.Limit,
 		Profile: o.Profile, Carry: o.Carry, CarryEnv: o.CarryEnv, Progress: o.Progress,

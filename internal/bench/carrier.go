@@ -9,13 +9,15 @@ import (
 // Kind is a way to carry entries.
 type Kind string
 
-// The kinds. The last two carry nothing from one to the other: they show what each server does alone.
+// The kinds. The last three carry nothing from one to the other: they show what each server does alone.
 const (
 	Loop        Kind = "loop"          // hand-written XREADGROUP, produce, XACK
 	ExactlyOnce Kind = "exactly-once"  // the relay
 	AtLeastOnce Kind = "at-least-once" // the relay
 	RedisAlone  Kind = "redis"         // XRANGE, replies thrown away
 	KafkaAlone  Kind = "kafka"         // the idempotent producer, records from memory
+	// KafkaTransaction has only a latency.
+	KafkaTransaction Kind = "kafka-transaction"
 )
 
 // The kinds of RunAudit. They carry nothing.
@@ -25,7 +27,9 @@ const (
 	GentleAudit Kind = "gentle-audit" // with the effort of audits that run continuously
 )
 
-func kinds() []Kind { return []Kind{Loop, ExactlyOnce, AtLeastOnce, RedisAlone, KafkaAlone} }
+func kinds() []Kind {
+	return []Kind{Loop, ExactlyOnce, AtLeastOnce, RedisAlone, KafkaAlone, KafkaTransaction}
+}
 
 // Carrier is a kind over a number of shards.
 type Carrier struct {
@@ -51,6 +55,8 @@ func (c Carrier) title() string {
 		return "sluice audit"
 	case GentleAudit:
 		return fmt.Sprintf("sluice audit, effort %g", consistency.GentleEffort)
+	case KafkaTransaction:
+		return "Kafka alone: transaction of two records"
 	default:
 		return "Kafka alone: idempotent produce"
 	}
@@ -75,10 +81,14 @@ func (o Options) throughputCarriers() []Carrier {
 	return wanted
 }
 
-// latencyCarriers are the wanted carriers that can have a latency, over one shard.
-func (o Options) latencyCarriers() []Carrier {
+// latencyCarriers are the wanted carriers that can have a latency at the rate, over one shard.
+func (o Options) latencyCarriers(rate int) []Carrier {
+	kinds := []Kind{Loop, ExactlyOnce, AtLeastOnce}
+	if rate <= aloneRate {
+		kinds = append(kinds, KafkaAlone, KafkaTransaction)
+	}
 	var wanted []Carrier
-	for _, k := range []Kind{Loop, ExactlyOnce, AtLeastOnce} {
+	for _, k := range kinds {
 		if c := (Carrier{k, 1}); o.carrier(c) {
 			wanted = append(wanted, c)
 		}

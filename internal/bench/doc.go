@@ -13,7 +13,8 @@
 // # Sections
 //
 //	throughput   a backlog of entries: entries/s from the first to the last that becomes visible, CPU, AOF
-//	latency      events at a steady rate: from the EXEC that commits one to its being visible
+//	latency      events at a steady rate: from the EXEC that commits one to its being visible; at low rates also Kafka
+//	             alone, with and without a transaction, below which no carrier can go
 //	writer       outbox.Writer against the bare MULTI, SET, XADD, EXEC
 //
 // # What it trusts

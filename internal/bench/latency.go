@@ -51,15 +51,19 @@ func (r LatencyResult) withMedian() LatencyResult {
 // latency lets the carriers take turns at each rate.
 func (b *run) latency(ctx context.Context) ([]LatencyResult, error) {
 	var results []LatencyResult
-	carriers := b.latencyCarriers()
 	for _, rate := range b.Rates {
+		carriers := b.latencyCarriers(rate)
 		first := len(results)
 		for _, c := range carriers {
 			results = append(results, LatencyResult{Carrier: c, Rate: rate})
 		}
 		for round := range b.Rounds {
 			for i, c := range carriers {
-				r, err := b.latencyOf(ctx, c, rate)
+				measure := b.latencyOf
+				if c.Kind == KafkaAlone || c.Kind == KafkaTransaction {
+					measure = b.kafkaLatency
+				}
+				r, err := measure(ctx, c, rate)
 				if err != nil {
 					return nil, fmt.Errorf("%s at %d/s: %w", c, rate, err)
 				}

@@ -29,19 +29,19 @@ type Options struct {
 	Redis string
 	Kafka []string
 
-	Entries int   // of the backlog in one throughput run; 0: 300,000
+	Entries int   // of the backlog in one throughput run; 0: 200,000
 	Payload int   // bytes of each payload; 0: 200, the least is 32
 	Shards  []int // numbers of shards to measure; nil: 1 and 4
-	Rounds  int   // how often the carriers take turns; 0: 3
+	Rounds  int   // how often the carriers take turns; 0: 2
 
 	// Only limits the run to these sections and carriers (exactly-once or exactly-once/4, for example); nil: all.
 	Only []string
 
 	// Batch is how many entries the hand-written loop reads at once; 0: 1,000.
 	Batch int
-	// Rates are the events a second of the latency section; nil: 20, 200 and 5,000.
+	// Rates are the events a second of the latency section; nil: 20 and 200.
 	Rates []int
-	// LatencyFor is how long each latency run takes; 0: 10 s.
+	// LatencyFor is how long each latency run takes; 0: 5 s.
 	LatencyFor time.Duration
 	// Writes is how many transactions of each kind a round of the writer section makes; 0: 5,000.
 	Writes int
@@ -64,16 +64,22 @@ type Options struct {
 // Quick makes the run small, except where the caller has chosen otherwise: enough to see that everything works, too little
 // for figures to be compared. chosen is asked with the names of the command line's flags.
 func (o Options) Quick(chosen func(flag string) bool) Options {
-	for name, v := range map[string]struct {
-		of    *int
-		quick int
-	}{"entries": {&o.Entries, 50_000}, "rounds": {&o.Rounds, 1}, "writes": {&o.Writes, 1_000}} {
+	return o.preset(chosen, Options{Entries: 50_000, Rounds: 1, Writes: 1_000, LatencyFor: 3 * time.Second})
+}
+
+// Full makes the run long, except where the caller has chosen otherwise: for figures that are written down.
+func (o Options) Full(chosen func(flag string) bool) Options {
+	return o.preset(chosen, Options{Entries: 600_000, Rounds: 3, Writes: 5_000, LatencyFor: 10 * time.Second, Rates: []int{20, 200, 5_000}})
+}
+
+func (o Options) preset(chosen func(flag string) bool, p Options) Options {
+	for name, set := range map[string]func(){
+		"entries": func() { o.Entries = p.Entries }, "rounds": func() { o.Rounds = p.Rounds }, "writes": func() { o.Writes = p.Writes },
+		"latency-for": func() { o.LatencyFor = p.LatencyFor }, "rates": func() { o.Rates = p.Rates },
+	} {
 		if !chosen(name) {
-			*v.of = v.quick
+			set()
 		}
-	}
-	if !chosen("latency-for") {
-		o.LatencyFor = 3 * time.Second
 	}
 	return o
 }
@@ -85,12 +91,12 @@ func (o Options) Check() error {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	for v, def := range map[*int]int{&o.Entries: 300_000, &o.Payload: 200, &o.Rounds: 3, &o.Batch: 1_000, &o.Writes: 5_000} {
+	for v, def := range map[*int]int{&o.Entries: 200_000, &o.Payload: 200, &o.Rounds: 2, &o.Batch: 1_000, &o.Writes: 5_000} {
 		if *v == 0 {
 			*v = def
 		}
 	}
-	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 10 * time.Second, &o.Limit: 2 * time.Minute} {
+	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 5 * time.Second, &o.Limit: 2 * time.Minute} {
 		if *v == 0 {
 			*v = def
 		}
@@ -99,7 +105,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Shards = []int{1, 4}
 	}
 	if o.Rates == nil {
-		o.Rates = []int{20, 200, 5_000}
+		o.Rates = []int{20, 200}
 	}
 	if o.Progress == nil {
 		o.Progress = func(string, ...any) {}

@@ -27,17 +27,18 @@ func names(carriers []Carrier) string {
 
 func TestWhatRuns(t *testing.T) {
 	const everything = "loop/1 exactly-once/1 at-least-once/1 loop/4 exactly-once/4 at-least-once/4 redis/1 kafka/1"
+	const withLatency = "loop/1 exactly-once/1 at-least-once/1 kafka/1 kafka-transaction/1"
 	for _, c := range []struct {
 		only       []string
 		sections   []Section
 		throughput string
 		latency    string
 	}{
-		{nil, Sections(), everything, "loop/1 exactly-once/1 at-least-once/1"},
-		{[]string{"writer"}, []Section{Writer}, everything, "loop/1 exactly-once/1 at-least-once/1"},
+		{nil, Sections(), everything, withLatency},
+		{[]string{"writer"}, []Section{Writer}, everything, withLatency},
 		{[]string{"throughput", "loop", "exactly-once/4"}, []Section{Throughput}, "loop/1 loop/4 exactly-once/4", "loop/1"},
 		{[]string{"exactly-once"}, []Section{Throughput, Latency}, "exactly-once/1 exactly-once/4", "exactly-once/1"},
-		{[]string{"kafka"}, []Section{Throughput, Latency}, "kafka/1", ""},
+		{[]string{"kafka"}, []Section{Throughput, Latency}, "kafka/1", "kafka/1"},
 	} {
 		o := options(t, Options{Only: c.only})
 		var sections []Section
@@ -52,7 +53,7 @@ func TestWhatRuns(t *testing.T) {
 		if got := names(o.throughputCarriers()); got != c.throughput {
 			t.Errorf("%v: throughput of %s, want %s", c.only, got, c.throughput)
 		}
-		if got := names(o.latencyCarriers()); got != c.latency {
+		if got := names(o.latencyCarriers(20)); got != c.latency {
 			t.Errorf("%v: latency of %s, want %s", c.only, got, c.latency)
 		}
 	}
@@ -79,5 +80,16 @@ func TestQuickKeepsWhatWasChosen(t *testing.T) {
 	}
 	if o.Rounds != 1 || o.Writes != 1_000 {
 		t.Errorf("not quick: %+v", o)
+	}
+}
+
+func TestFullKeepsWhatWasChosen(t *testing.T) {
+	o := Options{Rates: []int{7}}.Full(func(flag string) bool { return flag == "rates" })
+	if len(o.Rates) != 1 || o.Rates[0] != 7 {
+		t.Errorf("changed what was chosen: %+v", o)
+	}
+	short := options(t, Options{})
+	if o.Entries <= short.Entries || o.Rounds <= short.Rounds || o.LatencyFor <= short.LatencyFor {
+		t.Errorf("no longer than %+v: %+v", short, o)
 	}
 }

@@ -34,13 +34,13 @@ func TestRunMeasuresEverything(t *testing.T) {
 	}
 	report, err := Run(integration.Context(t, 3*time.Minute), Options{
 		Redis: servers.Redis.Addr, Kafka: servers.Kafka.Addrs(),
-		Entries: 5_000, Rounds: 1, Shards: []int{1, 2}, Rates: []int{200}, LatencyFor: time.Second, Writes: 200, Limit: time.Minute,
+		Entries: 5_000, Rounds: 1, Shards: []int{1, 2}, Rates: []int{20, 200}, LatencyFor: time.Second, Writes: 200, Limit: time.Minute,
 		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Throughput) != 8 || len(report.Latency) != 3 || report.Writer == nil || len(report.Targets) == 0 {
+	if len(report.Throughput) != 8 || len(report.Latency) != 8 || report.Writer == nil || len(report.Targets) == 0 {
 		t.Errorf("%d carriers, %d latencies, writer %v, %d targets", len(report.Throughput), len(report.Latency), report.Writer, len(report.Targets))
 	}
 	for _, r := range report.Throughput {
@@ -53,7 +53,7 @@ func TestRunMeasuresEverything(t *testing.T) {
 		}
 	}
 	for _, l := range report.Latency {
-		if m := l.Median; m.Events != 200 || m.P50 <= 0 || m.P99 < m.P50 || m.Duplicates != 0 || m.OutOfOrder != 0 {
+		if m := l.Median; m.Events != l.Rate || m.P50 <= 0 || m.P99 < m.P50 || m.Duplicates != 0 || m.OutOfOrder != 0 {
 			t.Errorf("%s: %+v", l.Carrier, m)
 		}
 	}
