@@ -128,8 +128,8 @@ type replyRest struct{ values int }
 func (r *replyRest) walk(b []byte) (whole, missing int, err error) {
 	for p := (parser{b: b}); r.values > 0; whole = p.i {
 		kind := byte('$')
-		n, at := size(b, whole, kind)
-		if p.i = at; at == 0 {
+		n, end := size(b, whole, kind)
+		if p.i = end; end == 0 {
 			p.i = whole
 			if kind, n, err = p.header(); errors.Is(err, errShortReply) {
 				break

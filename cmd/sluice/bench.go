@@ -22,7 +22,7 @@ Kafka do alone. Throughput over a backlog, latency at steady rates, and what the
 Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
-A run takes two to three minutes, the longer --full about ten.
+A run takes about three minutes; --full is several times as long, for figures that are to be written down.
 
 The output says which of the wanted figures are reached. The exit status does not depend on it.`,
 		Example: `  sluice bench
@@ -61,10 +61,10 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 2)")
 	flags.StringSliceVar(&o.Only, "only", nil, "only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or one with its shards: loop/4")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
-	flags.BoolVar(&full, "full", false, "large and long, about ten minutes: for figures to be written down; 5000 events a second too")
+	flags.BoolVar(&full, "full", false, "large and long: for figures to be written down; 5000 events a second too")
 	flags.IntVar(&o.Batch, "batch", 0, "entries that the hand-written loop reads at once (default 1000)")
 	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section (default 20,200)")
-	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 5s)")
+	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 4s)")
 	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")

@@ -41,7 +41,7 @@ type Options struct {
 	Batch int
 	// Rates are the events a second of the latency section; nil: 20 and 200.
 	Rates []int
-	// LatencyFor is how long each latency run takes; 0: 5 s.
+	// LatencyFor is how long each latency run takes; 0: 4 s.
 	LatencyFor time.Duration
 	// Writes is how many transactions of each kind a round of the writer section makes; 0: 5,000.
 	Writes int
@@ -96,7 +96,7 @@ func (o Options) withDefaults() (Options, error) {
 			*v = def
 		}
 	}
-	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 5 * time.Second, &o.Limit: 2 * time.Minute} {
+	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 4 * time.Second, &o.Limit: 2 * time.Minute} {
 		if *v == 0 {
 			*v = def
 		}
