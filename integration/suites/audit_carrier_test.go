@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,7 +185,12 @@ func (c *carrier) do(fault string, p *plan, shard int, entries []redis.XMessage,
 	case "misdirected":
 		kind, r.Topic = consistency.Misdirected, c.stray
 	case "orphaned":
-		never := c.never(m)
+		// The last one of its millisecond, or the ID could be above the stream's last one.
+		before := i
+		for before > 0 && millisecond(entries[before].ID) == millisecond(entries[before+1].ID) {
+			before--
+		}
+		never := c.never(entries[before])
 		c.plant(consistency.Orphaned, shard, never.ID)
 		p.records[i] = append(p.records[i], c.record(shard, never))
 		return
@@ -196,6 +202,11 @@ func (c *carrier) do(fault string, p *plan, shard int, entries []redis.XMessage,
 		c.t.Fatalf("no fault %q", fault)
 	}
 	c.plant(kind, shard, m.ID)
+}
+
+func millisecond(id string) string {
+	ms, _, _ := strings.Cut(id, "-")
+	return ms
 }
 
 // never is an entry behind m that nobody has written, with a key of its own.

@@ -115,8 +115,11 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 				mu.Lock()
 				if r != nil {
 					reports = append(reports, r)
-					if len(r.Incomplete) > 0 && !strings.Contains(strings.Join(r.Incomplete, ""), "not delivered yet") {
-						t.Errorf("audit %d: %v", r.Run, r.Incomplete)
+					for _, why := range r.Incomplete {
+						// An orphan may be above the last entry of its stream, until there are more.
+						if !strings.Contains(why, "not delivered yet") && !strings.Contains(why, "Kafka has a record of") {
+							t.Errorf("audit %d: %s", r.Run, why)
+						}
 					}
 				} else {
 					killed++
@@ -149,6 +152,10 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 	}
 	stop()
 	auditors.Wait()
+	for shard := range c.w.Shards { // so that no orphan is above all entries
+		c.add(shard, 1)
+		c.carry(shard, c.waiting(shard))
+	}
 	// History has also what a killed auditor has told nobody else.
 	cfg := c.config()
 	reports = append(reports, audit(t, cfg))
@@ -186,9 +193,9 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 	}
 }
 
-// auditProcess runs sluice audit, and kills it at a random moment or lets it come to its end; it returns the report in the latter case.
+// auditProcess runs sluice audit, with time enough for a carrier that has no transactions to send all of a batch, and kills it at a random moment or lets it come to its end; it returns the report in the latter case.
 func auditProcess(t *testing.T, c *carrier, file string, random *rand.Rand) (*consistency.Report, error) {
-	cmd := exec.Command(integration.BuildSluice(t), "audit", "-c", file, "-o", "json", "--settle", "100ms", "--watch", c.w.Topic()+"*")
+	cmd := exec.Command(integration.BuildSluice(t), "audit", "-c", file, "-o", "json", "--settle", "1500ms", "--watch", c.w.Topic()+"*")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -196,7 +203,7 @@ func auditProcess(t *testing.T, c *carrier, file string, random *rand.Rand) (*co
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	kill := time.AfterFunc(time.Duration(random.IntN(4000))*time.Millisecond, func() { _ = cmd.Process.Kill() }) // it may have ended
+	kill := time.AfterFunc(time.Duration(random.IntN(8000))*time.Millisecond, func() { _ = cmd.Process.Kill() }) // it may have ended
 	defer kill.Stop()
 	text, err := io.ReadAll(out)
 	if err != nil {
