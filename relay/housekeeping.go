@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -105,12 +104,9 @@ func (s *shard) trim(ctx context.Context, confirmed EntryID) error {
 		minID = confirmed
 	}
 	due := minID
-	minID, unknown := s.limited(ctx, minID)
-	s.mu.Lock()
-	s.trimDue, s.trimTo = due, minID
-	s.mu.Unlock()
-	if minID.IsZero() {
-		return unknown
+	minID, err := s.limited(ctx, due)
+	if err = errors.Join(err, s.held(ctx, minID, due)); err != nil || minID.IsZero() {
+		return err
 	}
 	for range trimRounds {
 		n, err := s.cfg.Redis.XTrimMinIDApprox(ctx, s.key, minID.String(), trimLimit).Result()
@@ -145,25 +141,30 @@ func (s *shard) limited(ctx context.Context, due EntryID) (EntryID, error) {
 	return due, nil
 }
 
-// held is how long what Trim.Limit holds back has been due: the age, beyond the retention, of the first such entry.
-func (s *shard) held(info *redis.XInfoStream) time.Duration {
-	s.mu.Lock()
-	due, from := s.trimDue, s.trimTo
-	s.mu.Unlock()
-	if info.Length == 0 || from.Compare(due) >= 0 {
-		return 0
+// held notes how long what Trim.Limit holds back has been due: the age, beyond the retention, of the first such entry.
+func (s *shard) held(ctx context.Context, limit, due EntryID) error {
+	held := time.Duration(0)
+	defer func() {
+		s.mu.Lock()
+		s.status.TrimHeld = held
+		s.mu.Unlock()
+	}()
+	if limit.Compare(due) >= 0 {
+		return nil
 	}
-	first, err := ParseEntryID(info.FirstEntry.ID)
-	switch {
-	case err == nil && from.Compare(first) < 0:
-		from = first
-	case err != nil && from.IsZero():
-		return -1
+	first, err := s.cfg.Redis.XRangeN(ctx, s.key, "("+limit.String(), "("+due.String(), 1).Result()
+	if err != nil {
+		held = -1
+		return fmt.Errorf("redis: XRANGE %s: %w", s.key, err)
 	}
-	if from.MS >= due.MS {
-		return 0
+	if len(first) > 0 {
+		id, err := ParseEntryID(first[0].ID)
+		if err != nil {
+			return err
+		}
+		held = max(time.Millisecond, time.Since(time.UnixMilli(int64(min(id.MS, 1<<62))))-s.cfg.Trim.Keep) // it is due: 0 would say that none is
 	}
-	return time.Duration(min(due.MS-from.MS, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
+	return nil
 }
 
 // measure finds lag and the oldest undelivered entry, and notices entries that were gone before they could be
@@ -184,9 +185,8 @@ func (s *shard) measure(ctx context.Context) error {
 		}
 		pos.Count = uint64(max(0, group.EntriesRead))
 	}
-	lag, oldest, held := int64(-1), time.Duration(-1), time.Duration(0)
+	lag, oldest := int64(-1), time.Duration(-1)
 	if info != nil {
-		held = s.held(info)
 		next, err := s.cfg.Redis.XRangeN(ctx, s.key, "("+pos.Entry.String(), "+", 1).Result()
 		if err != nil {
 			return fmt.Errorf("redis: XRANGE %s: %w", s.key, err)
@@ -194,7 +194,7 @@ func (s *shard) measure(ctx context.Context) error {
 		lag, oldest = s.lag(pos, info, next)
 	}
 	s.mu.Lock()
-	s.status.Lag, s.status.OldestUndelivered, s.status.TrimHeld = lag, oldest, held
+	s.status.Lag, s.status.OldestUndelivered = lag, oldest
 	s.mu.Unlock()
 	return nil
 }

@@ -153,7 +153,7 @@ func TestTrimLimit(t *testing.T) {
 		want  time.Duration // ago; negative: no trim
 		held  time.Duration
 	}{
-		"behind the retention": {limit: 2 * time.Hour, want: 2 * time.Hour, held: time.Hour},
+		"behind the retention": {limit: 3 * time.Hour, want: 3 * time.Hour, held: time.Hour},
 		"at the retention":     {limit: time.Hour, want: time.Hour},
 		"beyond it":            {limit: time.Minute, want: time.Hour},
 		"beyond the position":  {limit: 0, want: time.Hour},

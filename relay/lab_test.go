@@ -126,15 +126,7 @@ func (l *lab) hook(c *server.Peer, cmd string, args ...string) bool {
 	l.mu.Lock()
 	added := l.added[args[1]]
 	l.mu.Unlock()
-	if len(entries) == 0 {
-		c.WriteMapLen(4)
-	} else {
-		c.WriteMapLen(5)
-		c.WriteBulk("first-entry")
-		c.WriteLen(2)
-		c.WriteBulk(entries[0].ID)
-		c.WriteStrings(entries[0].Values)
-	}
+	c.WriteMapLen(4)
 	c.WriteBulk("length")
 	c.WriteInt(len(entries))
 	c.WriteBulk("last-generated-id")

@@ -27,8 +27,6 @@ type shard struct {
 	status  ShardStatus
 	begun   bool // a session has read the position
 	lastLog time.Time
-	// What the retention lets go at the last look, and what of it Trim.Limit does: trimTo <= trimDue.
-	trimDue, trimTo EntryID
 }
 
 // haltRecheck is how often a halted shard looks whether its cause has gone or an operator has moved its position.
