@@ -17,6 +17,7 @@ type Config struct {
 	Redis     Redis     `yaml:"redis" doc:"The Redis deployment of the outbox. One of url, addrs and sentinel."`
 	Kafka     Kafka     `yaml:"kafka" doc:"The Kafka cluster."`
 	Relay     Relay     `yaml:"relay" doc:"How entries become records."`
+	Audit     Audit     `yaml:"audit" doc:"When and how both sides are compared."`
 	HTTP      HTTP      `yaml:"http" doc:"The listener for metrics and health."`
 	Telemetry Telemetry `yaml:"telemetry" doc:"Metrics and logs."`
 
@@ -127,10 +128,20 @@ type Topics struct {
 type Trim struct {
 	Keep Duration `yaml:"keep" default:"1h" min:"1ms" off:"true" doc:"Least age of a trimmed entry; off: never trim. What Kafka has not confirmed is never trimmed."`
 
-	AfterAudit bool `yaml:"after_audit" doc:"Trim only what an audit has compared as well. Without audits nothing is trimmed."`
+	AfterAudit bool `yaml:"after_audit" doc:"Trim only what an audit has compared as well. Without audits nothing is trimmed: see audit.schedule."`
 }
 
-// HTTP is the listener of the relay.
+// Audit says when and how both sides are compared.
+type Audit struct {
+	Schedule    string   `yaml:"schedule" doc:"When the relays audit, and 'sluice audit --schedule': a cron expression of five fields, @hourly or @every 15m; TZ=Europe/Berlin and a space may stand before it." unset:"relays do not audit"`
+	Settle      Duration `yaml:"settle" default:"30s" doc:"How long an entry may take to Kafka: what is not there so long after it was the last entry of its shard is late, or lost."`
+	OnDuplicate string   `yaml:"on_duplicate" enum:"drift,report" doc:"Whether a second record of an entry is drift, or is only reported." unset:"drift in exactly-once delivery, report in at-least-once"`
+	Rate        int      `yaml:"rate" min:"0" doc:"Most entries and records that an audit reads a second." unset:"no limit"`
+	Replica     string   `yaml:"replica" secret:"url" doc:"URL of a Redis replica from which entries are read, with the credentials and TLS of the section redis unless it has its own." unset:"the primary"`
+	Watch       []string `yaml:"watch" doc:"Patterns of topics in which records may be that should not, such as orders.*." unset:"topics that begin as the route does"`
+}
+
+// HTTP is the listener of the relay, and of 'sluice audit --schedule'.
 type HTTP struct {
 	Listen string `yaml:"listen" default:"127.0.0.1:8080" doc:"host:port for /metrics, /livez, /readyz; off: none. It has no authentication: keep it on loopback or behind a network policy."`
 	Pprof  bool   `yaml:"pprof" doc:"Serve Go profiles under /debug/pprof/."`

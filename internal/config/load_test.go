@@ -67,9 +67,21 @@ func TestMistakes(t *testing.T) {
 			},
 		},
 		{
-			name: "audit has no settings yet",
-			file: minimal + "audit: {settle: 30s}\n",
-			want: []string{`sluice.yaml:5:1: unknown field "audit": expected outbox, redis, kafka, relay, http or telemetry`},
+			name: "audits",
+			file: minimal + "audit:\n  schedule: CRON_TZ=\n  setle: 30s\n  on_duplicate: ignore\n  rate: -1\n  replica: http://h\n  watch: ['[']\n",
+			want: []string{
+				`sluice.yaml:7:3: unknown field "setle" (did you mean "settle"?)`,
+				`sluice.yaml:8:17: audit.on_duplicate: expected drift or report, got "ignore"`,
+				`sluice.yaml:9:9: audit.rate: expected at least 0, got "-1"`,
+				`sluice.yaml:6:13: audit.schedule: expected a cron expression of five fields such as "*/15 * * * *", @hourly or @every 15m, got "CRON_TZ="`,
+				`sluice.yaml:10:12: audit.replica: expected redis://host:port/db, rediss://host:port/db or unix:///path, got the scheme "http"`,
+				`sluice.yaml:11:10: audit.watch: expected a pattern such as orders.*, got "["`,
+			},
+		},
+		{
+			name: "a replica of a cluster",
+			file: "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis: {addrs: [h:1]}\naudit: {replica: redis://h:2}\n",
+			want: []string{`sluice.yaml:4:18: audit.replica: is one server, and the shards of redis.addrs are on several: leave it out`},
 		},
 		{
 			name: "syntax",

@@ -100,6 +100,14 @@ func (c *Config) redisOptions() (*redis.UniversalOptions, error) {
 	return opts, nil
 }
 
+// redisDB is the database of the outbox, as the path of a URL has it.
+func (c *Config) redisDB() string {
+	if u, err := url.Parse(c.Redis.URL); err == nil && c.Redis.URL != "" && u.Scheme != "unix" {
+		return strings.Trim(u.Path, "/")
+	}
+	return strconv.Itoa(c.Redis.DB)
+}
+
 func hostPort(u *url.URL, port string) string {
 	if p := u.Port(); p != "" {
 		port = p

@@ -25,6 +25,7 @@ func (c *Config) checkAll(file string, ps *problems) {
 	c.checkRedis(file, ps)
 	c.checkKafka(file, ps)
 	c.checkRelay(ps)
+	c.checkAudit(ps)
 	if c.HTTP.Listen != "off" {
 		c.checkAddress("http.listen", c.HTTP.Listen, ps)
 	}
