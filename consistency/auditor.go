@@ -153,15 +153,25 @@ func New(cfg Config) (*Auditor, error) {
 
 // Run audits once, which takes Config.Settle at least. What could not be compared, an unreachable server for instance, is in the
 // report. An error means that there is no report: ctx ended, or the outbox has no layout that this package knows.
+// A panic of the audit is an error too.
 func (a *Auditor) Run(ctx context.Context) (*Report, error) {
 	began := time.Now()
-	report, err := a.run(ctx, began)
+	report, err := a.guarded(ctx, began)
 	if err != nil {
+		var p *panicError
+		if errors.As(err, &p) {
+			a.cfg.Logger.Error("audit failed", "outbox", a.cfg.Outbox, "panic", p.value, "stack", string(p.stack))
+		}
 		return nil, err
 	}
 	a.cfg.Logger.Info("audited", "outbox", report.Outbox, "run", report.Run, "verdict", report.Verdict, "entries", report.Entries,
 		"records", report.Records, "findings", len(report.Findings), "incomplete", len(report.Incomplete), "took", time.Since(began).Round(time.Millisecond))
 	return report, nil
+}
+
+func (a *Auditor) guarded(ctx context.Context, began time.Time) (_ *Report, err error) {
+	defer caught(&err)
+	return a.run(ctx, began)
 }
 
 func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
@@ -291,9 +301,9 @@ func (a *Auditor) shards(ctx context.Context, streams *redisStreams) (int, error
 }
 
 func (a *Auditor) open(p *pace) (*store, error) {
-	reader, err := kgo.NewClient(append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.RetryTimeout(15*time.Second))...)
+	reader, err := newReader(a.cfg.Kafka)
 	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
+		return nil, err
 	}
 	producer, err := kgo.NewClient(append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.ProducerBatchMaxBytes(storeBytes), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordDeliveryTimeout(10*time.Second), kgo.UnknownTopicRetries(1))...)

@@ -65,6 +65,7 @@ func (e *engine) startOver(s *shardRun) {
 		s.Since = minID(maxID(s.Since, e.from.before()), s.watermark)
 	}
 	s.Point = s.Since
+	s.FromStart = s.sample.counted && s.sample.added == s.sample.length && e.from.IsZero()
 	// Everything that was ever added and is gone stood before the first entry, unless somebody has deleted entries behind it.
 	if s.sample.counted && (s.sample.added == s.sample.length || s.sample.maxDeleted.Less(s.sample.first)) && e.from.IsZero() {
 		s.Base, s.BaseAdded = s.Since, s.sample.added-s.sample.length

@@ -156,6 +156,10 @@ func (e *engine) giveUp(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	var p *panicError
+	if errors.As(err, &p) {
+		return err
+	}
 	e.gaveUp = true
 	e.report.incomplete("%v", err)
 	e.finish()
@@ -164,8 +168,10 @@ func (e *engine) giveUp(ctx context.Context, err error) error {
 
 func (e *engine) finish() {
 	for _, s := range e.shards {
+		s.Unverified += e.report.unverified[s.number]
 		e.report.Range = append(e.report.Range, ShardRange{
 			Shard: s.number, After: s.begin, To: s.Point, Watermark: s.watermark, Entries: s.entries, Records: s.records, Pending: s.pending, Since: s.Since,
+			FromStart: s.FromStart, Unverified: s.Unverified,
 		})
 		e.report.Entries += s.entries
 		e.report.Records += s.records
@@ -210,7 +216,10 @@ func (e *engine) each(ctx context.Context, n int, fn func(context.Context, int) 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, e.workers))
 	for i := range n {
-		g.Go(func() error { return fn(ctx, i) })
+		g.Go(func() (err error) {
+			defer caught(&err)
+			return fn(ctx, i)
+		})
 	}
 	return g.Wait()
 }

@@ -33,6 +33,10 @@ type ShardRange struct {
 	Pending int64 `json:"pending"`
 	// Since is where the audit of this shard began; everything in (Since, To] has been compared by this run or an earlier one.
 	Since EntryID `json:"since"`
+	// FromStart: there was nothing before Since, not even something that had been removed.
+	FromStart bool `json:"from_start"`
+	// Unverified entries of (Since, To] could not be compared, by this run or an earlier one: they were removed before, for example.
+	Unverified int64 `json:"unverified"`
 }
 
 // Tile is the summary of a compared range of a shard, (After, To].
@@ -90,14 +94,15 @@ type Report struct {
 
 	Tiles int64 `json:"tiles"`
 	// TilesLooked were compared entry by entry.
-	TilesLooked int64 `json:"tiles_looked_into"`
+	TilesLooked int64         `json:"tiles_looked_into"`
+	unverified  map[int]int64 // by shard
 }
 
 // mostFindings bounds the findings that a report holds.
 const mostFindings = 10_000
 
 func newReport(outbox string, run int64) *Report {
-	r := &Report{Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{}, Incomplete: []string{}, Range: []ShardRange{}}
+	r := &Report{Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{}, unverified: map[int]int64{}, Incomplete: []string{}, Range: []ShardRange{}}
 	for _, k := range Kinds {
 		r.Counts[k] = 0
 	}
@@ -107,6 +112,9 @@ func newReport(outbox string, run int64) *Report {
 func (r *Report) add(findings ...Finding) {
 	for _, f := range findings {
 		r.Counts[f.Kind] += max(1, f.Count)
+		if f.Kind == Unverifiable {
+			r.unverified[f.Shard] += max(1, f.Count)
+		}
 		if len(r.Findings) < mostFindings {
 			r.Findings = append(r.Findings, f)
 		} else {
@@ -117,11 +125,15 @@ func (r *Report) add(findings ...Finding) {
 
 // mark remembers what was found so far, and forget takes back what came behind it.
 func (r *Report) mark() Report {
-	return Report{Findings: r.Findings, Counts: maps.Clone(r.Counts), Truncated: r.Truncated, Repaired: r.Repaired, DeadLetters: r.DeadLetters}
+	return Report{
+		Findings: r.Findings, Counts: maps.Clone(r.Counts), unverified: maps.Clone(r.unverified),
+		Truncated: r.Truncated, Repaired: r.Repaired, DeadLetters: r.DeadLetters,
+	}
 }
 
 func (r *Report) forget(after Report) {
-	r.Findings, r.Counts, r.Truncated, r.Repaired, r.DeadLetters = after.Findings, after.Counts, after.Truncated, after.Repaired, after.DeadLetters
+	r.Findings, r.Counts, r.unverified = after.Findings, after.Counts, after.unverified
+	r.Truncated, r.Repaired, r.DeadLetters = after.Truncated, after.Repaired, after.DeadLetters
 }
 
 func (r *Report) incomplete(format string, args ...any) {

@@ -39,6 +39,10 @@ type shardPoint struct {
 	Present   int64   `json:"present"`
 	Removed   int64   `json:"removed"`
 
+	// FromStart: nothing had been removed from the stream when its audit began. Unverified entries of (Since, Point] could not be compared.
+	FromStart  bool  `json:"from_start,omitempty"`
+	Unverified int64 `json:"unverified,omitempty"`
+
 	// Lost are entries that were reported as lost, so that their records are welcome when they come.
 	Lost []EntryID `json:"lost,omitempty"`
 	// Doubtful are records of entries that are gone, on which the end of an interrupted run has to decide.
@@ -62,6 +66,10 @@ type topicMark struct {
 	Unread bool `json:"unread,omitempty"`
 }
 
+func errStateVersion(v int) error {
+	return fmt.Errorf("the audit state has version %d, this program knows %d: run the version of sluice that wrote it, or audit with --full", v, stateVersion)
+}
+
 // mostLost bounds the entries remembered as lost, by shard, and mostAccepted the offsets, by partition.
 const (
 	mostLost     = 10_000
@@ -71,7 +79,7 @@ const (
 // forRun prepares a state for a run over n shards.
 func (s *State) forRun(outbox string, n int, full bool) error {
 	if s.V != 0 && s.V != stateVersion {
-		return fmt.Errorf("the audit state has version %d, this program knows %d: run the version of sluice that wrote it, or audit with --full", s.V, stateVersion)
+		return errStateVersion(s.V)
 	}
 	run := s.Run
 	if full || len(s.Shards) > n {

@@ -132,6 +132,7 @@ func (p *page) reportHead(r *consistency.Report) {
 	}
 	p.printf("\n")
 	p.table(t)
+	p.printf("\nCoverage is %s.\n", r.Coverage())
 }
 
 // reportCounts is the line with the counts by kind.
