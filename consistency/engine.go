@@ -171,7 +171,7 @@ func (e *engine) finish() {
 		s.Unverified += e.report.unverified[s.number]
 		e.report.Range = append(e.report.Range, ShardRange{
 			Shard: s.number, After: s.begin, To: s.Point, Watermark: s.watermark, Entries: s.entries, Records: s.records, Pending: s.pending, Since: s.Since,
-			FromStart: s.FromStart, Unverified: s.Unverified,
+			FromStart: s.FromStart, Unverified: s.Unverified, Missing: len(s.Lost),
 		})
 		e.report.Entries += s.entries
 		e.report.Records += s.records

@@ -58,7 +58,7 @@ func TestLostThatComesBack(t *testing.T) {
 	streams, logs, a := plainWorld(5)
 	grow(streams, logs, 5, 7, false)
 	grow(streams, logs, 7, 10, true)
-	if r := mustRun(t, a); r.Verdict != Drift || r.Counts[Lost] != 2 {
+	if r := mustRun(t, a); r.Verdict != Drift || r.Counts[Lost] != 2 || r.Range[0].Missing != 2 {
 		t.Fatalf("%s: %v", r.Verdict, r.Findings)
 	}
 	logs.append("t.a", 0, rawRecord(0, EntryID{1005, 0}, "e5", "created", "k5", "p"))
@@ -66,7 +66,7 @@ func TestLostThatComesBack(t *testing.T) {
 	repaired.Headers = append(repaired.Headers, kgo.RecordHeader{Key: headerRepair, Value: []byte("1")})
 	logs.append("t.a", 0, repaired)
 	r := mustRun(t, a)
-	if r.Verdict != Agree || r.Counts[Late] != 1 || r.Repaired != 1 || len(r.Findings) != 1 {
+	if r.Verdict != Agree || r.Counts[Late] != 1 || r.Repaired != 1 || len(r.Findings) != 1 || r.Range[0].Missing != 0 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }

@@ -58,14 +58,9 @@ const (
 	progressAge   = time.Minute
 )
 
-// NewProgress takes of the configuration what says where the outbox is: Outbox, Redis, Kafka and Logger. It connects to nothing.
-func NewProgress(cfg Config) (*Progress, error) {
-	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	return &Progress{cfg: cfg, pause: progressPause}, nil
-}
+// Progress follows the audits of the auditor's outbox, this auditor's and others'. It uses the auditor's clients, and may be used while the
+// auditor runs. It connects to nothing by itself.
+func (a *Auditor) Progress() *Progress { return &Progress{cfg: a.cfg, pause: progressPause} }
 
 // Run follows until ctx ends. Failures are logged, and told by UpTo.
 func (p *Progress) Run(ctx context.Context) {

@@ -40,15 +40,12 @@ func newProgressStage(t *testing.T) *progressStage {
 	g := &progressStage{mini: mini, cluster: cluster, cfg: Config{
 		Outbox: "o", Redis: client, Kafka: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MetadataMinAge(10 * time.Millisecond)}, Logger: slog.New(slog.DiscardHandler),
 	}}
-	g.open(t)
-	if g.Progress, err = NewProgress(g.cfg); err != nil {
-		t.Fatal(err)
-	}
+	g.Progress = g.open(t).Progress()
 	return g
 }
 
 // open begins to write as another run of an audit.
-func (g *progressStage) open(t *testing.T) {
+func (g *progressStage) open(t *testing.T) *Auditor {
 	t.Helper()
 	a, err := New(g.cfg)
 	if err != nil {
@@ -58,6 +55,7 @@ func (g *progressStage) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(g.store.close)
+	return a
 }
 
 func (g *progressStage) add(t *testing.T, id string) {

@@ -37,6 +37,8 @@ type ShardRange struct {
 	FromStart bool `json:"from_start"`
 	// Unverified entries of (Since, To] could not be compared, by this run or an earlier one: they were removed before, for example.
 	Unverified int64 `json:"unverified"`
+	// Missing entries were found lost, by this run or an earlier one, and have no record yet.
+	Missing int `json:"missing"`
 }
 
 // Tile is the summary of a compared range of a shard, (After, To].

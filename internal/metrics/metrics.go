@@ -45,7 +45,7 @@ type Relay struct {
 func NewRelay(outbox string, build Build) *Relay {
 	label := prometheus.Labels{"outbox": outbox}
 	m := &Relay{
-		registry: prometheus.NewRegistry(),
+		registry: newRegistry(build),
 		outbox:   outbox,
 		topics:   map[string]prometheus.Counter{},
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -77,11 +77,6 @@ func NewRelay(outbox string, build Build) *Relay {
 			Name: "sluice_shard_transitions_total", Help: "Changes of a shard's state, by the new state.", ConstLabels: label,
 		}, []string{"state"}),
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "sluice_build_info", Help: "1, labelled with what this binary was made from.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
-	})
-	info.Set(1)
 	// A rate over a counter that appears with its first event misses that event: begin at 0 what can be named.
 	for _, r := range []relay.Reason{relay.Undecodable, relay.TooLarge, relay.NoRoute, relay.UnknownTopic, relay.Rejected} {
 		m.dead.WithLabelValues(string(r))
@@ -89,9 +84,20 @@ func NewRelay(outbox string, build Build) *Relay {
 	for _, s := range states {
 		m.transition.WithLabelValues(string(s))
 	}
-	m.registry.MustRegister(info, m.published, m.bytes, m.endToEnd, m.commit, m.entries, m.dead, m.trimmed, m.transition,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.published, m.bytes, m.endToEnd, m.commit, m.entries, m.dead, m.trimmed, m.transition)
 	return m
+}
+
+// newRegistry makes a registry with what every process tells of itself.
+func newRegistry(build Build) *prometheus.Registry {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sluice_build_info", Help: "1, labelled with what this binary was made from.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
+	})
+	info.Set(1)
+	r := prometheus.NewRegistry()
+	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
 }
 
 // Gatherer is what /metrics serves.

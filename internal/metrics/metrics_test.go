@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -108,6 +109,7 @@ func TestTopicsAreBounded(t *testing.T) {
 func TestLint(t *testing.T) {
 	m := NewRelay("orders", Build{})
 	m.Watch(&fakeRelay{status: []relay.ShardStatus{{State: relay.Running}}})
+	m.Audits(func() bool { return true }).Audited(auditReport(1, consistency.Agree))
 	problems, err := testutil.GatherAndLint(m.Gatherer())
 	if err != nil {
 		t.Fatal(err)
