@@ -4,29 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
-	"github.com/robfig/cron/v3"
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/config"
 )
 
-// auditFlags are the flags of an audit.
+// auditFlags are the flags of an audit that are not settings.
 type auditFlags struct {
-	full       bool
-	settle     time.Duration
-	schedule   string
-	rate       int
-	watch      []string
-	duplicates bool
-	outside    bool
-	shards     int
-	from, to   string
-	plan       string
-	view       auditView
+	full     bool
+	outside  bool
+	shards   int
+	from, to string
+	plan     string
+	view     auditView
+}
+
+// auditSettings are the flags of an audit that stand for settings of the file.
+var auditSettings = []settingFlag{
+	{"schedule", "audit.schedule"},
+	{"settle", "audit.settle"},
+	{"rate", "audit.rate"},
+	{"watch", "audit.watch"},
+	{"replica", "audit.replica"},
+	{"on-duplicate", "audit.on_duplicate"},
+	{"listen", "http.listen"},
 }
 
 func newAuditCommand(a *app) *cobra.Command {
@@ -39,22 +46,47 @@ func newAuditCommand(a *app) *cobra.Command {
 What was audited is kept in the topic sluice.<outbox>.audits; the next audit goes on there. An audit takes --settle at least, and twice as long
 if it finds something, because a suspicion is looked at a second time before it is reported.
 
+With --schedule it audits for ever, at the times of audit.schedule or of CRON: five fields, @hourly, or @every 15m. A time that comes while an
+audit is running is skipped. The listener (http.listen) serves /metrics, /livez and /readyz. SIGTERM ends it at once; the next audit goes on
+at the same place. 'sluice relay' audits by itself where audit.schedule is set.
+
+What stands in the section audit of the configuration is the default of the flags.
+
 Exit status: 0 both sides agree; 3 they do not; 1 something could not be compared, which is listed with its reason.`,
 		Example: `  sluice audit
   sluice audit --full -o json
   sluice audit --html report.html
+  sluice audit --schedule
   sluice audit --schedule "*/15 * * * *" -o jsonl
   sluice audit --outside --from 1700000000000-0 --watch "outbox.event.*"`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.audit(cmd.Context(), &f) },
+		Args: cobra.ArbitraryArgs, // audit says what is wrong with them
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := scheduleArgument(cmd.Flags(), args); err != nil {
+				return err
+			}
+			used, err := auditSettingFlags(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("schedule") {
+				return a.auditForEver(cmd.Context(), &f, used)
+			}
+			if cmd.Flags().Changed("listen") {
+				return usagef("--listen goes with --schedule: one audit has no listener")
+			}
+			return a.audit(cmd.Context(), &f, used)
+		},
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.full, "full", false, "start over from what both sides still hold")
-	flags.DurationVar(&f.settle, "settle", 30*time.Second, "how long an entry may take to Kafka")
-	flags.StringVar(&f.schedule, "schedule", "", "audit for ever, at the times of this `CRON` expression (five fields, or @hourly)")
-	flags.IntVar(&f.rate, "rate", 0, "most entries and records read a second; 0: no limit")
-	flags.StringArrayVar(&f.watch, "watch", nil, "`PATTERN` of topics in which records may be that should not; can be repeated (default: those that begin as the route)")
-	flags.BoolVar(&f.duplicates, "allow-duplicates", false, "do not call duplicates drift (default in at-least-once delivery)")
+	flags.Duration("settle", 0, "how long an entry may take to Kafka (default: audit.settle)")
+	flags.String("schedule", "", "audit for ever, at the times of this `CRON` expression (without one: audit.schedule)")
+	flags.Lookup("schedule").NoOptDefVal = configuredSchedule
+	flags.Int("rate", 0, "most entries and records read a second; 0: no limit (default: audit.rate)")
+	flags.StringSlice("watch", nil, "`PATTERN` of topics in which records may be that should not; can be repeated (default: audit.watch)")
+	flags.String("replica", "", "`URL` of a Redis replica to read entries from (default: audit.replica)")
+	flags.String("on-duplicate", "", "what a second record is, `drift or report` (default: audit.on_duplicate)")
+	flags.String("listen", "", "with --schedule: `ADDRESS` of the listener, or off (default: http.listen)")
 	flags.BoolVar(&f.outside, "outside", false, "compare without layout, positions and earlier audits, and remember nothing")
 	flags.IntVar(&f.shards, "shards", 0, "with --outside: number of shards (default: as many as there are streams)")
 	flags.StringVar(&f.from, "from", "", "with --outside: first `ENTRY`")
@@ -65,17 +97,22 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
 	return cmd
 }
 
-// auditor makes an auditor that looks as the configured relay should deliver. close ends its client of Redis.
-func (a *app) auditor(f *auditFlags) (*consistency.Auditor, *config.Config, func(), error) {
-	c, err := a.config()
+// audits is what a command that audits works with.
+type audits struct {
+	*consistency.Auditor
+	config *config.Config
+	log    *slog.Logger
+	close  func() // ends the clients of Redis
+}
+
+// auditor makes an auditor that looks as the configured relay should deliver. The caller closes it.
+func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
+	c, err := a.config(settings...)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	cfg := consistency.Config{
-		Outbox: c.Outbox.Name, Route: c.Relay.Route, Format: consistency.Format(c.Relay.Format), Source: c.Relay.Source, Tombstones: c.Relay.Tombstones,
-		DeadLetterTopic: c.Relay.DeadLetter.Topic, Watch: f.watch, Settle: f.settle, Full: f.full, Rate: f.rate,
-		AllowDuplicates: f.duplicates || c.Relay.Delivery == "at-least-once", Outside: f.outside, Shards: f.shards, Logger: a.logger(c),
-	}
+	cfg := config.AuditConfig(c)
+	cfg.Full, cfg.Outside, cfg.Shards = f.full, f.outside, f.shards
 	for _, x := range []struct {
 		flag, text string
 		into       *consistency.EntryID
@@ -84,99 +121,72 @@ func (a *app) auditor(f *auditFlags) (*consistency.Auditor, *config.Config, func
 			continue
 		}
 		if *x.into, err = consistency.ParseEntryID(x.text); err != nil {
-			return nil, nil, nil, usagef("--%s: %w", x.flag, err)
+			return nil, usagef("--%s: %w", x.flag, err)
 		}
 	}
 	if f.outside && f.plan != "" {
-		return nil, nil, nil, usagef("--plan needs what audits remember; it cannot be used with --outside")
+		return nil, usagef("--plan needs what audits remember; it cannot be used with --outside")
 	}
 	if !f.outside && (f.shards != 0 || f.from != "" || f.to != "") {
-		return nil, nil, nil, usagef("--shards, --from and --to need --outside")
+		return nil, usagef("--shards, --from and --to need --outside")
 	}
-	if f.settle == 0 {
-		cfg.Settle = -1 // in the configuration of the library 0 is the default
+	if f.shards < 0 {
+		return nil, usagef("--shards cannot be negative")
 	}
-	if f.settle < 0 || f.rate < 0 || f.shards < 0 {
-		return nil, nil, nil, usagef("--settle, --rate and --shards cannot be negative")
-	}
-	if cfg.Kafka, err = config.KafkaOpts(c); err != nil {
-		return nil, nil, nil, err
-	}
-	client, err := config.RedisClient(c)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	cfg.Redis = client
-	auditor, err := consistency.New(cfg)
-	if err != nil {
-		_ = client.Close()
-		return nil, nil, nil, usagef("%w", err)
-	}
-	return auditor, c, func() { _ = client.Close() }, nil
+	return newAudits(c, cfg, a.logger(c))
 }
 
-func (a *app) audit(ctx context.Context, f *auditFlags) error {
-	var times cron.Schedule
-	if f.schedule != "" {
-		var err error
-		if times, err = parseSchedule(f.schedule); err != nil {
-			return usagef("--schedule %q: %w", f.schedule, err)
-		}
-		if f.full || f.outside || f.plan != "" {
-			return usagef("--schedule goes on where the last audit ended; it cannot be used with --full, --outside or --plan")
+// newAudits makes an auditor with clients of its own.
+func newAudits(c *config.Config, cfg consistency.Config, log *slog.Logger) (_ *audits, err error) {
+	var clients []redis.UniversalClient
+	done := func() {
+		for _, client := range clients {
+			_ = client.Close() // nothing is buffered in it
 		}
 	}
+	defer func() {
+		if err != nil {
+			done()
+		}
+	}()
+	if cfg.Kafka, err = config.KafkaOpts(c); err != nil {
+		return nil, err
+	}
+	if cfg.Redis, err = config.RedisClient(c); err != nil {
+		return nil, err
+	}
+	clients = append(clients, cfg.Redis)
+	if cfg.Replica, err = config.ReplicaClient(c); err != nil {
+		return nil, err
+	}
+	if cfg.Replica != nil {
+		clients = append(clients, cfg.Replica)
+	}
+	cfg.Logger = log
+	auditor, err := consistency.New(cfg)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return &audits{auditor, c, log, done}, nil
+}
+
+func (a *app) audit(ctx context.Context, f *auditFlags, settings []config.Flag) error {
 	if err := f.view.checkPage(); err != nil {
 		return err
 	}
-	auditor, _, done, err := a.auditor(f)
+	auditor, err := a.auditor(f, settings...)
 	if err != nil {
 		return err
 	}
-	defer done()
-	if times == nil {
-		err := a.auditOnce(ctx, auditor, &f.view)
-		if f.plan == "" || ctx.Err() != nil {
-			return err
-		}
-		if failed := a.writePlan(ctx, auditor, f.plan); failed != nil {
-			return failed
-		}
+	defer auditor.close()
+	err = a.auditOnce(ctx, auditor.Auditor, &f.view)
+	if f.plan == "" || ctx.Err() != nil {
 		return err
 	}
-	for {
-		t := time.NewTimer(time.Until(times.Next(time.Now())))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-		// What an audit finds is printed; the next one comes all the same.
-		var threshold *thresholdError
-		err := a.auditOnce(ctx, auditor, &f.view)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.As(err, &threshold) || errors.Is(err, errQuiet):
-		case err != nil:
-			fmt.Fprintln(a.err, "sluice:", err)
-		}
+	if failed := a.writePlan(ctx, auditor.Auditor, f.plan); failed != nil {
+		return failed
 	}
-}
-
-// parseSchedule reads a cron expression. The parser panics on some texts, CRON_TZ= alone for example.
-func parseSchedule(text string) (s cron.Schedule, err error) {
-	defer func() {
-		if recover() != nil {
-			err = errors.New("not a cron expression")
-		}
-	}()
-	s, err = cron.ParseStandard(text)
-	if err == nil && s.Next(time.Now()).IsZero() {
-		err = errors.New("it never comes")
-	}
-	return s, err
+	return err
 }
 
 func (a *app) auditOnce(ctx context.Context, auditor *consistency.Auditor, v *auditView) error {
@@ -270,19 +280,19 @@ func newAuditShowCommand(a *app) *cobra.Command {
 
 // withAuditor calls fn with the reports that are remembered.
 func (a *app) withAuditor(ctx context.Context, fn func(context.Context, *consistency.Auditor, []*consistency.Report) error) error {
-	auditor, c, done, err := a.auditor(&auditFlags{settle: time.Second})
+	auditor, err := a.auditor(&auditFlags{})
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer auditor.close()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	reports, err := auditor.History(ctx)
 	if err != nil {
-		return unreachable(config.KafkaName(c), err)
+		return unreachable(config.KafkaName(auditor.config), err)
 	}
 	if reports == nil {
 		reports = []*consistency.Report{}
 	}
-	return fn(ctx, auditor, reports)
+	return fn(ctx, auditor.Auditor, reports)
 }

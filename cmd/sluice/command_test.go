@@ -81,23 +81,30 @@ func (b *lockedBuffer) String() string {
 }
 
 // relay runs `sluice relay` until the test ends it. It gives the address of its listener.
-func (s *shop) relay(t *testing.T) (address string, stop func()) {
+func (s *shop) relay(t *testing.T, args ...string) (address string, stop func()) {
+	t.Helper()
+	args = append([]string{"relay", "--instance", "r1", "--init", "--set", "relay.housekeeping_interval=50ms"}, args...)
+	return s.serve(t, io.Discard, args...)
+}
+
+// serve runs a command that has a listener until the test ends it. It gives the address of its listener.
+func (s *shop) serve(t *testing.T, out io.Writer, args ...string) (address string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	log := &lockedBuffer{}
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, &app{in: strings.NewReader(""), out: io.Discard, err: log}, []string{"-c", s.file, "relay", "--instance", "r1", "--init", "--set", "relay.housekeeping_interval=50ms"})
+		done <- run(ctx, &app{in: strings.NewReader(""), out: out, err: log}, append([]string{"-c", s.file}, args...))
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if code := <-done; code != exitFine {
-			t.Errorf("relay: exit status %d\n%s", code, log)
+			t.Errorf("%s: exit status %d\n%s", args[0], code, log)
 		}
 	})
 	t.Cleanup(stop)
 	listening := regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
-	eventually(t, "the relay listens", func() bool {
+	eventually(t, args[0]+" listens", func() bool {
 		m := listening.FindStringSubmatch(log.String())
 		if m != nil {
 			address = "http://" + m[1]

@@ -85,6 +85,26 @@ func (l *listener) serve() error {
 	return nil
 }
 
+// serveWhile serves while run runs, and ends with it. A listener that fails ends run: a process that nobody can watch is better started anew.
+func serveWhile(ctx context.Context, l *listener, run func(context.Context) error) error {
+	if l == nil {
+		return run(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		err := l.serve()
+		if err != nil {
+			cancel()
+		}
+		served <- err
+	}()
+	err := run(ctx)
+	l.close()
+	return errors.Join(err, <-served)
+}
+
 // close lets requests end for a moment.
 func (l *listener) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

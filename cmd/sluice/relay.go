@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,8 +13,11 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// relayFlags are the flags that stand for settings of the file.
-var relayFlags = []struct{ name, path string }{
+// settingFlag is a flag that stands for a setting of the file.
+type settingFlag struct{ name, path string }
+
+// relayFlags are the flags of a relay that stand for settings.
+var relayFlags = []settingFlag{
 	{"delivery", "relay.delivery"},
 	{"assign", "relay.assign"},
 	{"instance", "relay.instance"},
@@ -32,10 +35,13 @@ Any number of relays can run at once; they share the shards among each other. A 
 log and tried again. SIGTERM or SIGINT lets open transactions finish (relay.drain_timeout); a second one ends
 the process at once, which loses and doubles nothing either.
 
+Where audit.schedule is set, the relay that owns shard 0 audits the outbox at its times. Where relay.trim.after_audit is set, a relay trims
+only what audits have compared.
+
 The listener (http.listen) serves /metrics, /livez and /readyz.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.config(settingFlags(cmd.Flags())...)
+			c, err := a.config(settingFlags(cmd.Flags(), relayFlags)...)
 			if err != nil {
 				return err
 			}
@@ -52,9 +58,9 @@ The listener (http.listen) serves /metrics, /livez and /readyz.`,
 }
 
 // settingFlags gives the flags that were used, as settings.
-func settingFlags(flags *pflag.FlagSet) []config.Flag {
+func settingFlags(flags *pflag.FlagSet, all []settingFlag) []config.Flag {
 	var used []config.Flag
-	for _, f := range relayFlags {
+	for _, f := range all {
 		if flag := flags.Lookup(f.name); flag.Changed {
 			used = append(used, config.Flag{Name: f.name, Path: f.path, Value: flag.Value.String()})
 		}
@@ -82,42 +88,42 @@ func (a *app) runRelay(ctx context.Context, c *config.Config) error {
 	b := thisBuild()
 	m := metrics.NewRelay(c.Outbox.Name, metrics.Build{Version: b.Version, Revision: b.Revision, Go: b.Go})
 	rc.Observer, rc.Logger = m.Observer(), log
+	beside, err := newBesideRelay(c, log)
+	if err != nil {
+		return err
+	}
+	defer beside.close()
+	if c.Relay.Trim.AfterAudit {
+		rc.Trim.Limit = beside.limit
+	}
 	r, err := relay.New(rc)
 	if err != nil {
 		return err
 	}
 	m.Watch(r)
+	if err := beside.audit(m, r); err != nil {
+		return err
+	}
 	l, err := listen(c, log, m.Gatherer(), r.Ready)
 	if err != nil {
 		return err
 	}
 	log.Info("starting", "version", b.Version, "outbox", c.Outbox.Name, "delivery", c.Relay.Delivery, "redis", config.RedisName(c), "kafka", config.KafkaName(c))
-	return runUntilEnd(ctx, log, r, l)
+	return runUntilEnd(ctx, log, r, beside, l)
 }
 
-// runUntilEnd runs relay and listener and joins both: the relay drains first, so that its last state can still be seen.
-func runUntilEnd(ctx context.Context, log *slog.Logger, r *relay.Relay, l *listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	served := make(chan error, 1)
-	if l == nil {
-		served <- nil
-	} else {
-		go func() {
-			err := l.serve()
-			if err != nil {
-				cancel() // a relay that nobody can watch is better started anew
-			}
-			served <- err
-		}()
-	}
-	stop := context.AfterFunc(ctx, func() {
-		log.Info("stopping: open transactions are finished first; a second signal ends at once")
+// runUntilEnd runs relay and listener, and the audits beside. The relay drains first, so that its last state can still be seen.
+func runUntilEnd(ctx context.Context, log *slog.Logger, r *relay.Relay, beside *besideRelay, l *listener) error {
+	return serveWhile(ctx, l, func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() {
+			log.Info("stopping: open transactions are finished first; a second signal ends at once")
+		})
+		defer stop()
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		auditing, end := context.WithCancel(ctx)
+		defer end() // a relay that ends by itself takes them along
+		wg.Go(func() { beside.run(auditing) })
+		return r.Run(ctx)
 	})
-	err := r.Run(ctx)
-	stop()
-	if l != nil {
-		l.close()
-	}
-	return errors.Join(err, <-served)
 }

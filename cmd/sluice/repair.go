@@ -58,13 +58,13 @@ type repairResult struct {
 }
 
 func (a *app) repair(ctx context.Context, plan *consistency.Plan) error {
-	auditor, c, done, err := a.auditor(&auditFlags{settle: time.Second})
+	auditor, err := a.auditor(&auditFlags{})
 	if err != nil {
 		return err
 	}
-	defer done()
-	if plan.Outbox != c.Outbox.Name {
-		return usagef("the plan is of outbox %q, the configuration names %q", plan.Outbox, c.Outbox.Name)
+	defer auditor.close()
+	if name := auditor.config.Outbox.Name; plan.Outbox != name {
+		return usagef("the plan is of outbox %q, the configuration names %q", plan.Outbox, name)
 	}
 	a.preview(func(p *page) { p.plan(plan) })
 	if len(plan.Send) > 0 {
