@@ -13,22 +13,28 @@ import (
 // Settings are settings of the section relay of the configuration file, by their names there.
 type Settings map[string]any
 
-// Process is a relay that runs as the sluice command does, in a process that can be killed and stopped.
+// Process is a command of sluice, a relay in most cases, in a process that can be killed and stopped.
 type Process struct {
 	*integration.Process
 	// Instance is its name in status and positions.
 	Instance string
 }
 
-// Spawn starts `sluice relay` on this world. It is killed when the test ends at the latest; if the test fails, its last output is
-// shown.
-func (w *World) Spawn(s Settings) *Process {
+// Spawn starts `sluice relay` on this world, with further arguments. It is killed when the test ends at the latest; if the test fails,
+// its last output is shown.
+func (w *World) Spawn(s Settings, args ...string) *Process {
+	w.t.Helper()
+	return w.SpawnCommand("relay", s, args...)
+}
+
+// SpawnCommand is Spawn for another command of sluice.
+func (w *World) SpawnCommand(command string, s Settings, args ...string) *Process {
 	w.t.Helper()
 	w.spawned++
-	p := &Process{Instance: fmt.Sprintf("relay-%d", w.spawned)}
+	p := &Process{Instance: fmt.Sprintf("%s-%d", command, w.spawned)}
 	var err error
 	p.Process, err = integration.StartProcess(integration.Command{
-		Name: p.Instance, Path: integration.BuildSluice(w.t), Args: []string{"relay", "-c", w.ConfigFile(p.Instance, s)},
+		Name: p.Instance, Path: integration.BuildSluice(w.t), Args: append([]string{command, "-c", w.ConfigFile(p.Instance, s)}, args...),
 	})
 	if err != nil {
 		w.t.Fatalf("%v", err)

@@ -85,6 +85,7 @@ func (s *Service) recall(ctx context.Context) bool {
 }
 
 func (s *Service) audit(ctx context.Context) {
+	s.Logger.Debug("audit begins")
 	r, err := guarded(func() (*consistency.Report, error) { return s.Auditor.Run(ctx) })
 	if ctx.Err() != nil {
 		return // it goes on at the same place the next time
