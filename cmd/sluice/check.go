@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/preflight"
 )
 
@@ -17,7 +18,7 @@ func newCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Look for every setting, permission, version and topic that would fail later",
-		Long: `Look for every setting, permission, version and topic that would make a relay fail later, on both servers, and say what to do
+		Long: `Look for every setting, permission, version and topic that would make a relay or an audit fail later, on both servers, and say what to do
 about each. It changes nothing and can run beside relays.
 
 Exit status 1 when something would fail; warnings alone are 0.`,
@@ -32,7 +33,14 @@ Exit status 1 when something would fail; warnings alone are 0.`,
 				return err
 			}
 			defer s.close()
-			findings := preflight.Run(cmd.Context(), c, preflight.Servers{Redis: s.redis, Kafka: s.kafka})
+			replica, err := config.ReplicaClient(c)
+			if err != nil {
+				return err
+			}
+			if replica != nil {
+				defer replica.Close()
+			}
+			findings := preflight.Run(cmd.Context(), c, preflight.Servers{Redis: s.redis, Replica: replica, Kafka: s.kafka})
 			result := checked{Outbox: c.Outbox.Name, Worst: preflight.Worst(findings), Findings: findings}
 			if err := a.print(result, func(p *page) { printChecked(p, result) }); err != nil {
 				return err

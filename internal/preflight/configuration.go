@@ -42,6 +42,7 @@ func (c *checker) checkConfiguration() {
 	if cfg.Relay.Trim.Keep == config.Off {
 		l.warn("relay.trim.keep", "set an age, or trim by other means and watch Redis's memory", "delivered entries are never removed: the streams grow without end")
 	}
+	c.checkAuditSettings(l)
 	if cfg.Relay.OnMismatch == "continue" {
 		l.warn("relay.on_mismatch", "leave it at halt unless availability is worth more than every event", "after a roll-back of Redis, entries whose IDs are used again are not delivered")
 	}

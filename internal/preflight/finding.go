@@ -15,7 +15,7 @@ const (
 // Finding is one thing that was looked at.
 type Finding struct {
 	Level  Level  `json:"level"`
-	Area   string `json:"area"` // configuration, redis, layout, kafka or topics
+	Area   string `json:"area"` // configuration, redis, layout, kafka, topics or audit
 	Name   string `json:"name"`
 	Detail string `json:"detail"`
 	// Fix says what to do; empty for OK.

@@ -50,7 +50,14 @@ func newStage(t *testing.T, set ...string) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	return &stage{Servers{rdb, client}, cfg, mini, cluster}
+	replica, err := config.ReplicaClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if replica != nil {
+		t.Cleanup(func() { _ = replica.Close() })
+	}
+	return &stage{Servers{rdb, replica, client}, cfg, mini, cluster}
 }
 
 func load(t *testing.T, set ...string) *config.Config {
@@ -118,6 +125,7 @@ func TestRunReady(t *testing.T) {
 	wants(t, all, OK, "kafka", "reachable", "1 broker")
 	wants(t, all, OK, "layout", "version", "version 2, 2 shards")
 	wants(t, all, OK, "topics", "route", "known when events are there")
+	wants(t, all, OK, "audit", "permissions", "nothing that an audit reads or writes is refused")
 }
 
 func TestRunWithoutLayout(t *testing.T) {

@@ -44,6 +44,7 @@ func (c *checker) checkRouteTopics(ctx context.Context, redisUp bool) {
 			names[topic] = fmt.Sprintf("entry %s in shard %d", e.id, e.shard)
 		}
 	}
+	c.routed = names
 	if len(names) == 0 {
 		l.ok("route", "%s: its topics are known when events are there; run this again then", c.cfg.Relay.Route)
 	} else {
