@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,7 +65,11 @@ func TestStatusText(t *testing.T) {
 		},
 		Problems: []string{"relay group sluice.orders: no answer"},
 	}
-	golden(t, "status", rendered(func(p *page) { printStatus(p, status, noon) }))
+	audited := status
+	audited.Audits, audited.Problems = true, nil
+	audited.Shards = slices.Clone(status.Shards[:1])
+	audited.Shards[0].Audited, audited.Shards[0].TrimHeld = "1699999990000-0", ref(7800.0)
+	golden(t, "status", rendered(func(p *page) { printStatus(p, status, noon) })+rendered(func(p *page) { printStatus(p, audited, noon) }))
 }
 
 func TestCheckText(t *testing.T) {

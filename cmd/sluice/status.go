@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/operate"
 	"github.com/sluice-outbox/sluice/relay"
@@ -20,7 +21,7 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Show each shard: state, owner, position, lag",
 		Long: `Show each shard: its state and owner as its relay reports them, the committed position, the lag and the age of the oldest
-entry that is not delivered. What cannot be found out is shown as "unknown", never as 0.
+entry that is not delivered. Where audit.schedule or relay.trim.after_audit is set, also how far audits have come. What cannot be found out is shown as "unknown", never as 0.
 
 Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed or cannot be checked.`,
 		Args: cobra.NoArgs,
@@ -37,7 +38,11 @@ Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed 
 			if err := s.reachRedis(cmd.Context(), c); err != nil {
 				return err
 			}
-			st, err := operate.Look(cmd.Context(), s.operate(c), c.Outbox.Name)
+			servers := s.operate(c)
+			if servers.Audits, err = s.progress(c); err != nil {
+				return err
+			}
+			st, err := operate.Look(cmd.Context(), servers, c.Outbox.Name)
 			if err != nil {
 				return fmt.Errorf("%s: %w", config.RedisName(c), err)
 			}
@@ -54,6 +59,24 @@ Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed 
 
 func (s *servers) operate(c *config.Config) operate.Servers {
 	return operate.Servers{Redis: s.redis, Admin: s.admin, Kafka: s.opts, Fixed: len(c.Relay.Assign) > 0}
+}
+
+// progress is what the status asks about audits; nil where the configuration does not speak of them.
+func (s *servers) progress(c *config.Config) (*operate.Audits, error) {
+	if c.Audit.Schedule == "" && !c.Relay.Trim.AfterAudit {
+		return nil, nil
+	}
+	cfg := config.AuditConfig(c)
+	cfg.Redis, cfg.Kafka = s.redis, s.opts
+	auditor, err := consistency.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	keep := time.Duration(-1)
+	if c.Relay.Trim.AfterAudit {
+		keep = time.Duration(c.Relay.Trim.Keep)
+	}
+	return &operate.Audits{Progress: auditor.Progress(), Keep: keep}, nil
 }
 
 // statusLimits are the thresholds of one status; a negative one is none.
@@ -113,7 +136,11 @@ func printStatus(p *page, st operate.Status, now time.Time) {
 		relays = count(*st.Relays, "relay")
 	}
 	p.printf("outbox %s: layout %d, %s, %s\n\n", p.paint(bold, st.Outbox), st.Version, count(len(st.Shards), "shard"), relays)
-	t := newTable("SHARD", "STATE", "LAG", "OLDEST", "POSITION", "LAST ENTRY", "RETAINED", "OWNER")
+	columns := []string{"SHARD", "STATE", "LAG", "OLDEST", "POSITION", "LAST ENTRY", "RETAINED", "OWNER"}
+	if st.Audits {
+		columns = append(columns, "AUDITED UP TO")
+	}
+	t := newTable(columns...)
 	for _, s := range st.Shards {
 		oldest := cell{"unknown", yellow}
 		if s.OldestUndelivered != nil {
@@ -122,10 +149,23 @@ func printStatus(p *page, st operate.Status, now time.Time) {
 				oldest.text = short(seconds(*s.OldestUndelivered))
 			}
 		}
-		t.row(strconv.Itoa(s.Shard), cell{s.State, stateStyle(s.State)}, known(s.Lag), oldest,
-			dash(s.Position), dash(s.LastEntry), known(s.Retained), dash(s.Owner))
+		cells := []any{
+			strconv.Itoa(s.Shard),
+			cell{s.State, stateStyle(s.State)},
+			known(s.Lag), oldest,
+			dash(s.Position), dash(s.LastEntry), known(s.Retained), dash(s.Owner),
+		}
+		if st.Audits {
+			cells = append(cells, dash(s.Audited))
+		}
+		t.row(cells...)
 	}
 	p.table(t)
+	for _, s := range st.Shards {
+		if s.TrimHeld != nil {
+			p.printf("\n%s trimming waits for audits since %s: see sluice audit history\n", p.paint(yellow, shardsText([]int{s.Shard})+":"), short(seconds(*s.TrimHeld)))
+		}
+	}
 	for _, alike := range troubles(st.Shards) {
 		printTrouble(p, alike, now)
 	}

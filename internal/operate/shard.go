@@ -42,6 +42,11 @@ type Shard struct {
 	// OldestUndelivered is the age in seconds of the first entry after the position, by Redis's clock, 0 if there is none;
 	// nil: unknown.
 	OldestUndelivered *float64 `json:"oldest_undelivered_seconds"`
+
+	// Audited is the last entry up to which audits have compared everything; empty: none, or nobody asked.
+	Audited string `json:"audited,omitempty"`
+	// TrimHeld is for how many seconds the first entry that waits for an audit could have been trimmed; nil: none waits.
+	TrimHeld *float64 `json:"trim_held_seconds,omitempty"`
 }
 
 // States beside those of relay.State.

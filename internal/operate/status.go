@@ -23,6 +23,8 @@ type Servers struct {
 	Redis redis.UniversalClient
 	Admin *kadm.Client
 	Kafka []kgo.Opt
+	// Audits, if not nil, are looked at too.
+	Audits *Audits
 	// Fixed: the relays of this outbox have fixed shards, so an empty relay group does not mean that none runs.
 	Fixed bool
 }
@@ -36,6 +38,8 @@ type Status struct {
 	// Relays counts the members of the relay group, 0 if there is no group; nil: unknown. Relays with fixed shards are not members.
 	Relays *int    `json:"relays"`
 	Shards []Shard `json:"shards"`
+	// Audits: the shards say how far audits have come.
+	Audits bool `json:"-"`
 	// Problems say what could not be found out, and why.
 	Problems []string `json:"problems"`
 }
@@ -81,6 +85,12 @@ func Look(ctx context.Context, s Servers, outboxName string) (Status, error) {
 	}
 	for _, f := range all {
 		st.Shards = append(st.Shards, f.view())
+	}
+	if s.Audits != nil {
+		st.Audits = true
+		if err := s.Audits.look(ctx, s.Redis, outboxName, all, st.Shards); err != nil {
+			st.Problems = append(st.Problems, fmt.Sprintf("audits: %v", err))
+		}
 	}
 	return st, nil
 }
