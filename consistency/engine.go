@@ -146,6 +146,7 @@ func (e *engine) run(ctx context.Context, shards int) error {
 	if err := e.addUp(); err != nil {
 		return e.giveUp(ctx, err)
 	}
+	e.judgeAwaited()
 	e.state.Carried = nil
 	e.finish()
 	return nil

@@ -52,6 +52,39 @@ func TestLateIsNotLost(t *testing.T) {
 	}
 }
 
+// TestUndeliveredIsLate once it has come: the run that finds it undelivered is incomplete, the one that finds it delivered says so, once.
+func TestUndeliveredIsLate(t *testing.T) {
+	t.Parallel()
+	streams, logs, a := plainWorld(10)
+	grow(streams, logs, 10, 14, false)
+	r := mustRun(t, a)
+	if r.Verdict != Incomplete || r.Range[0].Pending != 4 || len(r.Findings) != 0 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	// More come, and all wait.
+	grow(streams, logs, 14, 16, false)
+	if r := mustRun(t, a); r.Range[0].Pending != 6 || len(r.Findings) != 0 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	// One of them is passed over.
+	for i := 10; i < 16; i++ {
+		if i != 12 {
+			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+		}
+	}
+	grow(streams, logs, 16, 20, true)
+	r = mustRun(t, a)
+	if r.Verdict != Drift || r.Counts[Lost] != 1 || r.Counts[Late] != 5 || len(r.Findings) != 2 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+	if f := r.Findings[0]; f.Kind != Late || f.Entry != (EntryID{1009, 0}) || f.Last != (EntryID{1015, 0}) {
+		t.Fatalf("%+v", f)
+	}
+	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
+		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
 // TestLostThatComesBack: what was reported as lost and comes after all is late, and not a second record; a repair's is neither.
 func TestLostThatComesBack(t *testing.T) {
 	t.Parallel()
@@ -194,7 +227,7 @@ func TestSecondChance(t *testing.T) {
 	for i := 17; i < 20; i++ {
 		logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
 	}
-	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 || r.Entries != 3 {
+	if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != 3 || len(r.Findings) != 1 || r.Entries != 3 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }

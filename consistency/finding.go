@@ -22,7 +22,8 @@ const (
 	Orphaned Kind = "orphaned"
 	// Misdirected: the record is in another topic than the route gives.
 	Misdirected Kind = "misdirected"
-	// Late: the record came after the first look. Not drift.
+	// Late: the record came later than Config.Settle after its entry was the last one of its shard, seen by the second look or by a later
+	// audit. Not drift.
 	Late Kind = "late"
 	// Unverifiable: what could not be compared, and why.
 	Unverifiable Kind = "unverifiable"

@@ -43,6 +43,9 @@ type shardPoint struct {
 	FromStart  bool  `json:"from_start,omitempty"`
 	Unverified int64 `json:"unverified,omitempty"`
 
+	// Awaited are entries that had not been delivered when an audit came to them.
+	Awaited *awaited `json:"awaited,omitempty"`
+
 	// Lost are entries that were reported as lost, so that their records are welcome when they come.
 	Lost []EntryID `json:"lost,omitempty"`
 	// Doubtful are records of entries that are gone, on which the end of an interrupted run has to decide.
