@@ -20,6 +20,7 @@ relay:
   delivery: exactly-once                       # or at-least-once
   route: "outbox.event.{{.AggregateType}}"     # topic of an event
   trim: {keep: 1h}                             # how long delivered entries stay in Redis; off: for ever
+audit: {schedule: "*/15 * * * *"}              # when the relays compare both sides; leave it out for never
 http: {listen: "127.0.0.1:8080"}               # /metrics, /livez, /readyz
 `
 
