@@ -247,7 +247,7 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 		if e.gaveUp {
 			// That of the last finished round stands, but for what this report has told.
 			if kept != nil {
-				kept.Carried = nil
+				kept.told()
 			}
 		} else {
 			kept = state

@@ -101,7 +101,7 @@ func (a *auditor) run() (*Report, error) {
 		return nil, err
 	}
 	if e.gaveUp {
-		kept.Carried = nil
+		kept.told()
 	} else {
 		kept = state
 	}

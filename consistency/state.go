@@ -108,6 +108,16 @@ func (s *State) clone() *State {
 	return c
 }
 
+// told forgets what was carried, which a report has by now.
+func (s *State) told() {
+	for _, f := range s.Carried {
+		if f.Kind == Unverifiable && f.Shard >= 0 && f.Shard < len(s.Shards) {
+			s.Shards[f.Shard].Unverified += max(1, f.Count)
+		}
+	}
+	s.Carried = nil
+}
+
 func (p *shardPoint) isLost(id EntryID) bool { return slices.Contains(p.Lost, id) }
 
 func (p *shardPoint) lose(id EntryID) {
