@@ -23,6 +23,8 @@ type auditFlags struct {
 	from, to string
 	plan     string
 	view     auditView
+
+	scheduled bool // --schedule is set
 }
 
 // auditSettings are the flags of an audit that stand for settings of the file.
@@ -30,6 +32,7 @@ var auditSettings = []settingFlag{
 	{"schedule", "audit.schedule"},
 	{"settle", "audit.settle"},
 	{"rate", "audit.rate"},
+	{"effort", "audit.effort"},
 	{"watch", "audit.watch"},
 	{"replica", "audit.replica"},
 	{"on-duplicate", "audit.on_duplicate"},
@@ -83,6 +86,7 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
 	flags.String("schedule", "", "audit for ever, at the times of this `CRON` expression (without one: audit.schedule)")
 	flags.Lookup("schedule").NoOptDefVal = configuredSchedule
 	flags.Int("rate", 0, "most entries and records read a second; 0: no limit (default: audit.rate)")
+	flags.Int("effort", 0, "`PERCENT` of the time in which it reads and compares (default: audit.effort; 20 with --schedule, else 100)")
 	flags.StringSlice("watch", nil, "`PATTERN` of topics in which records may be that should not; can be repeated (default: audit.watch)")
 	flags.String("replica", "", "`URL` of a Redis replica to read entries from (default: audit.replica)")
 	flags.String("on-duplicate", "", "what a second record is, `drift or report` (default: audit.on_duplicate)")
@@ -112,6 +116,9 @@ func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 		return nil, err
 	}
 	cfg := config.AuditConfig(c)
+	if f.scheduled {
+		cfg = config.ScheduledAuditConfig(c)
+	}
 	cfg.Full, cfg.Outside, cfg.Shards = f.full, f.outside, f.shards
 	for _, x := range []struct {
 		flag, text string

@@ -72,6 +72,7 @@ func (a *app) auditForEver(ctx context.Context, f *auditFlags, settings []config
 	if err := f.view.checkPage(); err != nil {
 		return err
 	}
+	f.scheduled = true
 	auditor, err := a.auditor(f, settings...)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func newBesideRelay(c *config.Config, log *slog.Logger) (*besideRelay, error) {
 		return b, nil
 	}
 	var err error
-	if b.audits, err = newAudits(c, config.AuditConfig(c), log); err != nil {
+	if b.audits, err = newAudits(c, config.ScheduledAuditConfig(c), log); err != nil {
 		return nil, err
 	}
 	if c.Relay.Trim.AfterAudit {

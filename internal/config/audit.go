@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/schedule"
 )
 
-// AuditConfig gives the configuration of the audit library, without its clients and logger. A value that Load has accepted is accepted by
-// the library.
+// AuditConfig gives the configuration of the audit library for an audit by hand, without its clients and logger. A value that Load has
+// accepted is accepted by the library.
 func AuditConfig(c *Config) consistency.Config {
 	r, a := &c.Relay, &c.Audit
 	settle := time.Duration(a.Settle)
@@ -24,7 +24,17 @@ func AuditConfig(c *Config) consistency.Config {
 	return consistency.Config{
 		Outbox: c.Outbox.Name, Route: r.Route, Format: consistency.Format(r.Format), Source: r.Source, Tombstones: r.Tombstones,
 		DeadLetterTopic: r.DeadLetter.Topic, Watch: a.Watch, Settle: settle, AllowDuplicates: allow, Rate: a.Rate,
+		Effort: float64(a.Effort) / 100,
 	}
+}
+
+// ScheduledAuditConfig is AuditConfig for audits on a schedule, which run beside production and take their time unless they are told not to.
+func ScheduledAuditConfig(c *Config) consistency.Config {
+	cfg := AuditConfig(c)
+	if c.Audit.Effort == 0 {
+		cfg.Effort = consistency.GentleEffort
+	}
+	return cfg
 }
 
 // ReplicaClient makes the client of audit.replica, or nil if there is none. What its URL does not say is taken from the section redis. The

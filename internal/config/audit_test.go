@@ -49,7 +49,7 @@ func TestAuditSettingsHaveAnEffect(t *testing.T) {
 			}
 		})
 	}
-	for _, field := range []string{"Outbox", "Route", "Format", "Source", "Tombstones", "DeadLetterTopic", "Watch", "Settle", "AllowDuplicates", "Rate"} {
+	for _, field := range []string{"Outbox", "Route", "Format", "Source", "Tombstones", "DeadLetterTopic", "Watch", "Settle", "AllowDuplicates", "Rate", "Effort"} {
 		if !changed[field] {
 			t.Errorf("no setting reaches consistency.Config.%s", field)
 		}
@@ -70,6 +70,17 @@ func TestAuditDefaults(t *testing.T) {
 		c := AuditConfig(load(t, minimal+text))
 		if c.Settle != want.settle || c.AllowDuplicates != want.allow {
 			t.Errorf("%s: settle %s, duplicates %v, want %+v", text, c.Settle, c.AllowDuplicates, want)
+		}
+	}
+}
+
+// Audits on a schedule take their time, unless they are told not to; one by hand does not.
+func TestAuditEffort(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][2]float64{"": {0, consistency.GentleEffort}, "audit: {effort: 100}": {1, 1}, "audit: {effort: 5}": {0.05, 0.05}} {
+		c := load(t, minimal+text)
+		if got := [2]float64{AuditConfig(c).Effort, ScheduledAuditConfig(c).Effort}; got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
 }

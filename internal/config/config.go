@@ -137,6 +137,7 @@ type Audit struct {
 	Settle      Duration `yaml:"settle" default:"30s" doc:"How long an entry may take to Kafka: what is not there so long after it was the last entry of its shard is late, or lost."`
 	OnDuplicate string   `yaml:"on_duplicate" enum:"drift,report" doc:"Whether a second record of an entry is drift, or is only reported." unset:"drift in exactly-once delivery, report in at-least-once"`
 	Rate        int      `yaml:"rate" min:"0" doc:"Most entries and records that an audit reads a second." unset:"no limit"`
+	Effort      int      `yaml:"effort" min:"0" max:"100" doc:"Percent of the time in which an audit reads and compares; in the rest it leaves the servers to others." unset:"20 for audits on a schedule, 100 for one by hand"`
 	Replica     string   `yaml:"replica" secret:"url" doc:"URL of a Redis replica from which entries are read, with the credentials and TLS of the section redis unless it has its own." unset:"the primary"`
 	Watch       []string `yaml:"watch" doc:"Patterns of topics in which records may be that should not, such as orders.*." unset:"topics that begin as the route does"`
 }
