@@ -198,7 +198,7 @@ func parseID(b []byte) (EntryID, error) {
 }
 
 func parseUint(b []byte, v *uint64) bool {
-	if len(b) == 0 || len(b) > 20 {
+	if len(b) == 0 {
 		return false
 	}
 	if len(b) > 18 { // may overflow: the slow way
