@@ -19,6 +19,7 @@ import (
 type auditFlags struct {
 	full     bool
 	outside  bool
+	topics   []string
 	shards   int
 	from, to string
 	plan     string
@@ -61,7 +62,7 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
   sluice audit --html report.html
   sluice audit --schedule
   sluice audit --schedule "*/15 * * * *" -o jsonl
-  sluice audit --outside --from 1700000000000-0 --watch "outbox.event.*"`,
+  sluice audit --topics "outbox.event.*" --from 1700000000000-0`,
 		Args: cobra.ArbitraryArgs, // audit says what is wrong with them
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := scheduleArgument(cmd.Flags(), args); err != nil {
@@ -70,6 +71,12 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
 			used, err := auditSettingFlags(cmd.Flags())
 			if err != nil {
 				return err
+			}
+			if len(f.topics) > 0 {
+				if cmd.Flags().Changed("watch") {
+					return usagef("--topics is the same as --outside --watch: leave --watch out")
+				}
+				f.outside = true
 			}
 			if cmd.Flags().Changed("schedule") {
 				return a.auditForEver(cmd.Context(), &f, used)
@@ -92,6 +99,7 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
 	flags.String("on-duplicate", "", "what a second record is, `drift or report` (default: audit.on_duplicate)")
 	flags.String("listen", "", "with --schedule: `ADDRESS` of the listener, or off (default: http.listen)")
 	flags.BoolVar(&f.outside, "outside", false, "compare without layout, positions and earlier audits, and remember nothing")
+	flags.StringSliceVar(&f.topics, "topics", nil, "`PATTERN` of topics: the same as --outside --watch PATTERN; can be repeated")
 	flags.IntVar(&f.shards, "shards", 0, "with --outside: number of shards (default: as many as there are streams)")
 	flags.StringVar(&f.from, "from", "", "with --outside: first `ENTRY`")
 	flags.StringVar(&f.to, "to", "", "with --outside: last `ENTRY`")
@@ -120,6 +128,9 @@ func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 		cfg = config.ScheduledAuditConfig(c)
 	}
 	cfg.Full, cfg.Outside, cfg.Shards = f.full, f.outside, f.shards
+	if len(f.topics) > 0 {
+		cfg.Watch = f.topics
+	}
 	for _, x := range []struct {
 		flag, text string
 		into       *consistency.EntryID
@@ -135,7 +146,7 @@ func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 		return nil, usagef("--plan needs what audits remember; it cannot be used with --outside")
 	}
 	if !f.outside && (f.shards != 0 || f.from != "" || f.to != "") {
-		return nil, usagef("--shards, --from and --to need --outside")
+		return nil, usagef("--shards, --from and --to need --topics or --outside")
 	}
 	if f.shards < 0 {
 		return nil, usagef("--shards cannot be negative")

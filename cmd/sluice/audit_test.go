@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/outbox"
@@ -56,9 +59,19 @@ func TestAuditCommand(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	// From outside it counts as lost.
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 2, 1, nil, "outbox.event.order"); err != nil {
+		t.Fatal(err)
+	}
 	var drift *thresholdError
-	if out, err = s.auditing(t, "text", "--settle", "0", "--outside"); !errors.As(err, &drift) && !strings.Contains(out, "does not exist") {
-		t.Fatalf("%v\n%s", err, out)
+	for _, flags := range [][]string{{"--outside"}, {"--topics", "outbox.event.*"}} {
+		if out, err = s.auditing(t, "text", append(flags, "--settle", "0")...); !errors.As(err, &drift) || !strings.Contains(out, "1 lost") {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
 	if out, err = s.auditing(t, "text", "history"); err != nil || strings.Count(out, "\n") != 3 {
 		t.Fatalf("%v\n%s", err, out)
@@ -73,7 +86,10 @@ func TestAuditCommandRefusesWhatCannotBe(t *testing.T) {
 	s := newShop(t)
 	for _, x := range []struct{ args, want string }{
 		{"--from 5", "want <milliseconds>-<sequence>"},
-		{"--from 5-0", "need --outside"},
+		{"--from 5-0", "need --topics or --outside"},
+		{"--topics t --watch u", "leave --watch out"},
+		{"--topics [", "syntax error in pattern"},
+		{"--topics t --plan x", "cannot be used with --outside"},
 		{"--settle -1s", "cannot be negative"},
 		{"--schedule CRON_TZ=", "--schedule: audit.schedule: expected a cron expression"},
 		{"--schedule=CRON_TZ=", "--schedule: audit.schedule: expected a cron expression"},

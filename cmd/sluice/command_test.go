@@ -30,6 +30,7 @@ func init() { logging.Disable() } // as main does
 type shop struct {
 	mini  *miniredis.Miniredis
 	redis *redis.Client
+	kafka string // address
 	file  string
 }
 
@@ -41,9 +42,9 @@ func newShop(t *testing.T) *shop {
 	}
 	t.Cleanup(cluster.Close)
 	mini := miniredis.RunT(t)
-	s := &shop{mini: mini, redis: redis.NewClient(&redis.Options{Addr: mini.Addr()}), file: filepath.Join(t.TempDir(), "sluice.yaml")}
+	s := &shop{mini: mini, redis: redis.NewClient(&redis.Options{Addr: mini.Addr()}), kafka: cluster.ListenAddrs()[0], file: filepath.Join(t.TempDir(), "sluice.yaml")}
 	t.Cleanup(func() { _ = s.redis.Close() })
-	text := "outbox: {name: orders, shards: 2}\nredis: {url: redis://" + mini.Addr() + "}\nkafka: {brokers: [" + cluster.ListenAddrs()[0] + "]}\nhttp: {listen: '127.0.0.1:0'}\nrelay: {topics: {partitions: 2}}\n"
+	text := "outbox: {name: orders, shards: 2}\nredis: {url: redis://" + mini.Addr() + "}\nkafka: {brokers: [" + s.kafka + "]}\nhttp: {listen: '127.0.0.1:0'}\nrelay: {topics: {partitions: 2}}\n"
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
