@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -82,6 +83,29 @@ func TestUndeliveredIsLate(t *testing.T) {
 	}
 	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
+	}
+}
+
+// TestUndeliveredIsLateByItsOwnObjective: what an audit in a hurry found undelivered is not late for one that gives it more time.
+func TestUndeliveredIsLateByItsOwnObjective(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		first, then time.Duration
+		late        int64
+	}{{time.Second, time.Minute, 0}, {time.Minute, time.Minute, 4}, {time.Minute, time.Second, 4}} {
+		streams, logs, a := plainWorld(10)
+		grow(streams, logs, 10, 14, false)
+		a.settle = x.first
+		if r := mustRun(t, a); r.Verdict != Incomplete {
+			t.Fatalf("%+v: %s", x, r.Verdict)
+		}
+		for i := 10; i < 14; i++ {
+			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+		}
+		a.settle = x.then
+		if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != x.late {
+			t.Errorf("%+v: %s, %v", x, r.Verdict, r.Findings)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type carrier struct {
 	planted  map[string]bool
 	kinds    map[string]int
 	added    int
+	nevers   uint64   // each has an ID of its own
 	last     []string // the last entry of each shard that was carried
 }
 
@@ -216,7 +217,8 @@ func (c *carrier) never(m redis.XMessage) redis.XMessage {
 	if _, err := fmt.Sscanf(m.ID, "%d-%d", &ms, &seq); err != nil {
 		c.t.Fatal(err)
 	}
-	never := redis.XMessage{ID: fmt.Sprintf("%d-%d", ms, seq+1_000_000), Values: map[string]any{}}
+	c.nevers++
+	never := redis.XMessage{ID: fmt.Sprintf("%d-%d", ms, seq+1_000_000+c.nevers), Values: map[string]any{}}
 	for k, v := range m.Values {
 		never.Values[k] = v
 	}
