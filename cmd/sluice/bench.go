@@ -55,7 +55,7 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags := cmd.Flags()
 	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
 	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
-	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 200000)")
+	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 600000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 2)")
