@@ -117,12 +117,12 @@ func (s *shard) decidePositions(ctx context.Context, p *producers, v *survey) ([
 		return nil, nil
 	}
 	slices.SortFunc(open, func(a, b hanging) int { return int(a.first - b.first) })
-	log, err := openLog(ctx, s.relay.client, topic, int32(s.id))
+	log, err := openLog(ctx, s.relay.client, topic, int32(s.id), kgo.ReadUncommitted())
 	if err != nil {
 		return nil, err
 	}
 	var records []*kgo.Record
-	err = log.scan(ctx, open[0].first, log.end, kgo.ReadUncommitted(), func(r *kgo.Record) {
+	err = log.scan(ctx, open[0].first, log.end, func(r *kgo.Record) {
 		if !r.Attrs.IsControl() {
 			records = append(records, r)
 		}
@@ -170,11 +170,11 @@ func (s *shard) wasCommitted(ctx context.Context, p *producers, v *survey, h han
 		if t.topic == h.topic || t.epoch < h.epoch {
 			continue
 		}
-		log, err := openLog(ctx, s.relay.client, t.topic, t.partition)
+		log, err := openLog(ctx, s.relay.client, t.topic, t.partition, kgo.ReadUncommitted())
 		if err != nil {
 			return false, err
 		}
-		last, err := log.last(ctx, log.end, kgo.ReadUncommitted(), func(r *kgo.Record) bool { return r.ProducerID == own && !r.Attrs.IsControl() })
+		last, err := log.last(ctx, func(r *kgo.Record) bool { return r.ProducerID == own && !r.Attrs.IsControl() })
 		if err != nil {
 			return false, err
 		}
@@ -182,7 +182,7 @@ func (s *shard) wasCommitted(ctx context.Context, p *producers, v *survey, h han
 			continue // it wrote here, but not in this transaction
 		}
 		marked, committed := false, false
-		err = log.scan(ctx, last.Offset+1, log.end, kgo.ReadUncommitted(), func(r *kgo.Record) {
+		err = log.scan(ctx, last.Offset+1, log.end, func(r *kgo.Record) {
 			if r.ProducerID == own && r.Attrs.IsControl() && !marked {
 				marked, committed = true, isCommitMarker(r)
 			}
@@ -196,11 +196,11 @@ func (s *shard) wasCommitted(ctx context.Context, p *producers, v *survey, h han
 		if x.turn != h.turn || x.topic == h.topic {
 			continue
 		}
-		log, err := openLog(ctx, s.relay.client, x.topic, x.partition)
+		log, err := openLog(ctx, s.relay.client, x.topic, x.partition, kgo.ReadUncommitted())
 		if err != nil {
 			return false, err
 		}
-		err = log.scan(ctx, x.first, log.end, kgo.ReadUncommitted(), func(r *kgo.Record) {
+		err = log.scan(ctx, x.first, log.end, func(r *kgo.Record) {
 			if ours(r) {
 				found[entryOf(r)] = struct{}{}
 			}
@@ -223,12 +223,12 @@ func (s *shard) decideRecords(ctx context.Context, v *survey) ([]decision, error
 	}
 	decided := make([]decision, 0, len(v.hanging))
 	for _, h := range v.hanging {
-		log, err := openLog(ctx, s.relay.client, h.topic, h.partition)
+		log, err := openLog(ctx, s.relay.client, h.topic, h.partition, kgo.ReadUncommitted())
 		if err != nil {
 			return nil, err
 		}
 		var first EntryID
-		err = log.scan(ctx, h.first, h.first+1, kgo.ReadUncommitted(), func(r *kgo.Record) { first = entryOf(r) })
+		err = log.scan(ctx, h.first, h.first+1, func(r *kgo.Record) { first = entryOf(r) })
 		if err != nil {
 			return nil, err
 		}

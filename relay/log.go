@@ -19,12 +19,14 @@ type partitionLog struct {
 	topic     string
 	id        [16]byte
 	partition int32
-	// start <= committed <= end, as they were when the log was opened: the first offset, the last stable offset, the high watermark.
-	start, committed, end int64
+	level     kgo.IsolationLevel
+	// start <= end, as they were when the log was opened: the first offset, and the last stable offset or, if level is read_uncommitted, the
+	// high watermark.
+	start, end int64
 }
 
 // openLog finds the partition's leader and samples its offsets.
-func openLog(ctx context.Context, client *kgo.Client, topic string, partition int32) (*partitionLog, error) {
+func openLog(ctx context.Context, client *kgo.Client, topic string, partition int32, level kgo.IsolationLevel) (*partitionLog, error) {
 	admin := kadm.NewClient(client)
 	details, err := admin.ListTopics(ctx, topic)
 	if err != nil {
@@ -43,11 +45,15 @@ func openLog(ctx context.Context, client *kgo.Client, topic string, partition in
 	if p.Leader < 0 {
 		return nil, kerr.LeaderNotAvailable
 	}
-	l := &partitionLog{broker: client.Broker(int(p.Leader)), topic: topic, id: detail.ID, partition: partition}
+	l := &partitionLog{broker: client.Broker(int(p.Leader)), topic: topic, id: detail.ID, partition: partition, level: level}
+	listEnd := admin.ListCommittedOffsets
+	if level == kgo.ReadUncommitted() {
+		listEnd = admin.ListEndOffsets
+	}
 	for _, x := range []struct {
 		list func(context.Context, ...string) (kadm.ListedOffsets, error)
 		into *int64
-	}{{admin.ListStartOffsets, &l.start}, {admin.ListCommittedOffsets, &l.committed}, {admin.ListEndOffsets, &l.end}} {
+	}{{admin.ListStartOffsets, &l.start}, {listEnd, &l.end}} {
 		offsets, err := x.list(ctx, topic)
 		if err != nil {
 			return nil, err
@@ -64,9 +70,9 @@ func openLog(ctx context.Context, client *kgo.Client, topic string, partition in
 	return l, nil
 }
 
-// scan gives fn the records in [from, to), markers of transactions among them if level is read_uncommitted.
-func (l *partitionLog) scan(ctx context.Context, from, to int64, level kgo.IsolationLevel, fn func(*kgo.Record)) error {
-	uncommitted := level == kgo.ReadUncommitted()
+// scan gives fn the records in [from, to), markers of transactions among them if the level is read_uncommitted.
+func (l *partitionLog) scan(ctx context.Context, from, to int64, fn func(*kgo.Record)) error {
+	uncommitted := l.level == kgo.ReadUncommitted()
 	for from < to {
 		req := kmsg.NewPtrFetchRequest()
 		req.MaxWaitMillis = int32((500 * time.Millisecond).Milliseconds())
@@ -93,7 +99,7 @@ func (l *partitionLog) scan(ctx context.Context, from, to int64, level kgo.Isola
 			return fmt.Errorf("fetch: the answer has no partition")
 		}
 		fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-			Offset: from, IsolationLevel: level, KeepControlRecords: uncommitted, Topic: l.topic, Partition: l.partition,
+			Offset: from, IsolationLevel: l.level, KeepControlRecords: uncommitted, Topic: l.topic, Partition: l.partition,
 		}, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
 		if fp.Err != nil {
 			return fp.Err
@@ -111,12 +117,11 @@ func (l *partitionLog) scan(ctx context.Context, from, to int64, level kgo.Isola
 	return nil
 }
 
-// last returns the last record before to that matches, nil if there is none. It looks at the end first, and
-// further and further back.
-func (l *partitionLog) last(ctx context.Context, to int64, level kgo.IsolationLevel, match func(*kgo.Record) bool) (last *kgo.Record, err error) {
+// last returns the last record that matches, nil if there is none. It looks at the end first, and further and further back.
+func (l *partitionLog) last(ctx context.Context, match func(*kgo.Record) bool) (last *kgo.Record, err error) {
 	for back := int64(64); ; back *= 16 {
-		from := max(l.start, to-back)
-		err := l.scan(ctx, from, to, level, func(r *kgo.Record) {
+		from := max(l.start, l.end-back)
+		err := l.scan(ctx, from, l.end, func(r *kgo.Record) {
 			if match(r) {
 				last = r
 			}

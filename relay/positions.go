@@ -57,12 +57,12 @@ func SetPosition(ctx context.Context, kafka []kgo.Opt, outboxName string, shard 
 func lastPosition(ctx context.Context, client *kgo.Client, outboxName string, shard int) (Position, error) {
 	var pos Position
 	topic := outbox.PositionsTopic(outboxName)
-	log, err := openLog(ctx, client, topic, int32(shard))
+	log, err := openLog(ctx, client, topic, int32(shard), kgo.ReadCommitted())
 	if err != nil {
 		return pos, fmt.Errorf("position of shard %d in topic %s: %w", shard, topic, err)
 	}
 	key := positionKey(outboxName, shard)
-	record, err := log.last(ctx, log.committed, kgo.ReadCommitted(), func(r *kgo.Record) bool { return string(r.Key) == key })
+	record, err := log.last(ctx, func(r *kgo.Record) bool { return string(r.Key) == key })
 	if err == nil && record == nil {
 		err = errNoPosition
 	}
