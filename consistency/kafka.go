@@ -303,13 +303,20 @@ func (k *kafkaLogs) position(ctx context.Context, shard int) (EntryID, error) {
 			return EntryID{}, fmt.Errorf("topic %s, partition %d: %w", name, shard, err)
 		}
 		if len(last) > 0 {
-			var position struct {
-				Entry EntryID `json:"entry"`
+			var record struct {
+				V        int `json:"v"`
+				Position struct {
+					Entry EntryID `json:"entry"`
+				} `json:"position"`
 			}
-			if err := json.Unmarshal(last, &position); err != nil {
+			err := json.Unmarshal(last, &record)
+			if err == nil && record.V != 2 {
+				err = fmt.Errorf("version %d, this audit knows 2", record.V)
+			}
+			if err != nil {
 				return EntryID{}, fmt.Errorf("topic %s, partition %d: position: %w", name, shard, err)
 			}
-			return position.Entry, nil
+			return record.Position.Entry, nil
 		}
 		if from == b.start {
 			return EntryID{}, nil

@@ -43,8 +43,11 @@ func (m *Migrator) Apply(ctx context.Context, plan Plan) error {
 // do carries out one step. What is created comes from the layout, not from the plan's text: a plan can
 // only choose among its parts.
 func (m *Migrator) do(ctx context.Context, step Step, all []part) error {
-	if step.Action == Record {
+	switch step.Action {
+	case Record:
 		return m.record(ctx, step.Version, all)
+	case Convert:
+		return m.convertPositions(ctx)
 	}
 	i := slices.IndexFunc(all, func(p part) bool { return p.name == step.Name })
 	if i < 0 || step.Action != Create {

@@ -6,19 +6,20 @@
 // The layout is data (layout.go) with numbered versions. [Migrator.Plan] compares it with what both
 // servers have and lists what is missing and what stands in the way, [Migrator.Apply] carries a plan
 // out, [Migrator.Status] tells which version is reached and what has drifted from it. Nothing is ever
-// deleted, altered or lowered: a migration creates what is missing and records the version it reached.
+// deleted or lowered: a migration creates what is missing, rewrites what a version changes, and records the
+// version it reached.
 //
 // Applying is idempotent, safe when two do it at once and safe to kill at any moment: run it again and
 // the end is the same.
 //
 // # States
 //
-//	no layout  --claim-->  version 0  --streams, groups-->  version 1  --topics-->  version 2
+//	no layout  --claim-->  version 0  --streams, groups-->  version 1  --topics-->  version 2  --positions-->  version 3
 //
 // The claim writes the format and the number of shards before anything else exists. It is a
 // compare-and-set, so of two migrations with different numbers of shards one is refused before it has
 // created a single stream. A version is recorded, again by compare-and-set, only when everything of it
-// was seen to exist. Writers want version 1, relays version 2.
+// was seen to exist. Writers want version 1, relays version 3.
 //
 // A version that was reached can lose parts (a topic deleted, a group destroyed). Plan then lists
 // them to be created again, without a change of version. Two parts are not, because they say how far

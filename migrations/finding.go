@@ -24,6 +24,7 @@ const (
 	PositionsFound   Problem = "positions_found"   // positions exist though Redis has no layout
 	OldRedis         Problem = "old_redis"         // Redis before 7.0
 	NoTransactions   Problem = "no_transactions"   // Kafka without transactions
+	RelaysRunning    Problem = "relays_running"    // relays run while positions are to be converted
 )
 
 // Finding is one difference between the wanted layout and what the servers have: in a Plan what stops

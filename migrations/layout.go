@@ -12,7 +12,7 @@ import (
 
 // Newest is the newest layout version that this build knows: what Plan aims at unless told otherwise,
 // and what relays of this build need. Writers need version 1.
-const Newest = 2
+const Newest = 3
 
 // A Version is one numbered state of the layout.
 type Version struct {
@@ -26,6 +26,7 @@ func Versions() []Version {
 	return []Version{
 		{Number: 1, Store: Redis, Summary: "layout hash, streams and consumer groups"},
 		{Number: 2, Store: Kafka, Summary: "positions topic and dead-letter topic"},
+		{Number: 3, Store: Kafka, Summary: "positions of lanes, which several shards share"},
 	}
 }
 
@@ -43,27 +44,29 @@ type Kind string
 
 // The kinds.
 const (
-	KindLayout  Kind = "layout"  // the Redis hash that describes the outbox
-	KindStream  Kind = "stream"  // a shard's Redis stream together with its consumer group
-	KindGroup   Kind = "group"   // the consumer group alone, where its stream exists already
-	KindTopic   Kind = "topic"   // a Kafka topic
-	KindVersion Kind = "version" // not a part: the record in the layout hash that a version is reached
+	KindLayout Kind = "layout" // the Redis hash that describes the outbox
+	KindStream Kind = "stream" // a shard's Redis stream together with its consumer group
+	KindGroup  Kind = "group"  // the consumer group alone, where its stream exists already
+	KindTopic  Kind = "topic"  // a Kafka topic
+	// KindPositions are the records of the positions topic, which change with the protocol of delivery.
+	KindPositions Kind = "positions"
+	KindVersion   Kind = "version" // not a part: the record in the layout hash that a version is reached
 )
 
 // Settings of the topics that Sluice creates. They are what a topic is created with; of an existing
 // one only what delivery rests on is checked, see checkTopic.
 const (
-	// positionsSegmentBytes keeps little uncompacted: the active segment is never compacted, so a relay
-	// that reads a partition from its beginning reads about one segment. Brokers from 4.0 on accept
-	// nothing below 1 MiB; smaller segments mean more files for hundreds of partitions.
-	positionsSegmentBytes = 8 << 20
+	// positionsSegmentBytes keeps little uncompacted: the active segment is never compacted, and whoever takes a
+	// shard over reads its partition from the beginning. Brokers from 4.0 on accept nothing below 1 MiB.
+	positionsSegmentBytes = 1 << 20
 
 	// positionsDeleteRetention is how long the clean-up keeps the commit marker of a transaction
 	// whose position record is already superseded. A marker takes 78 bytes; with the default of a day
 	// a shard at 200 transactions a second keeps more than a gigabyte of them, all of which a
 	// starting relay has to read. (Seen on Kafka 4.3: without this the topic grows by the markers,
-	// with it it does not.) The readers of this topic take seconds, not minutes.
-	positionsDeleteRetention = 5 * 60 * 1000 // ms
+	// with it it does not.) Tombstones of claims go as soon: a reader that misses one fences a lane that is
+	// dead already.
+	positionsDeleteRetention = 60 * 1000 // ms
 
 	// deadLetterChunk is the most of an entry that one dead-letter record carries; a larger entry is
 	// cut.

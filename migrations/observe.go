@@ -16,6 +16,7 @@ type observed struct {
 
 	// Only where version 2 or later is concerned.
 	kafka  kafkaState
+	relays string                // why relays are believed to run; only learnt where that matters
 	topics map[string]topicState // by name; one that does not exist is absent
 }
 
@@ -90,6 +91,11 @@ func (m *Migrator) observeOnce(ctx context.Context, version int) (o observed, er
 	}
 	if version >= 2 {
 		err = m.observeKafka(ctx, &o, parts(m.cfg, version))
+	}
+	if err == nil && version >= lanesVersion && o.layout.version == lanesVersion-1 {
+		if o.relays, err = m.runningRelays(ctx); err != nil {
+			err = fmt.Errorf("migrations: looking for relays that run: %w", err)
+		}
 	}
 	return o, err
 }

@@ -16,6 +16,8 @@ const (
 	Keep   Action = "keep"   // the part exists and is as wanted: nothing is done
 	Create Action = "create" // the part is created
 	Record Action = "record" // the version is recorded as reached
+	// Convert rewrites records of an earlier layout, once no relay of that layout can commit any more.
+	Convert Action = "convert"
 )
 
 // Step is one line of a plan.
@@ -108,6 +110,12 @@ func (cfg Config) plan(o observed, target int) Plan {
 				p.add(cfg, version, part, cfg.judge(part, o, reached), reached)
 			}
 		}
+		if version.Number == lanesVersion && o.layout.version == lanesVersion-1 {
+			p.Steps = append(p.Steps, Step{
+				Version: version.Number, Store: version.Store, Action: Convert, Kind: KindPositions, Name: outbox.PositionsTopic(cfg.Outbox),
+				Detail: "fence the transactional ids of the earlier layout, and rewrite each shard's position for lanes",
+			})
+		}
 		if !reached {
 			p.Steps = append(p.Steps, Step{
 				Version: version.Number, Store: Redis, Action: Record, Kind: KindVersion,
@@ -138,6 +146,13 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 		})
 	}
 	refused = append(refused, cfg.stranger(o)...)
+	if o.relays != "" {
+		refused = append(refused, Finding{
+			Problem: RelaysRunning, Name: outbox.RelayGroup(cfg.Outbox),
+			Detail: o.relays + ", of the earlier layout or of a later one",
+			Fix:    "stop every relay of this outbox, run this again, and start relays of this version: both layouts cannot deliver at once",
+		})
+	}
 	if !o.redis.known() {
 		notes = append(notes, "Redis does not tell its version: that it is 7.0 or later was not checked")
 	}

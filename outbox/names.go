@@ -67,7 +67,13 @@ func AuditsTopic(outbox string) string { return "sluice." + outbox + ".audits" }
 // RepairID is the Kafka transactional id of repairs.
 func RepairID(outbox string) string { return "sluice." + outbox + ".repair" }
 
-// TransactionalID is the Kafka transactional id of a shard; turn is 'a' or 'b'.
-func TransactionalID(outbox string, shard int, turn byte) string {
+// LaneID is the Kafka transactional id of a relay's lane; turn is 'a' or 'b', or 'p' for what it only tries.
+func LaneID(outbox, lane string, turn byte) string {
+	return "sluice." + outbox + ".lane." + lane + "." + string(turn)
+}
+
+// ShardID is the Kafka transactional id that a shard had of its own up to layout version 2; turn is 'a' or 'b'.
+// Migrations fence it, nothing else uses it.
+func ShardID(outbox string, shard int, turn byte) string {
 	return "sluice." + outbox + "." + strconv.Itoa(shard) + "." + string(turn)
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,26 +11,27 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// atLeastOnce is one session of the other delivery: the consumer group holds the position, reads are XREADGROUP,
-// records go out through the idempotent producer, and XACK follows when all records of a read are confirmed. What an
-// earlier owner left pending is sent first, so that a dead relay's entries are neither stranded nor overtaken.
-func (s *shard) atLeastOnce(ctx context.Context) error {
-	if err := s.takeGroup(ctx); err != nil {
+// atLeastOnce is the other delivery: the consumer group holds the position, reads are XREADGROUP, records go out through the
+// idempotent producer, and XACK follows when all records of a read are confirmed. What an earlier owner left pending is
+// sent first, so that a dead relay's entries are neither stranded nor overtaken. The seat serves for the handover only.
+func (s *stream) atLeastOnce(ctx context.Context, seat *delivery.Seat) error {
+	if err := s.takeGroup(ctx, seat); err != nil {
 		return err
 	}
 	publisher, err := newPublisher(s.cfg, s.relay.topics.limit)
 	if err != nil {
-		return err
+		return fmt.Errorf("kafka: %w", err)
 	}
-	defer publisher.Close() // ends what is still buffered: the next session sends it again
-	g := &groupReader{shard: s, reader: newStreamReader(s.cfg.Redis, s.id, s.key).bounded(s.cfg), preparer: s.preparer(), publisher: publisher}
+	defer publisher.Close() // ends what is still buffered: it is sent again
+	g := &groupReader{stream: s, reader: newStreamReader(s.cfg.Redis, s.id, s.key).bounded(s.cfg), preparer: s.preparer(), publisher: publisher}
 	if err := g.claim(ctx); err != nil {
 		return err
 	}
-	s.set(Running, "", nil)
+	seat.Running()
 
 	hard, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -48,7 +50,7 @@ func (s *shard) atLeastOnce(ctx context.Context) error {
 		defer close(inFlight)
 		readErr = g.run(ahead, hard, inFlight)
 	})
-	wg.Go(func() { s.housekeep(ahead, g) })
+	wg.Go(func() { s.keeper.run(ahead, g) })
 
 	// Reads are confirmed in their order: the position moves over the finished prefix only.
 	var ackErr error
@@ -56,14 +58,16 @@ func (s *shard) atLeastOnce(ctx context.Context) error {
 		if ackErr == nil {
 			if ackErr = g.confirm(hard, p); ackErr != nil {
 				stopReading()
+			} else {
+				seat.Running()
 			}
 		}
-		s.relay.budget.release(p.chunk)
+		s.relay.engine.Free(p.held)
 	}
 	stopReading()
 	wg.Wait()
 	if ackErr != nil {
-		return s.blame(ackErr)
+		return s.blame(ctx, ackErr)
 	}
 	if readErr == nil || ctx.Err() != nil {
 		g.leave(hard)
@@ -71,15 +75,80 @@ func (s *shard) atLeastOnce(ctx context.Context) error {
 	return readErr
 }
 
+// takeGroup makes the consumer group the holder of the position, if it is not yet. The seat's claim has ended every
+// exactly-once owner, and its position is final. Then the seat is given back: this delivery cannot be fenced, and needs none.
+func (s *stream) takeGroup(ctx context.Context, seat *delivery.Seat) error {
+	pos, err := s.beginning().position(ctx, seat.Position())
+	if err != nil {
+		return err
+	}
+	var now Position
+	if committed := seat.Position(); committed == nil || json.Unmarshal(committed, &now) != nil || now.Delivery != AtLeastOnce {
+		if err := s.group.set(ctx, pos.Entry, int64(pos.Count+pos.Missing)); err != nil {
+			return err
+		}
+		pos.Delivery, pos.At, pos.Relay = AtLeastOnce, time.Now(), s.cfg.Instance
+		value, err := json.Marshal(pos)
+		if err != nil {
+			return err
+		}
+		if err := seat.Commit(ctx, value); err != nil {
+			return err
+		}
+	}
+	pos.Delivery = AtLeastOnce
+	s.tracker.begin(pos)
+	return seat.Release(ctx)
+}
+
+// blame looks at why records failed. Those of which Kafka refused one are tried, and what is refused becomes dead letters when it
+// is read again.
+func (s *stream) blame(ctx context.Context, err error) error {
+	var failed *deliveryError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	refused := false
+	for _, f := range failed.failures {
+		s.relay.topics.forget(f.topic)
+		_, poison := poisonReason(f.err)
+		refused = refused || poison
+	}
+	if !refused {
+		return err
+	}
+	s.log.Warn("Kafka refuses a record, what was sent with it is tried", "error", err)
+	const most = 10_000
+	trying, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	refusals, tried := s.relay.engine.Try(trying, failed.records[:min(most, len(failed.records))])
+	if len(refusals) > 0 {
+		s.Refused(refusals)
+		if halt := s.takeRejected(); halt != nil {
+			return halt
+		}
+		return errRestart
+	}
+	if tried != nil {
+		return tried
+	}
+	return err
+}
+
+// tryTimeout bounds how long records are tried.
+const tryTimeout = 10 * time.Second
+
 // published is a chunk whose records are on their way.
 type published struct {
 	chunk *chunk
+	held  *delivery.Batch // what the chunk holds of the budget
 	began time.Time
 	done  chan struct{} // closed when every promise was kept or broken
 
 	mu       sync.Mutex
 	open     int
 	failures []recordError
+	refused  []*kgo.Record
 }
 
 func (p *published) promise(r *kgo.Record, err error) {
@@ -87,6 +156,9 @@ func (p *published) promise(r *kgo.Record, err error) {
 	defer p.mu.Unlock()
 	if err != nil && len(p.failures) < maxFailures {
 		p.failures = append(p.failures, recordError{r.Topic, entryOf(r), err})
+		if _, poison := poisonReason(err); poison {
+			p.refused = append(p.refused, r)
+		}
 	}
 	if p.open--; p.open == 0 {
 		close(p.done)
@@ -95,11 +167,10 @@ func (p *published) promise(r *kgo.Record, err error) {
 
 // groupReader reads through the consumer group. Its methods run one after the other, except confirm.
 type groupReader struct {
-	shard     *shard
+	stream    *stream
 	reader    *streamReader
 	preparer  *preparer
 	publisher *kgo.Client
-	ages      []time.Duration
 }
 
 // claimInterval is how often entries are looked for that another consumer has taken: a paused owner whose
@@ -142,18 +213,18 @@ func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) erro
 // read takes new entries, or none after a short wait.
 func (g *groupReader) read(ctx context.Context) ([]rawEntry, error) {
 	r := g.reader
-	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", outbox.ConsumerGroup, g.shard.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
+	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", outbox.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
 	switch {
 	case errors.Is(err, errReplyTooLarge):
 		r.fewer()
 		return nil, errRestart // what the lost reply held is pending now
 	case hasPrefix(err, "NOGROUP"):
 		// Destroyed by somebody. What it had confirmed is the last position this relay knows of.
-		pos := g.shard.position()
-		if err := g.shard.ensureGroup(ctx, pos.Entry, int64(pos.Count+pos.Missing)); err != nil {
+		pos := g.stream.tracker.position()
+		if err := g.stream.group.ensure(ctx, pos.Entry, int64(pos.Count+pos.Missing)); err != nil {
 			return nil, err
 		}
-		g.shard.log.Error("the consumer group was destroyed, made again at the last confirmed entry", "entry", pos.Entry.String())
+		g.stream.log.Error("the consumer group was destroyed, made again at the last confirmed entry", "entry", pos.Entry.String())
 		return nil, errRestart
 	case err != nil || len(reply) == 0:
 		return nil, err
@@ -185,56 +256,35 @@ func (g *groupReader) publish(ctx, hard context.Context, raws []rawEntry) (*publ
 	if err != nil {
 		return nil, err
 	}
-	if err := g.shard.relay.budget.acquire(ctx, c); err != nil {
+	held := &delivery.Batch{Cost: c.cost}
+	if err := g.stream.relay.engine.Hold(ctx, held); err != nil {
 		return nil, err
 	}
-	p := &published{chunk: c, began: time.Now(), done: make(chan struct{}), open: len(c.records)}
+	p := &published{chunk: c, held: held, began: time.Now(), done: make(chan struct{}), open: len(c.records)}
 	if p.open == 0 {
 		close(p.done)
 	}
-	careful := !g.shard.quarantine.empty()
 	for _, r := range c.records {
-		if careful {
-			if id := entryOf(r); g.shard.quarantine.isSuspect(id) {
-				g.alone(hard, p, r, id)
-				continue
-			}
-		}
 		g.publisher.Produce(hard, r, p.promise)
 	}
 	return p, nil
 }
 
-// alone sends a suspect in a batch of its own, and remembers it as poison if the broker refuses it so.
-func (g *groupReader) alone(ctx context.Context, p *published, r *kgo.Record, id EntryID) {
-	err := g.publisher.Flush(ctx)
-	if err == nil {
-		err = g.publisher.ProduceSync(ctx, r).FirstErr()
-	}
-	p.promise(r, g.shard.refused(r, id, err))
-}
-
 // confirm waits for a chunk's records and acknowledges its entries.
 func (g *groupReader) confirm(ctx context.Context, p *published) error {
-	timeout := time.NewTimer(2 * g.shard.cfg.TransactionTimeout)
+	timeout := time.NewTimer(2 * g.stream.cfg.TransactionTimeout)
 	defer timeout.Stop()
 	select {
 	case <-p.done:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timeout.C:
-		return fmt.Errorf("kafka: records of shard %d are not confirmed after %s", g.shard.id, 2*g.shard.cfg.TransactionTimeout)
+		return fmt.Errorf("kafka: records of shard %d are not confirmed after %s", g.stream.id, 2*g.stream.cfg.TransactionTimeout)
 	}
 	if len(p.failures) > 0 {
-		for _, f := range p.failures {
-			var halt *HaltError
-			if errors.Is(f.err, errRestart) || errors.As(f.err, &halt) {
-				return f.err
-			}
-		}
-		return &deliveryError{p.failures}
+		return &deliveryError{p.failures, p.refused}
 	}
-	s, c := g.shard, p.chunk
+	s, c := g.stream, p.chunk
 	if len(c.ids) == 0 {
 		return nil
 	}
@@ -245,21 +295,22 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 	if err := s.cfg.Redis.XAck(ctx, s.key, outbox.ConsumerGroup, ids...).Err(); err != nil {
 		return fmt.Errorf("redis: XACK %s: %w", s.key, err)
 	}
-	pos := s.position()
+	pos := s.tracker.position()
 	if pos.Entry.Compare(c.last()) < 0 {
 		pos.Entry, pos.Fingerprint = c.last(), formatFingerprint(c.fingerprint)
 	}
 	pos.Count += uint64(len(c.ids))
 	pos.At, pos.Relay = p.began, s.cfg.Instance
-	s.committed(pos)
-	s.delivered([]*chunk{c}, p.began, &g.ages)
+	s.tracker.committed(pos)
+	s.keeper.notice()
+	s.delivered([]*chunk{c}, p.began)
 	return nil
 }
 
 // claim takes over everything that is pending, whoever read it, in the order of the stream, and delivers it before
 // anything new is read. Idle time does not matter: this relay owns the shard, whoever else has entries does not.
 func (g *groupReader) claim(ctx context.Context) error {
-	s, r := g.shard, g.reader
+	s, r := g.stream, g.reader
 	others := map[string]bool{}
 	consumers, err := s.cfg.Redis.XInfoConsumers(ctx, s.key, outbox.ConsumerGroup).Result()
 	if err != nil {
@@ -294,9 +345,7 @@ func (g *groupReader) claim(ctx context.Context) error {
 		deleted, err := p.array()
 		if err == nil && deleted > 0 {
 			s.log.Error("entries were deleted by somebody after they were read and before they were confirmed", "entries", deleted)
-			s.mu.Lock()
-			s.status.Missing += uint64(deleted)
-			s.mu.Unlock()
+			s.tracker.lost(int64(deleted))
 		}
 		if len(r.buf) > 0 {
 			done, err := g.publish(ctx, ctx, r.buf)
@@ -304,9 +353,9 @@ func (g *groupReader) claim(ctx context.Context) error {
 				return err
 			}
 			err = g.confirm(ctx, done)
-			s.relay.budget.release(done.chunk)
+			s.relay.engine.Free(done.held)
 			if err != nil {
-				return s.blame(err)
+				return s.blame(ctx, err)
 			}
 			if done.chunk.halt != nil {
 				return done.chunk.halt
@@ -326,12 +375,12 @@ func (g *groupReader) claim(ctx context.Context) error {
 
 // strayed reports whether somebody else has entries of this shard.
 func (g *groupReader) strayed(ctx context.Context) (bool, error) {
-	pending, err := g.shard.cfg.Redis.XPending(ctx, g.shard.key, outbox.ConsumerGroup).Result()
+	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
 	if err != nil {
-		return false, fmt.Errorf("redis: XPENDING %s: %w", g.shard.key, err)
+		return false, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}
 	for name := range pending.Consumers {
-		if name != g.shard.cfg.Instance {
+		if name != g.stream.cfg.Instance {
 			return true, nil
 		}
 	}
@@ -356,8 +405,8 @@ end
 return 0`)
 
 func (g *groupReader) forget(ctx context.Context, consumer string) {
-	if err := forgetConsumer.Run(ctx, g.shard.cfg.Redis, []string{g.shard.key}, outbox.ConsumerGroup, consumer).Err(); err != nil {
-		g.shard.log.Warn("cannot remove an idle consumer from the group; it does no harm", "consumer", consumer, "error", err)
+	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, outbox.ConsumerGroup, consumer).Err(); err != nil {
+		g.stream.log.Warn("cannot remove an idle consumer from the group; it does no harm", "consumer", consumer, "error", err)
 	}
 }
 
@@ -367,9 +416,9 @@ func (g *groupReader) mirror(context.Context, Position, *redis.XInfoGroup) error
 // confirmed is below the first pending entry, whoever has it: an entry may be pending with an ex-owner that took it
 // after it had lost the shard.
 func (g *groupReader) confirmed(ctx context.Context, pos Position) (EntryID, error) {
-	pending, err := g.shard.cfg.Redis.XPending(ctx, g.shard.key, outbox.ConsumerGroup).Result()
+	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
 	if err != nil {
-		return EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.shard.key, err)
+		return EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}
 	if pending.Count == 0 {
 		return pos.Entry, nil
@@ -387,5 +436,36 @@ func (g *groupReader) confirmed(ctx context.Context, pos Position) (EntryID, err
 func (g *groupReader) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	g.forget(ctx, g.shard.cfg.Instance)
+	g.forget(ctx, g.stream.cfg.Instance)
 }
+
+// maxFailures bounds how many failed records of a read are remembered.
+const maxFailures = 20_000
+
+// recordError is the failure of a record.
+type recordError struct {
+	topic string
+	id    EntryID
+	err   error
+}
+
+func (e *recordError) Error() string {
+	return fmt.Sprintf("kafka: topic %s, entry %s: %v", e.topic, e.id, e.err)
+}
+func (e *recordError) Unwrap() error { return e.err }
+
+// deliveryError is the failure of at least one record of a read; records are those that were refused, with what was sent beside
+// them.
+type deliveryError struct {
+	failures []recordError
+	records  []*kgo.Record
+}
+
+func (e *deliveryError) Error() string {
+	if n := len(e.failures); n > 1 {
+		return fmt.Sprintf("%v (and %d more records)", e.failures[0].Error(), n-1)
+	}
+	return e.failures[0].Error()
+}
+
+func (e *deliveryError) Unwrap() error { return &e.failures[0] }

@@ -1,16 +1,33 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/outbox"
 )
+
+func TestDeliveryErrorText(t *testing.T) {
+	t.Parallel()
+	one := &deliveryError{failures: []recordError{{"t", EntryID{1, 0}, kerr.InvalidRecord}}}
+	if got, want := one.Error(), "kafka: topic t, entry 1-0: "+kerr.InvalidRecord.Error(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if !errors.Is(one, kerr.InvalidRecord) {
+		t.Error("the cause is not found")
+	}
+	two := &deliveryError{failures: []recordError{one.failures[0], {"t", EntryID{2, 0}, kerr.InvalidRecord}}}
+	if got, want := two.Error(), one.Error()+" (and 1 more records)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
 
 // What a dead relay had read is delivered by its successor, first and in order, and nothing of it is stranded.
 func TestClaimsWhatOthersLeft(t *testing.T) {
@@ -102,7 +119,7 @@ func TestDestroyedGroup(t *testing.T) {
 					t.Errorf("%d records of 20 events", n)
 				}
 				time.Sleep(5 * time.Second)
-				group, err := l.shard(t, cfg).group(t.Context())
+				group, err := l.source(t, cfg).group.info(t.Context())
 				if err != nil || group == nil || group.LastDeliveredID != r.Status()[0].Position.Entry.String() {
 					t.Errorf("group %+v, %v; position %s", group, err, r.Status()[0].Position.Entry)
 				}

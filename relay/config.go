@@ -147,6 +147,12 @@ type Config struct {
 	OnMismatch MismatchPolicy
 	Trim       Trim
 
+	// Lanes is how many lanes carry the shards that are well, each with a transaction at a time; 0: 1. More help where
+	// brokers and cores are many.
+	Lanes int
+	// Linger is the least time between the beginnings of two transactions of a lane; 0: none. It trades latency for load
+	// of the brokers.
+	Linger time.Duration
 	// MaxEntries and MaxBytes bound one Kafka transaction; 0: 10,000 entries, 16 MiB. One group of entries
 	// of the same MULTI/EXEC is not cut unless it is larger than MaxBytes.
 	MaxEntries int
@@ -199,6 +205,7 @@ func (c Config) withDefaults() Config {
 		c.DeadLetter.On = append(c.DeadLetter.On, UnknownTopic)
 	}
 	setDefault(&c.Trim.Keep, time.Hour)
+	setDefault(&c.Lanes, 1)
 	setDefault(&c.MaxEntries, 10_000)
 	setDefault(&c.MaxBytes, 16<<20)
 	setDefault(&c.MaxInFlight, 32<<20)
@@ -278,6 +285,8 @@ func (c Config) validate() error {
 		value       int64
 		least, most int64
 	}{
+		{"Lanes", int64(c.Lanes), 1, 64},
+		{"Linger", int64(c.Linger), 0, int64(time.Second)},
 		{"MaxEntries", int64(c.MaxEntries), 1, math.MaxInt32},
 		{"MaxBytes", int64(c.MaxBytes), 1, math.MaxInt32},
 		{"MaxInFlight", int64(c.MaxInFlight), 1, math.MaxInt64},
@@ -306,6 +315,14 @@ func (c Config) validate() error {
 // router makes a router; each goroutine that routes has its own.
 func (c Config) router() (*router, error) {
 	return newRouter(c.Route, outbox.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
+}
+
+// staticRoute is the topic of a route that is the same for every entry.
+func (c Config) staticRoute() []string {
+	if c.Route == "" || strings.Contains(c.Route, "{{") {
+		return nil
+	}
+	return []string{c.Route}
 }
 
 var deliveryNames = []string{"exactly-once", "at-least-once"}

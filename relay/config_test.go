@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -27,7 +28,7 @@ func TestConfigDefaults(t *testing.T) {
 	for name, got := range map[string][2]any{
 		"Route": {c.Route, "outbox.event.{{.AggregateType}}"}, "Source": {c.Source, "sluice/orders"}, "Format": {c.Format, Raw}, "Delivery": {c.Delivery, ExactlyOnce},
 		"DeadLetter.Topic": {c.DeadLetter.Topic, "sluice.orders.dlq"}, "Trim.Keep": {c.Trim.Keep, time.Hour},
-		"MaxEntries": {c.MaxEntries, 10_000}, "MaxBytes": {c.MaxBytes, 16 << 20}, "MaxInFlight": {c.MaxInFlight, 32 << 20},
+		"Lanes": {c.Lanes, 1}, "Linger": {c.Linger, time.Duration(0)}, "MaxEntries": {c.MaxEntries, 10_000}, "MaxBytes": {c.MaxBytes, 16 << 20}, "MaxInFlight": {c.MaxInFlight, 32 << 20},
 		"TransactionTimeout": {c.TransactionTimeout, 10 * time.Second}, "SessionTimeout": {c.SessionTimeout, 6 * time.Second},
 		"HousekeepingInterval": {c.HousekeepingInterval, time.Second}, "DrainTimeout": {c.DrainTimeout, 10 * time.Second},
 	} {
@@ -98,6 +99,10 @@ func TestConfigRefused(t *testing.T) {
 		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = outbox.PositionsTopic("orders") }, "DeadLetter.Topic"},
 		"route":                 {func(c *Config) { c.Route = "{{.Tenant}}" }, "Tenant"},
 		"route to positions":    {func(c *Config) { c.Route = outbox.PositionsTopic("orders") }, outbox.PositionsTopic("orders")},
+		"Lanes":                 {func(c *Config) { c.Lanes = -1 }, "Lanes"},
+		"Lanes too many":        {func(c *Config) { c.Lanes = 65 }, "Lanes"},
+		"Linger":                {func(c *Config) { c.Linger = -1 }, "Linger"},
+		"Linger long":           {func(c *Config) { c.Linger = time.Minute }, "Linger"},
 		"MaxEntries":            {func(c *Config) { c.MaxEntries = -1 }, "MaxEntries"},
 		"MaxBytes":              {func(c *Config) { c.MaxBytes = -1 }, "MaxBytes"},
 		"MaxInFlight":           {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
@@ -168,11 +173,20 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 			defer mu.Unlock()
 			found[name] = value
 		}
+		lanes := map[string]bool{}
+		gap, last := time.Hour, time.Time{}
 		l.cluster.Control(func(req kmsg.Request) (kmsg.Response, error, bool) {
 			l.cluster.KeepControl()
 			switch req := req.(type) {
 			case *kmsg.InitProducerIDRequest:
 				note("transaction timeout", req.TransactionTimeoutMillis)
+				mu.Lock()
+				lanes[*req.TransactionalID] = true
+				mu.Unlock()
+			case *kmsg.EndTxnRequest:
+				mu.Lock()
+				gap, last = min(gap, time.Since(last)), time.Now()
+				mu.Unlock()
 			case *kmsg.JoinGroupRequest:
 				note("session timeout", req.SessionTimeoutMillis)
 				note("rebalance timeout", req.RebalanceTimeoutMillis)
@@ -210,6 +224,9 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		l.add(2, "*", event("two", "k")...)
 		l.added[l.stream(2)] = 100
 
+		mu.Lock()
+		gap, last = time.Hour, time.Time{} // of the relay alone
+		mu.Unlock()
 		var log bytes.Buffer
 		commits, largest, states := 0, 0, map[string]bool{}
 		cfg := l.config()
@@ -257,7 +274,15 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		}
 		note("states", slices.Sorted(maps.Keys(states)))
 		note("commits", fmt.Sprint("large: ", largest > 20, ", many: ", commits > 10))
-		note("budget", r.budget.size)
+		if r.engine != nil {
+			everything := &delivery.Batch{Cost: 1 << 50}
+			if err := r.engine.Hold(t.Context(), everything); err != nil {
+				t.Fatal(err)
+			}
+			note("budget", everything.Cost)
+		}
+		note("lanes", len(lanes))
+		note("lingers", gap > 500*time.Millisecond)
 		note("many polls", polls > 40)
 		note("logged", log.Len() > 0)
 		for shard := range 3 {
@@ -303,7 +328,7 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		"Outbox": "other", "Delivery": AtLeastOnce, "Route": "elsewhere", "Format": CloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
 		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{TooLarge},
 		"Topics.OnUnknown": HaltOnUnknown, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": ContinueOnChange,
-		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "MaxEntries": 10,
+		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
 		"Trim.Limit": func(context.Context, int) (EntryID, error) { return EntryID{}, nil },
 		"MaxBytes":   500, "MaxInFlight": 1 << 20,
 		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second, "HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,

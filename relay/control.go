@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -24,12 +25,11 @@ type control struct {
 	delivery Delivery
 	log      *slog.Logger
 
-	mu      sync.Mutex
-	all     *pause
-	shards  map[int]pause
-	waiting map[int]func() // what ends a session when its shard is paused
-	told    map[int]ShardStatus
-	wake    chan struct{}
+	mu     sync.Mutex
+	all    *pause
+	shards map[int]pause
+	told   map[int]ShardStatus
+	wake   chan struct{}
 }
 
 // pause is the value of a field of the control hash.
@@ -53,7 +53,7 @@ func (p pause) String() string {
 func newControl(cfg *Config) *control {
 	return &control{
 		client: cfg.Redis, outbox: cfg.Outbox, instance: cfg.Instance, delivery: cfg.Delivery, log: cfg.Logger,
-		shards: map[int]pause{}, waiting: map[int]func(){}, told: map[int]ShardStatus{}, wake: make(chan struct{}, 1),
+		shards: map[int]pause{}, told: map[int]ShardStatus{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -68,18 +68,6 @@ func (c *control) paused(shard int) (string, bool) {
 		return p.String(), true
 	}
 	return "", false
-}
-
-// onPause calls f once when the shard is paused, unless stop was called before.
-func (c *control) onPause(shard int, f func()) (stop func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting[shard] = f
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.waiting, shard)
-	}
 }
 
 // tell queues a shard's status for the status hash.
@@ -108,8 +96,9 @@ func (c *control) tellAgain(states []ShardStatus) {
 // mends what a late ex-owner wrote.
 const heartbeat = 5
 
-// run polls and writes until ctx ends, and then writes what is still queued. current gives the states to tell again.
-func (c *control) run(ctx context.Context, interval time.Duration, current func() []ShardStatus) {
+// run polls and writes until ctx ends, and then writes what is still queued. current gives the states to tell again,
+// changed is called when other shards are paused than before.
+func (c *control) run(ctx context.Context, interval time.Duration, current func() []ShardStatus, changed func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false
@@ -117,7 +106,7 @@ func (c *control) run(ctx context.Context, interval time.Duration, current func(
 		if n%heartbeat == 0 {
 			c.tellAgain(current())
 		}
-		err := errors.Join(c.poll(ctx), c.write(ctx))
+		err := errors.Join(c.poll(ctx, changed), c.write(ctx))
 		if ctx.Err() == nil {
 			if err != nil && !failing {
 				c.log.Warn("control and status cannot be reached, trying again; delivery is not affected by it", "outbox", c.outbox, "error", err)
@@ -136,23 +125,18 @@ func (c *control) run(ctx context.Context, interval time.Duration, current func(
 	}
 }
 
-func (c *control) poll(ctx context.Context) error {
+func (c *control) poll(ctx context.Context, changed func()) error {
 	fields, err := c.client.HGetAll(ctx, outbox.ControlKey(c.outbox)).Result()
 	if err != nil {
 		return fmt.Errorf("redis: HGETALL %s: %w", outbox.ControlKey(c.outbox), err)
 	}
 	all, shards := parseControl(fields)
 	c.mu.Lock()
+	same := (all == nil) == (c.all == nil) && maps.Equal(shards, c.shards)
 	c.all, c.shards = all, shards
-	var end []func()
-	for shard, f := range c.waiting {
-		if _, ok := shards[shard]; ok || all != nil {
-			end = append(end, f)
-		}
-	}
 	c.mu.Unlock()
-	for _, f := range end {
-		f()
+	if !same {
+		changed()
 	}
 	return nil
 }

@@ -46,10 +46,10 @@ func (l *lab) control() *control {
 }
 
 // follow runs a control for the rest of the bubble's test; end waits for it.
-func (c *control) follow(t *testing.T, current func() []ShardStatus) (end func()) {
+func (c *control) follow(t *testing.T, current func() []ShardStatus, changed func()) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); c.run(ctx, time.Second, current) }()
+	go func() { defer close(done); c.run(ctx, time.Second, current, changed) }()
 	return func() { cancel(); <-done }
 }
 
@@ -57,26 +57,40 @@ func TestControlPauses(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
 		c := l.control()
-		defer c.follow(t, func() []ShardStatus { return nil })()
+		var changed atomic.Int64
+		defer c.follow(t, func() []ShardStatus { return nil }, func() { changed.Add(1) })()
 		key := outbox.ControlKey(l.outbox)
-		var one, two, gone atomic.Int64
-		defer c.onPause(1, func() { one.Add(1) })()
-		defer c.onPause(2, func() { two.Add(1) })()
-		c.onPause(3, func() { gone.Add(1) })() // stopped at once
 
 		time.Sleep(10 * time.Second)
-		if _, paused := c.paused(1); paused || one.Load() != 0 {
+		if _, paused := c.paused(1); paused || changed.Load() != 0 {
 			t.Error("paused without a reason")
 		}
 		l.mini.HSet(key, "pause:1", `{"by":"ops"}`)
 		time.Sleep(1100 * time.Millisecond)
-		if reason, paused := c.paused(1); !paused || reason != "paused by ops" || one.Load() == 0 || two.Load() != 0 {
-			t.Errorf("shard 1: %q, %v; ended %d and %d sessions", reason, paused, one.Load(), two.Load())
+		if reason, paused := c.paused(1); !paused || reason != "paused by ops" || changed.Load() != 1 {
+			t.Errorf("shard 1: %q, %v; told of %d changes", reason, paused, changed.Load())
+		}
+		if _, paused := c.paused(2); paused {
+			t.Error("shard 2 is paused")
+		}
+		time.Sleep(10 * time.Second)
+		if changed.Load() != 1 {
+			t.Errorf("told of %d changes, there was one", changed.Load())
 		}
 		l.mini.HSet(key, "pause", `{"reason":"all of them"}`)
 		time.Sleep(1100 * time.Millisecond)
-		if reason, paused := c.paused(2); !paused || reason != "paused: all of them" || two.Load() == 0 || gone.Load() != 0 {
-			t.Errorf("shard 2: %q, %v; ended %d and %d sessions", reason, paused, two.Load(), gone.Load())
+		if reason, paused := c.paused(2); !paused || reason != "paused: all of them" || changed.Load() != 2 {
+			t.Errorf("shard 2: %q, %v; told of %d changes", reason, paused, changed.Load())
+		}
+		l.mini.HSet(key, "pause:3", "")
+		time.Sleep(1100 * time.Millisecond)
+		l.mini.HDel(key, "pause")
+		time.Sleep(1100 * time.Millisecond)
+		if _, paused := c.paused(2); paused || changed.Load() != 4 {
+			t.Errorf("shard 2 is paused: %v; told of %d changes", paused, changed.Load())
+		}
+		if reason, paused := c.paused(3); !paused || reason != "paused" {
+			t.Errorf("shard 3: %q, %v", reason, paused)
 		}
 		l.mini.Del(key)
 		time.Sleep(1100 * time.Millisecond)
@@ -107,7 +121,7 @@ func TestControlTells(t *testing.T) {
 		state.Store(Running)
 		since := time.Now()
 		current := func() []ShardStatus { return []ShardStatus{{Shard: 1, State: state.Load().(State), Since: since}} }
-		end := c.follow(t, current)
+		end := c.follow(t, current, func() {})
 		time.Sleep(100 * time.Millisecond)
 		c.tell(ShardStatus{Shard: 1, State: Starting, Since: since})
 		synctest.Wait() // told at once, not at the next tick
@@ -158,7 +172,7 @@ func TestControlWithoutRedis(t *testing.T) {
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		cfg = cfg.withDefaults()
 		c := newControl(&cfg)
-		end := c.follow(t, func() []ShardStatus { return nil })
+		end := c.follow(t, func() []ShardStatus { return nil }, func() {})
 		c.tell(ShardStatus{Shard: 0, State: Starting})
 		time.Sleep(time.Minute)
 		c.tell(ShardStatus{Shard: 0, State: Running})

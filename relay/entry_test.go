@@ -13,6 +13,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/internal/delivery"
 )
 
 func TestDecode(t *testing.T) {
@@ -304,7 +306,7 @@ func TestRecordVectors(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 		}
-		f := formatter{prefix: positionKey(v.Outbox, v.Shard) + "/", now: func() time.Time { return time.UnixMilli(1 << 50) }}
+		f := formatter{prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/", now: func() time.Time { return time.UnixMilli(1 << 50) }}
 		var r kgo.Record
 		f.record(&r, &e, topic, nil)
 		wantTopic := "by.route"

@@ -32,30 +32,11 @@ func (e *HaltError) Error() string {
 	return s
 }
 
-// errFenced: another owner has initialised this shard's transactional ids. It is the newer one.
-var errFenced = errors.New("fenced by a newer owner of the shard")
+// Halt makes it an error that the shard keeps its seat for.
+func (e *HaltError) Halt() string { return e.Reason }
 
-// recordError is the failure of a record; the transaction is not committed.
-type recordError struct {
-	topic string
-	id    EntryID // of the entry; zero for the position record
-	err   error
-}
-
-func (e *recordError) Error() string {
-	return fmt.Sprintf("kafka: topic %s, entry %s: %v", e.topic, e.id, e.err)
-}
-func (e *recordError) Unwrap() error { return e.err }
-
-// isFenced: brokers use any of these, depending on version and timing, for a producer whose epoch is old.
-func isFenced(err error) bool {
-	for _, fence := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.TransactionalIDNotFound} {
-		if errors.Is(err, fence) {
-			return true
-		}
-	}
-	return errors.Is(err, errFenced)
-}
+// errRestart: reading starts over to look at the entries anew, nothing is wrong with the servers.
+var errRestart = errors.New("start over")
 
 // poisonReason: the broker refuses this very record, and will refuse it again.
 func poisonReason(err error) (Reason, bool) {

@@ -16,47 +16,43 @@ func TestErrorClasses(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("kafka: commit: %w", &recordError{"t", EntryID{1, 0}, err}) }
 	for _, c := range []struct {
 		err    error
-		fenced bool
 		poison Reason
 	}{
-		{kerr.ProducerFenced, true, ""},
-		{kerr.InvalidProducerEpoch, true, ""},
-		{kerr.InvalidTxnState, true, ""},
-		{kerr.TransactionalIDNotFound, true, ""},
-		{errFenced, true, ""},
-		{kerr.MessageTooLarge, false, TooLarge},
-		{kerr.RecordListTooLarge, false, TooLarge},
-		{kerr.InvalidRecord, false, Rejected},
-		{kerr.InvalidTimestamp, false, Rejected},
-		// Waited out: none of these is the record's fault, and nobody else owns the shard.
-		{kerr.UnknownServerError, false, ""},
-		{kerr.OperationNotAttempted, false, ""},
-		{kerr.ConcurrentTransactions, false, ""},
-		{kerr.TransactionAbortable, false, ""},
-		{kerr.InvalidProducerIDMapping, false, ""},
-		{kerr.OutOfOrderSequenceNumber, false, ""},
-		{kerr.UnknownTopicOrPartition, false, ""},
-		{kerr.NotEnoughReplicas, false, ""},
-		{kerr.NotEnoughReplicasAfterAppend, false, ""},
-		{kerr.KafkaStorageError, false, ""},
-		{kerr.NotCoordinator, false, ""},
-		{kerr.CoordinatorNotAvailable, false, ""},
-		{kerr.TopicAuthorizationFailed, false, ""},
-		{kerr.TransactionalIDAuthorizationFailed, false, ""},
-		{kerr.ClusterAuthorizationFailed, false, ""},
-		{kerr.SaslAuthenticationFailed, false, ""},
-		{kerr.CorruptMessage, false, ""},
-		{kerr.PolicyViolation, false, ""},
-		{errors.New("connection refused"), false, ""},
-		{context.DeadlineExceeded, false, ""},
-		{nil, false, ""},
+		{kerr.ProducerFenced, ""},
+		{kerr.InvalidProducerEpoch, ""},
+		{kerr.InvalidTxnState, ""},
+		{kerr.TransactionalIDNotFound, ""},
+		{errRestart, ""},
+		{kerr.MessageTooLarge, TooLarge},
+		{kerr.RecordListTooLarge, TooLarge},
+		{kerr.InvalidRecord, Rejected},
+		{kerr.InvalidTimestamp, Rejected},
+		// None of these is the record's fault.
+		{kerr.UnknownServerError, ""},
+		{kerr.OperationNotAttempted, ""},
+		{kerr.ConcurrentTransactions, ""},
+		{kerr.TransactionAbortable, ""},
+		{kerr.InvalidProducerIDMapping, ""},
+		{kerr.OutOfOrderSequenceNumber, ""},
+		{kerr.UnknownTopicOrPartition, ""},
+		{kerr.NotEnoughReplicas, ""},
+		{kerr.NotEnoughReplicasAfterAppend, ""},
+		{kerr.KafkaStorageError, ""},
+		{kerr.NotCoordinator, ""},
+		{kerr.CoordinatorNotAvailable, ""},
+		{kerr.TopicAuthorizationFailed, ""},
+		{kerr.TransactionalIDAuthorizationFailed, ""},
+		{kerr.ClusterAuthorizationFailed, ""},
+		{kerr.SaslAuthenticationFailed, ""},
+		{kerr.CorruptMessage, ""},
+		{kerr.PolicyViolation, ""},
+		{errors.New("connection refused"), ""},
+		{context.DeadlineExceeded, ""},
+		{nil, ""},
 	} {
 		for _, err := range []error{c.err, wrap(c.err)} {
 			if c.err == nil {
 				err = nil
-			}
-			if got := isFenced(err); got != c.fenced {
-				t.Errorf("%v: fenced is %v", err, got)
 			}
 			if got, ok := poisonReason(err); got != c.poison || ok != (c.poison != "") {
 				t.Errorf("%v: poison is %q, %v", err, got, ok)
@@ -101,6 +97,9 @@ func TestRedisErrorClasses(t *testing.T) {
 func TestHaltErrorText(t *testing.T) {
 	t.Parallel()
 	halt := &HaltError{Shard: 3, Reason: "the stream is gone"}
+	if got := halt.Halt(); got != "the stream is gone" {
+		t.Error(got)
+	}
 	if got := halt.Error(); got != "shard 3 is halted: the stream is gone" {
 		t.Error(got)
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// firstPosition begins where nothing can be missed, and nowhere else.
+// Without a position a shard begins where nothing can be missed, and nowhere else.
 func TestFirstPosition(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -49,7 +50,7 @@ func TestFirstPosition(t *testing.T) {
 			inLab(t, 1, func(t *testing.T, l *lab) {
 				c.prepare(t, l)
 				cfg := l.config()
-				pos, err := l.shard(t, cfg).firstPosition(t.Context())
+				pos, err := l.source(t, cfg).beginning().position(t.Context(), nil)
 				var halt *HaltError
 				if c.halts == "" && (err != nil || !pos.Entry.IsZero() || pos.Count != 0 || pos.Fingerprint != "") {
 					t.Errorf("got %+v, %v", pos, err)
@@ -58,7 +59,7 @@ func TestFirstPosition(t *testing.T) {
 					t.Errorf("got %+v, %v, want a halt with %q", pos, err, c.halts)
 				}
 				cfg.Init = true
-				pos, err = l.shard(t, cfg).firstPosition(t.Context())
+				pos, err = l.source(t, cfg).beginning().position(t.Context(), nil)
 				if name == "another type" {
 					if !errors.As(err, &halt) {
 						t.Errorf("with init: %v", err)
@@ -108,8 +109,15 @@ func TestReconcile(t *testing.T) {
 					t.Fatal(err)
 				}
 				pos := Position{Entry: ids[4], Count: 5, Fingerprint: formatFingerprint(fingerprint(found.fields))}
+				committed, err := json.Marshal(pos)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := json.Unmarshal(committed, &pos); err != nil { // with the time as it is written
+					t.Fatal(err)
+				}
 				c.prepare(l, ids[4])
-				got, err := l.shard(t, cfg).reconcile(t.Context(), pos)
+				got, err := l.source(t, cfg).beginning().position(t.Context(), committed)
 				var halt *HaltError
 				if errors.As(err, &halt) != c.halts || !c.halts && (err != nil || got != pos) {
 					t.Errorf("policy halt: %+v, %v", got, err)
@@ -118,7 +126,7 @@ func TestReconcile(t *testing.T) {
 					t.Errorf("halted without evidence: %v", halt)
 				}
 				cfg.OnMismatch = ContinueOnMismatch
-				got, err = l.shard(t, cfg).reconcile(t.Context(), pos)
+				got, err = l.source(t, cfg).beginning().position(t.Context(), committed)
 				switch {
 				case errors.As(err, &halt) == c.continues:
 					t.Errorf("policy continue: %+v, %v", got, err)
@@ -213,14 +221,18 @@ func TestHandover(t *testing.T) {
 func TestGroupPosition(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		s := l.shard(t, l.config())
+		b := l.source(t, l.config()).beginning()
+		committed, err := json.Marshal(Position{Delivery: AtLeastOnce, Entry: EntryID{1 << 50, 0}, Count: 99}) // only says where to look
+		if err != nil {
+			t.Fatal(err)
+		}
 		var ids []EntryID
 		for i := range 6 {
 			ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint(i), "k")...))
 		}
 		check := func(when string, want EntryID, count uint64) {
 			t.Helper()
-			pos, err := s.groupPosition(t.Context())
+			pos, err := b.position(t.Context(), committed)
 			if err != nil || pos.Entry.Compare(want) > 0 || pos.Entry.Compare(want.before()) < 0 || pos.Count != count {
 				t.Errorf("%s: %+v, %v, want %s and %d", when, pos, err, want, count)
 			}
@@ -244,7 +256,7 @@ func TestGroupPosition(t *testing.T) {
 			t.Fatal(err)
 		}
 		var halt *HaltError
-		if pos, err := s.groupPosition(t.Context()); !errors.As(err, &halt) {
+		if pos, err := b.position(t.Context(), committed); !errors.As(err, &halt) {
 			t.Errorf("without a group: %+v, %v", pos, err)
 		}
 	})

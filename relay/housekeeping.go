@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,32 +18,65 @@ type follower interface {
 	confirmed(ctx context.Context, pos Position) (EntryID, error)
 }
 
-// housekeep does what follows a commit, on its own pace: mirror, trim, and the figures that operators look at. All of
-// it may fail or be lost without harm (invariant 3); what fails is tried again at the next tick.
-func (s *shard) housekeep(ctx context.Context, f follower) {
-	tick := time.NewTicker(s.cfg.HousekeepingInterval)
-	defer tick.Stop()
-	failing := false
+// housekeeper does what follows a commit, on its own pace: mirror, trim, and the figures that operators look at. All of it
+// may fail or be lost without harm (invariant 3); what fails is tried again at the next tick.
+type housekeeper struct {
+	cfg     *Config
+	shard   int
+	key     string
+	log     *slog.Logger
+	group   consumerGroup
+	tracker *tracker
+	moved   chan struct{} // holds one token after a commit
+}
+
+// quietest is how many intervals lie between two ticks of a shard of which nothing has been heard for long.
+const quietest = 10
+
+// run ends with ctx. The ticks of a shard that does not move become rarer.
+func (h *housekeeper) run(ctx context.Context, f follower) {
+	failing, quiet := false, 1
 	for {
-		err := s.follow(ctx, f)
+		before := h.tracker.Status()
+		err := h.follow(ctx, f)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && !failing {
-			s.log.Warn("housekeeping fails, trying again; delivery goes on", "error", err)
+			h.log.Warn("housekeeping fails, trying again; delivery goes on", "error", err)
 		}
 		failing = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		if after := h.tracker.Status(); !failing && after.Lag == 0 && after == before {
+			quiet = min(2*quiet, quietest)
+		} else {
+			quiet = 1
+		}
+		sleep(ctx, h.cfg.HousekeepingInterval)
+		if quiet > 1 {
+			select {
+			case <-h.moved:
+			default:
+				select {
+				case <-ctx.Done():
+				case <-h.moved:
+				case <-time.After(time.Duration(quiet-1) * h.cfg.HousekeepingInterval):
+				}
+			}
 		}
 	}
 }
 
-func (s *shard) follow(ctx context.Context, f follower) error {
-	pos := s.position()
-	group, err := s.group(ctx)
+// notice makes the next tick come soon.
+func (h *housekeeper) notice() {
+	select {
+	case h.moved <- struct{}{}:
+	default:
+	}
+}
+
+func (h *housekeeper) follow(ctx context.Context, f follower) error {
+	pos := h.tracker.position()
+	group, err := h.group.info(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,38 +88,18 @@ func (s *shard) follow(ctx context.Context, f follower) error {
 		return err
 	}
 	// A limit that cannot be told, or a user who may not trim, does not keep the lag from being measured.
-	return errors.Join(s.trim(ctx, confirmed), s.measure(ctx))
+	return errors.Join(h.trim(ctx, pos, confirmed), h.measure(ctx))
 }
 
 // mirror follows exactly-once delivery: it shows the committed position in the stream's consumer group, for XINFO GROUPS and
-// every tool that reads it. It looks at the group each time, because an ex-owner that was paused may have set it back, and
-// because a group that was destroyed is made again at the position.
-type mirror struct{ shard *shard }
+// every tool that reads it.
+type mirror struct{ group consumerGroup }
 
-func (m *mirror) mirror(ctx context.Context, pos Position, group *redis.XInfoGroup) error {
-	s := m.shard
-	count := int64(pos.Count + pos.Missing)
-	if group != nil && group.LastDeliveredID == pos.Entry.String() && group.EntriesRead == count {
-		return nil
-	}
-	if group != nil && group.Pending > 0 { // left over from at-least-once delivery; all of it is delivered
-		if err := s.acknowledge(ctx, pos.Entry); err != nil {
-			return err
-		}
-	}
-	err := s.mirrorGroup(ctx, pos.Entry, count)
-	switch {
-	case err == nil, isUnknownCommand(err):
-		return nil
-	case hasPrefix(err, "NOGROUP"):
-		return s.ensureGroup(ctx, pos.Entry, count)
-	case hasPrefix(err, "ERR The XGROUP subcommand requires the key to exist"):
-		return nil // the reader halts for it
-	}
-	return fmt.Errorf("redis: XGROUP SETID %s: %w", s.key, err)
+func (m mirror) mirror(ctx context.Context, pos Position, group *redis.XInfoGroup) error {
+	return m.group.mirror(ctx, pos.Entry, int64(pos.Count+pos.Missing), group)
 }
 
-func (m *mirror) confirmed(_ context.Context, pos Position) (EntryID, error) { return pos.Entry, nil }
+func (m mirror) confirmed(_ context.Context, pos Position) (EntryID, error) { return pos.Entry, nil }
 
 // trimRounds bounds what one tick may trim, trimLimit what one command may: Redis does nothing else meanwhile.
 const (
@@ -95,29 +109,35 @@ const (
 
 // trim removes entries below the confirmed position that are older than the retention. The entry at the position
 // stays: it is the anchor. Whole nodes go (MINID ~), which costs Redis next to nothing.
-func (s *shard) trim(ctx context.Context, confirmed EntryID) error {
-	if s.cfg.Trim.Keep < 0 {
+//
+// It first looks whether the anchor stands: the ID of an entry says nothing of a stream that was rolled back, whose new
+// entries may have IDs below the position and were never delivered.
+func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed EntryID) error {
+	if h.cfg.Trim.Keep < 0 {
 		return nil
 	}
-	minID := EntryID{MS: uint64(max(0, time.Now().Add(-s.cfg.Trim.Keep).UnixMilli()))}
+	minID := EntryID{MS: uint64(max(0, time.Now().Add(-h.cfg.Trim.Keep).UnixMilli()))}
 	if confirmed.Compare(minID) < 0 {
 		minID = confirmed
 	}
 	due := minID
-	minID, err := s.limited(ctx, due)
-	if err = errors.Join(err, s.held(ctx, minID, due)); err != nil || minID.IsZero() {
+	minID, err := h.limited(ctx, due)
+	if err = errors.Join(err, h.held(ctx, minID, due)); err != nil || minID.IsZero() {
+		return err
+	}
+	if stands, err := h.anchorStands(ctx, pos); err != nil || !stands {
 		return err
 	}
 	for range trimRounds {
-		n, err := s.cfg.Redis.XTrimMinIDApprox(ctx, s.key, minID.String(), trimLimit).Result()
+		n, err := h.cfg.Redis.XTrimMinIDApprox(ctx, h.key, minID.String(), trimLimit).Result()
 		if isUnknownCommand(err) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("redis: XTRIM %s: %w", s.key, err)
+			return fmt.Errorf("redis: XTRIM %s: %w", h.key, err)
 		}
-		if n > 0 && s.cfg.Observer.Trimmed != nil {
-			s.cfg.Observer.Trimmed(s.id, n)
+		if n > 0 && h.cfg.Observer.Trimmed != nil {
+			h.cfg.Observer.Trimmed(h.shard, n)
 		}
 		if n == 0 || ctx.Err() != nil {
 			return nil
@@ -126,12 +146,26 @@ func (s *shard) trim(ctx context.Context, confirmed EntryID) error {
 	return nil
 }
 
+// anchorStands reports whether the entry at the position is the one that was delivered. If it is not, the reader halts for
+// it, and nothing is trimmed.
+func (h *housekeeper) anchorStands(ctx context.Context, pos Position) (bool, error) {
+	expected, err := parseFingerprint(pos.Fingerprint)
+	if err != nil || expected == 0 {
+		return err == nil, err // there is no anchor, by an operator's word or policy
+	}
+	found, err := newStreamReader(h.cfg.Redis, h.shard, h.key).first(ctx, pos.Entry)
+	if err != nil {
+		return false, err
+	}
+	return found != nil && found.id == pos.Entry && fingerprint(found.fields) == expected, nil
+}
+
 // limited is how far of what is due may go by Trim.Limit. What is not known stays.
-func (s *shard) limited(ctx context.Context, due EntryID) (EntryID, error) {
-	if s.cfg.Trim.Limit == nil || due.IsZero() {
+func (h *housekeeper) limited(ctx context.Context, due EntryID) (EntryID, error) {
+	if h.cfg.Trim.Limit == nil || due.IsZero() {
 		return due, nil
 	}
-	limit, err := s.cfg.Trim.Limit(ctx, s.id)
+	limit, err := h.cfg.Trim.Limit(ctx, h.shard)
 	switch {
 	case err != nil:
 		return EntryID{}, fmt.Errorf("nothing is trimmed: %w", err)
@@ -142,41 +176,37 @@ func (s *shard) limited(ctx context.Context, due EntryID) (EntryID, error) {
 }
 
 // held notes how long what Trim.Limit holds back has been due: the age, beyond the retention, of the first such entry.
-func (s *shard) held(ctx context.Context, limit, due EntryID) error {
+func (h *housekeeper) held(ctx context.Context, limit, due EntryID) error {
 	held := time.Duration(0)
-	defer func() {
-		s.mu.Lock()
-		s.status.TrimHeld = held
-		s.mu.Unlock()
-	}()
+	defer func() { h.tracker.trimHeld(held) }()
 	if limit.Compare(due) >= 0 {
 		return nil
 	}
-	first, err := s.cfg.Redis.XRangeN(ctx, s.key, "("+limit.String(), "("+due.String(), 1).Result()
+	first, err := h.cfg.Redis.XRangeN(ctx, h.key, "("+limit.String(), "("+due.String(), 1).Result()
 	if err != nil {
 		held = -1
-		return fmt.Errorf("redis: XRANGE %s: %w", s.key, err)
+		return fmt.Errorf("redis: XRANGE %s: %w", h.key, err)
 	}
 	if len(first) > 0 {
 		id, err := ParseEntryID(first[0].ID)
 		if err != nil {
 			return err
 		}
-		held = max(time.Millisecond, time.Since(time.UnixMilli(int64(min(id.MS, 1<<62))))-s.cfg.Trim.Keep) // it is due: 0 would say that none is
+		held = max(time.Millisecond, time.Since(time.UnixMilli(int64(min(id.MS, 1<<62))))-h.cfg.Trim.Keep) // it is due: 0 would say that none is
 	}
 	return nil
 }
 
 // measure finds lag and the oldest undelivered entry, and notices entries that were gone before they could be
 // delivered. It needs Redis alone: what waits is seen while Kafka is away.
-func (s *shard) measure(ctx context.Context) error {
-	pos, known := s.known()
-	info, err := streamInfo(ctx, s.cfg.Redis, s.key)
+func (h *housekeeper) measure(ctx context.Context) error {
+	pos, known := h.tracker.known()
+	info, err := streamInfo(ctx, h.cfg.Redis, h.key)
 	if err != nil {
 		return err
 	}
 	if !known { // no session has read it: the mirror is close
-		group, err := s.group(ctx)
+		group, err := h.group.info(ctx)
 		if err != nil || group == nil {
 			return err
 		}
@@ -187,33 +217,31 @@ func (s *shard) measure(ctx context.Context) error {
 	}
 	lag, oldest := int64(-1), time.Duration(-1)
 	if info != nil {
-		next, err := s.cfg.Redis.XRangeN(ctx, s.key, "("+pos.Entry.String(), "+", 1).Result()
+		next, err := h.cfg.Redis.XRangeN(ctx, h.key, "("+pos.Entry.String(), "+", 1).Result()
 		if err != nil {
-			return fmt.Errorf("redis: XRANGE %s: %w", s.key, err)
+			return fmt.Errorf("redis: XRANGE %s: %w", h.key, err)
 		}
-		lag, oldest = s.lag(pos, info, next)
+		lag, oldest = h.lag(pos, info, next)
 	}
-	s.mu.Lock()
-	s.status.Lag, s.status.OldestUndelivered = lag, oldest
-	s.mu.Unlock()
+	h.tracker.measured(lag, oldest)
 	return nil
 }
 
 // idle waits, and keeps measuring meanwhile.
-func (s *shard) idle(ctx context.Context, d time.Duration) {
+func (h *housekeeper) idle(ctx context.Context, d time.Duration) {
 	for end := time.Now().Add(d); ctx.Err() == nil; {
-		bounded, cancel := context.WithTimeout(ctx, s.cfg.HousekeepingInterval+time.Second)
-		_ = s.measure(bounded) // what fails here is what the shard waits for
+		bounded, cancel := context.WithTimeout(ctx, h.cfg.HousekeepingInterval+time.Second)
+		_ = h.measure(bounded) // what fails here is what the shard waits for
 		cancel()
 		left := time.Until(end)
 		if left <= 0 {
 			return
 		}
-		sleep(ctx, min(left, s.cfg.HousekeepingInterval))
+		sleep(ctx, min(left, h.cfg.HousekeepingInterval))
 	}
 }
 
-func (s *shard) lag(pos Position, info *redis.XInfoStream, next []redis.XMessage) (lag int64, oldest time.Duration) {
+func (h *housekeeper) lag(pos Position, info *redis.XInfoStream, next []redis.XMessage) (lag int64, oldest time.Duration) {
 	if len(next) > 0 {
 		oldest = -1
 		if id, err := ParseEntryID(next[0].ID); err == nil {
@@ -227,15 +255,12 @@ func (s *shard) lag(pos Position, info *redis.XInfoStream, next []redis.XMessage
 		}
 		return -1, oldest
 	}
-	known := int64(pos.Count + s.missing())
+	known := int64(pos.Count + h.tracker.missing())
 	if info.LastGeneratedID == pos.Entry.String() {
 		// Everything that Redis ever added is at or below the position: what was not delivered was gone before.
 		if gone := info.EntriesAdded - known; gone > 0 && pos.Count > 0 && pos.Delivery == ExactlyOnce {
-			s.mu.Lock()
-			s.status.Missing += uint64(gone)
-			total := s.status.Missing
-			s.mu.Unlock()
-			s.log.Error("entries were deleted or trimmed by somebody before they could be delivered", "entries", gone, "in_all", total, "entries_added", info.EntriesAdded, "delivered", pos.Count)
+			total := h.tracker.lost(gone)
+			h.log.Error("entries were deleted or trimmed by somebody before they could be delivered", "entries", gone, "in_all", total, "entries_added", info.EntriesAdded, "delivered", pos.Count)
 		}
 		return 0, oldest
 	}
@@ -243,11 +268,4 @@ func (s *shard) lag(pos Position, info *redis.XInfoStream, next []redis.XMessage
 		return 0, oldest
 	}
 	return max(1, info.EntriesAdded-known), oldest
-}
-
-// missing counts the entries that are known to have been gone before delivery.
-func (s *shard) missing() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status.Missing
 }

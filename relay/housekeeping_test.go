@@ -17,7 +17,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-func (l *lab) shard(t *testing.T, cfg Config) *shard {
+// source makes the source of shard 0, beside a relay that does not run.
+func (l *lab) source(t *testing.T, cfg Config) *stream {
 	t.Helper()
 	r, err := New(cfg)
 	if err != nil {
@@ -25,7 +26,7 @@ func (l *lab) shard(t *testing.T, cfg Config) *shard {
 	}
 	r.client = l.kafka
 	r.topics = newTopics(l.kafka, r.cfg.Topics, func() int { return l.shards }, r.cfg.Logger)
-	return newShard(r, 0)
+	return newStream(r, 0)
 }
 
 func TestLag(t *testing.T) {
@@ -64,13 +65,13 @@ func TestLag(t *testing.T) {
 			{name: "an ID from the future", added: 1, length: 1, last: later, next: next(-time.Hour), lag: 1},
 			{name: "an ID that is none", added: 1, length: 1, last: later, next: []redis.XMessage{{ID: "x"}}, lag: 1, oldest: -1},
 		} {
-			s := l.shard(t, l.config())
-			s.begin(c.pos)
-			s.status.Missing = c.missing
+			s := l.source(t, l.config())
+			s.tracker.begin(c.pos)
+			s.tracker.lost(int64(c.missing - c.pos.Missing))
 			info := &redis.XInfoStream{EntriesAdded: c.added, Length: c.length, LastGeneratedID: c.last.String()}
-			lag, oldest := s.lag(c.pos, info, c.next)
-			if lag != c.lag || oldest != c.oldest || s.missing() != c.missing+c.gone {
-				t.Errorf("%s: lag %d, oldest %s, missing %d; want %d, %s, %d", c.name, lag, oldest, s.missing(), c.lag, c.oldest, c.missing+c.gone)
+			lag, oldest := s.keeper.lag(c.pos, info, c.next)
+			if lag != c.lag || oldest != c.oldest || s.tracker.missing() != c.missing+c.gone {
+				t.Errorf("%s: lag %d, oldest %s, missing %d; want %d, %s, %d", c.name, lag, oldest, s.tracker.missing(), c.lag, c.oldest, c.missing+c.gone)
 			}
 		}
 	})
@@ -122,7 +123,8 @@ func TestTrim(t *testing.T) {
 				if c.confirmed == -1 {
 					confirmed = EntryID{}
 				}
-				if err := l.shard(t, cfg).trim(t.Context(), confirmed); err != nil {
+				// The position has no anchor: this is about what is confirmed.
+				if err := l.source(t, cfg).keeper.trim(t.Context(), Position{Entry: confirmed}, confirmed); err != nil {
 					t.Fatal(err)
 				}
 				if c.want < 0 {
@@ -177,9 +179,9 @@ func TestTrimLimit(t *testing.T) {
 					}
 					return id(c.limit), c.err
 				}
-				s := l.shard(t, cfg)
-				s.begin(Position{Entry: ids[4], Count: 5})
-				err := s.follow(t.Context(), &mirror{s})
+				s := l.source(t, cfg)
+				s.tracker.begin(Position{Entry: ids[4], Count: 5})
+				err := s.keeper.follow(t.Context(), mirror{s.group})
 				if !errors.Is(err, c.err) {
 					t.Errorf("got %v, want %v", err, c.err)
 				}
@@ -195,7 +197,7 @@ func TestTrimLimit(t *testing.T) {
 					t.Errorf("the first entry is %s after %v, want %s", first, asked(), id(c.want))
 				}
 				// Lag and the rest are measured whatever the limit says.
-				if st := s.Status(); st.TrimHeld != c.held || st.OldestUndelivered != 0 || st.Lag < 0 {
+				if st := s.tracker.Status(); st.TrimHeld != c.held || st.OldestUndelivered != 0 || st.Lag < 0 {
 					t.Errorf("held back for %s, want %s: %+v", st.TrimHeld, c.held, st)
 				}
 			})
@@ -218,7 +220,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		cfg := l.config()
 		cfg.Delivery, cfg.Trim.Keep = AtLeastOnce, time.Nanosecond
-		s := l.shard(t, cfg)
+		s := l.source(t, cfg)
 		var ids []EntryID
 		for i := range 5 {
 			ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint(i), "k")...))
@@ -237,7 +239,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		g := &groupReader{shard: s}
+		g := &groupReader{stream: s}
 		confirmed, err := g.confirmed(t.Context(), Position{Entry: ids[4]})
 		if err != nil || confirmed.Compare(ids[1]) >= 0 || confirmed.Compare(ids[0]) < 0 {
 			t.Errorf("everything up to %s is taken for confirmed, entry %s is pending; %v", confirmed, ids[1], err)
@@ -273,8 +275,8 @@ func TestMirror(t *testing.T) {
 			}
 			return true
 		})
-		s := l.shard(t, l.config())
-		m := &mirror{s}
+		s := l.source(t, l.config())
+		m := mirror{s.group}
 		pos := Position{Entry: EntryID{5, 0}, Count: 7, Missing: 2}
 		shown := &redis.XInfoGroup{LastDeliveredID: "5-0", EntriesRead: 9}
 		for name, c := range map[string]struct {
@@ -313,7 +315,7 @@ func TestMirror(t *testing.T) {
 		if err := m.mirror(t.Context(), pos, nil); err != nil {
 			t.Fatal(err)
 		}
-		if group, err := s.group(t.Context()); err != nil || group == nil || group.LastDeliveredID != "5-0" {
+		if group, err := s.group.info(t.Context()); err != nil || group == nil || group.LastDeliveredID != "5-0" {
 			t.Errorf("group %+v, %v", group, err)
 		}
 	})

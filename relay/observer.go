@@ -1,12 +1,18 @@
 package relay
 
-import "time"
+import (
+	"time"
+
+	"github.com/sluice-outbox/sluice/internal/delivery"
+)
 
 // Observer is told what a relay does, for metrics and for tests. Every func may be nil. They are
 // called on the delivery path: they must return quickly and must not block.
 type Observer struct {
 	// Committed is called after the entries of one transaction (at-least-once: of one read) are visible in Kafka.
 	Committed func(Commit)
+	// Transaction is called after each Kafka transaction that a lane has committed; it may carry entries of many shards.
+	Transaction func(Transaction)
 	// DeadLettered is called for each dead-lettered entry after its record is visible.
 	DeadLettered func(shard int, entry EntryID, reason Reason)
 	// StateChanged is called when a shard's state or its reason changes.
@@ -14,6 +20,9 @@ type Observer struct {
 	// Trimmed is called with the number of entries that Redis removed.
 	Trimmed func(shard int, entries int64)
 }
+
+// Transaction describes a committed Kafka transaction.
+type Transaction = delivery.Transaction
 
 // Commit describes one delivered batch.
 type Commit struct {
@@ -26,16 +35,16 @@ type Commit struct {
 }
 
 // State of a shard as this relay sees it.
-type State string
+type State = delivery.State
 
 // The states of a shard; doc.go has the transitions.
 const (
-	Starting State = "starting" // fencing, reading the position, checking the anchor
-	Running  State = "running"
-	Waiting  State = "waiting" // a server failed; tried again with backoff
-	Paused   State = "paused"  // by an operator
-	Halted   State = "halted"  // cannot go on by itself; Reason says why and what to do
-	Stopped  State = "stopped" // not this relay's any more
+	Starting = delivery.Starting // claiming, fencing, reading the position, checking the anchor
+	Running  = delivery.Running
+	Waiting  = delivery.Waiting // for a server; Reason says for which, and since when
+	Paused   = delivery.Paused  // by an operator
+	Halted   = delivery.Halted  // cannot go on by itself; Reason says why and what to do
+	Stopped  = delivery.Stopped // not this relay's any more
 )
 
 // ShardStatus is one shard of this relay.

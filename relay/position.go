@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sluice-outbox/sluice/internal/delivery"
 )
 
 // EntryID is the ID of a stream entry: Redis's ms-seq. It is ordered by MS, then Seq.
@@ -59,7 +61,7 @@ func (id *EntryID) UnmarshalText(b []byte) (err error) {
 }
 
 // Position is how far a shard has been delivered: every entry at or below Entry, and none above it
-// (invariant 2). It is a record of the compacted positions topic, partition = shard.
+// (invariant 2). It stands in a record of the compacted positions topic, partition = shard.
 type Position struct {
 	Delivery Delivery `json:"-"`
 	// Entry is the last delivered entry; 0-0 before the first.
@@ -78,50 +80,50 @@ type Position struct {
 	Relay string `json:"relay,omitempty"`
 }
 
-// positionVersion is the version of the position record's value.
-const positionVersion = 1
-
-// MarshalJSON gives the value of the position record.
+// MarshalJSON gives the position as it stands in a position record.
 func (p Position) MarshalJSON() ([]byte, error) {
 	type plain Position // without these methods
 	return json.Marshal(struct {
-		V        int    `json:"v"`
 		Delivery string `json:"delivery"`
 		plain
 		AtMS int64 `json:"at"`
-	}{positionVersion, p.Delivery.String(), plain(p), p.At.UnixMilli()})
+	}{p.Delivery.String(), plain(p), p.At.UnixMilli()})
 }
 
-// UnmarshalJSON reads the value of a position record and refuses a version that it does not know.
+// UnmarshalJSON is the inverse of MarshalJSON.
 func (p *Position) UnmarshalJSON(b []byte) error {
 	type plain Position
 	var v struct {
-		V        int      `json:"v"`
 		Delivery string   `json:"delivery"`
 		Entry    *EntryID `json:"entry"` // hides plain's: 0-0 is a position, nothing is not
 		plain
 		AtMS int64 `json:"at"`
 	}
 	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("position record: %w", err)
-	}
-	if v.V != positionVersion {
-		return fmt.Errorf("position record has version %d, this relay knows %d: run the version of sluice that wrote it or a newer one", v.V, positionVersion)
+		return fmt.Errorf("position: %w", err)
 	}
 	d, err := ParseDelivery(v.Delivery)
 	if err != nil {
-		return fmt.Errorf("position record: %w", err)
+		return fmt.Errorf("position: %w", err)
 	}
 	if v.Entry == nil {
-		return errors.New("position record has no entry")
+		return errors.New("position has no entry")
 	}
 	*p = Position(v.plain)
 	p.Entry = *v.Entry
 	if _, err := parseFingerprint(p.Fingerprint); err != nil {
-		return fmt.Errorf("position record: %w", err)
+		return fmt.Errorf("position: %w", err)
 	}
 	p.Delivery, p.At = d, time.UnixMilli(v.AtMS)
 	return nil
 }
 
-func positionKey(outboxName string, shard int) string { return outboxName + "/" + strconv.Itoa(shard) }
+// ParsePosition reads the value of a record of the positions topic.
+func ParsePosition(value []byte) (Position, error) {
+	var p Position
+	record, err := delivery.ParsePosition(value)
+	if err != nil {
+		return p, err
+	}
+	return p, json.Unmarshal(record.Position, &p)
+}

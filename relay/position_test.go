@@ -104,12 +104,12 @@ func TestPositionRoundTrip(t *testing.T) {
 func TestPositionText(t *testing.T) {
 	t.Parallel()
 	p := Position{Entry: EntryID{1767319445000, 3}, Count: 7, Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1"}
-	const want = `{"v":1,"delivery":"exactly-once","entry":"1767319445000-3","count":7,"fingerprint":"00000000000000ff","relay":"relay-1","at":1767319446000}`
+	const want = `{"delivery":"exactly-once","entry":"1767319445000-3","count":7,"fingerprint":"00000000000000ff","relay":"relay-1","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != want {
 		t.Errorf("got %s, %v\nwant %s", b, err, want)
 	}
 	p.Missing, p.Delivery, p.Fingerprint, p.Relay = 2, AtLeastOnce, "", ""
-	const wantOther = `{"v":1,"delivery":"at-least-once","entry":"1767319445000-3","count":7,"missing":2,"fingerprint":"","at":1767319446000}`
+	const wantOther = `{"delivery":"at-least-once","entry":"1767319445000-3","count":7,"missing":2,"fingerprint":"","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != wantOther {
 		t.Errorf("got %s, %v\nwant %s", b, err, wantOther)
 	}
@@ -119,28 +119,47 @@ func TestPositionRefuses(t *testing.T) {
 	t.Parallel()
 	const entry = `"entry":"5-0","count":1,"fingerprint":""`
 	for text, want := range map[string]string{
-		`{"v":2,"delivery":"exactly-once",` + entry + `}`:                             "version 2",
-		`{"delivery":"exactly-once",` + entry + `}`:                                   "version 0",
-		`{"v":1,` + entry + `}`:                                                       "delivery",
-		`{"v":1,"delivery":"twice",` + entry + `}`:                                    "twice",
-		`{"v":1,"delivery":"exactly-once","count":1}`:                                 "no entry",
-		`{"v":1,"delivery":"exactly-once","entry":null}`:                              "no entry",
-		`{"v":1,"delivery":"exactly-once","entry":"5"`:                                "unexpected end",
-		`{"v":1,"delivery":"exactly-once","entry":"x","fingerprint":""}`:              "entry ID",
-		`{"v":1,"delivery":"exactly-once","entry":"5-0","fingerprint":"xyz"}`:         "fingerprint",
-		`{"v":1,"delivery":"exactly-once","entry":"5-0","fingerprint":"","count":-1}`: "count",
-		`[]`:   "position record",
-		`null`: "version 0",
+		`{` + entry + `}`:                                                       "delivery",
+		`{"delivery":"twice",` + entry + `}`:                                    "twice",
+		`{"delivery":"exactly-once","count":1}`:                                 "no entry",
+		`{"delivery":"exactly-once","entry":null}`:                              "no entry",
+		`{"delivery":"exactly-once","entry":"5"`:                                "unexpected end",
+		`{"delivery":"exactly-once","entry":"x","fingerprint":""}`:              "entry ID",
+		`{"delivery":"exactly-once","entry":"5-0","fingerprint":"xyz"}`:         "fingerprint",
+		`{"delivery":"exactly-once","entry":"5-0","fingerprint":"","count":-1}`: "count",
+		`[]`:   "position",
+		`null`: "delivery",
 		``:     "unexpected end",
 	} {
 		var p Position
 		if err := json.Unmarshal([]byte(text), &p); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an error with %q", text, err, want)
 		}
+		if text == "" {
+			continue
+		}
+		record := `{"v":2,"lane":"l","position":` + text + `}`
+		if p, err := ParsePosition([]byte(record)); err == nil || !strings.Contains(err.Error(), want) && want != "unexpected end" {
+			t.Errorf("%s: got %+v, %v, want an error with %q", record, p, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"v":1,"delivery":"exactly-once",` + entry + `}`:              "version 1",
+		`{"v":3,"position":{"delivery":"exactly-once",` + entry + `}}`: "version 3",
+		`{"position":{"delivery":"exactly-once",` + entry + `}}`:       "version 0",
+		`{"v":2,"lane":"l"}`:              "no position",
+		`{"v":2,"lane":"l","position":5}`: "position",
+		`[]`:                              "position record",
+		`null`:                            "version 0",
+		``:                                "unexpected end",
+	} {
+		if p, err := ParsePosition([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %+v, %v, want an error with %q", text, p, err, want)
+		}
 	}
 	// A newer relay may say more; that is no reason to stop.
-	var p Position
-	if err := json.Unmarshal([]byte(`{"v":1,"delivery":"exactly-once","more":"things",`+entry+`}`), &p); err != nil || p.Entry != (EntryID{5, 0}) {
+	p, err := ParsePosition([]byte(`{"v":2,"lane":"l","extra":[1],"position":{"delivery":"exactly-once","more":"things",` + entry + `}}`))
+	if err != nil || p.Entry != (EntryID{5, 0}) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 }

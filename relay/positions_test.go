@@ -1,13 +1,15 @@
 package relay
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -45,6 +47,16 @@ func TestReadPositions(t *testing.T) {
 	})
 }
 
+func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position, bool, error) {
+	t.Helper()
+	topic := outbox.PositionsTopic(outboxName)
+	found, err := kafkalog.Leaders(t.Context(), l.kafka, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lastPosition(t.Context(), l.kafka, found[topic], outboxName, shard)
+}
+
 // The end of the partition is whatever transactions have left there: markers, aborted records, other keys, and the position may
 // be far behind it.
 func TestLastPositionBehindOtherThings(t *testing.T) {
@@ -56,7 +68,7 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		}
 		check := func(when string) {
 			t.Helper()
-			got, err := lastPosition(t.Context(), l.kafka, l.outbox, 0)
+			got, _, err := l.lastPosition(t, l.outbox, 0)
 			if err != nil || got.Entry != want.Entry || got.Count != want.Count {
 				t.Errorf("%s: got %+v, %v", when, got, err)
 			}
@@ -64,27 +76,29 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		check("at the end")
 
 		// An owner that died within its transaction: invisible while it is open, and when it was aborted.
-		dead := l.producers(t)
+		dead, err := kgo.NewClient(append(l.opts, kgo.TransactionalID(outbox.LaneID(l.outbox, "dead", 'a')), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dead.Close()
+		if err := dead.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
 		for i := range uint64(100) {
-			if i == 0 {
-				if err := dead.begin(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			record, err := positionRecord(l.outbox, 0, Position{Entry: EntryID{666, i}})
+			position, err := json.Marshal(Position{Entry: EntryID{666, i}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			dead.send(t.Context(), []*kgo.Record{record})
+			value := fmt.Appendf(nil, `{"v":2,"lane":"dead","position":%s}`, position)
+			dead.Produce(t.Context(), &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: []byte(delivery.PositionKey(l.outbox, 0)), Value: value}, nil)
 		}
-		if err := dead.client[0].Flush(t.Context()); err != nil {
+		if err := dead.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		check("with an open transaction behind it")
-		if err := dead.client[0].EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		if err := dead.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 			t.Fatal(err)
 		}
-		dead.close()
 		check("with an aborted transaction behind it")
 
 		client, err := kgo.NewClient(append(l.opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
@@ -113,30 +127,34 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 func TestLastPositionUnreadable(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		if _, err := lastPosition(t.Context(), l.kafka, l.outbox, 0); !errors.Is(err, errNoPosition) {
-			t.Errorf("of an empty partition: %v", err)
+		if pos, ok, err := l.lastPosition(t, l.outbox, 0); ok || err != nil {
+			t.Errorf("of an empty partition: %+v, %v", pos, err)
 		}
-		if _, err := lastPosition(t.Context(), l.kafka, l.outbox, 1); err == nil || errors.Is(err, errNoPosition) || !strings.Contains(err.Error(), "1 partitions") {
+		if _, ok, err := l.lastPosition(t, l.outbox, 1); ok || err == nil || !strings.Contains(err.Error(), "1 partitions") {
 			t.Errorf("of a shard without a partition: %v", err)
 		}
-		if _, err := lastPosition(t.Context(), l.kafka, "nobody", 0); err == nil || errors.Is(err, errNoPosition) || !strings.Contains(err.Error(), "migrate apply") {
+		if _, ok, err := l.lastPosition(t, "nobody", 0); ok || err == nil || !strings.Contains(err.Error(), "migrate apply") {
 			t.Errorf("of an outbox without a topic: %v", err)
 		}
-		for value, want := range map[string]string{"text": "invalid character", `{"v":9,"delivery":"exactly-once","entry":"5-0"}`: "version 9"} {
-			r := &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: []byte(positionKey(l.outbox, 0)), Value: []byte(value)}
+		key := []byte(delivery.PositionKey(l.outbox, 0))
+		for value, want := range map[string]string{
+			"text": "invalid character", `{"v":9,"position":{"delivery":"exactly-once","entry":"5-0"}}`: "version 9",
+			`{"v":1,"delivery":"exactly-once","entry":"5-0"}`: "version 1",
+		} {
+			r := &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: key, Value: []byte(value)}
 			if err := l.kafka.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := lastPosition(t.Context(), l.kafka, l.outbox, 0); err == nil || errors.Is(err, errNoPosition) || !strings.Contains(err.Error(), want) {
+			if _, ok, err := l.lastPosition(t, l.outbox, 0); ok || err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v", value, err)
 			}
 		}
 		// A tombstone: somebody has deleted the position, which is as good as none.
-		if err := l.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: []byte(positionKey(l.outbox, 0))}).FirstErr(); err != nil {
+		if err := l.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: key}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := lastPosition(t.Context(), l.kafka, l.outbox, 0); !errors.Is(err, errNoPosition) {
-			t.Errorf("of a deleted position: %v", err)
+		if pos, ok, err := l.lastPosition(t, l.outbox, 0); ok || err != nil {
+			t.Errorf("of a deleted position: %+v, %v", pos, err)
 		}
 		l.cluster.Close()
 		if _, err := ReadPositions(t.Context(), append(l.opts, kgo.RetryTimeout(1)), l.outbox, 1); err == nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // chunk is a run of a shard's entries, read, decoded, routed and formatted: what travels from the reader to the
@@ -18,6 +20,7 @@ type chunk struct {
 	fingerprint uint64    // of the last entry
 	bytes       int       // as the entries stood in the stream
 	cost        int64     // bytes this chunk holds of the relay's budget
+	position    Position  // behind the last entry
 	records     []*kgo.Record
 	dead        []deadLetter
 	// atEnd: nothing stood behind the last entry when it was read.
@@ -67,7 +70,7 @@ type preparer struct {
 	quarantine *quarantine
 	// lastTopic and lastLimit are what topics said about the topic before, within a chunk.
 	lastTopic string
-	lastLimit int
+	lastInfo  topicInfo
 }
 
 // chunk prepares entries. An error means that a server could not be asked; entries that cannot be delivered
@@ -100,7 +103,11 @@ func (p *preparer) chunk(ctx context.Context, raws []rawEntry) (*chunk, error) {
 		}
 		if dead.reason != "" {
 			c.dead = append(c.dead, dead)
-			c.records = append(c.records, deadLetterRecords(p.deadLetter.Topic, p.formatter.prefix, raw.fields, dead, wanted)...)
+			letters := deadLetterRecords(p.deadLetter.Topic, p.formatter.prefix, raw.fields, dead, wanted)
+			if err := p.place(ctx, letters); err != nil {
+				return nil, err
+			}
+			c.records = append(c.records, letters...)
 		} else {
 			c.records = append(c.records, r)
 		}
@@ -139,7 +146,7 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 	if topic, err = p.router.topic(e); err != nil {
 		return fail(NoRoute, err)
 	}
-	limit, err := p.limit(ctx, topic)
+	info, err := p.info(ctx, topic)
 	var changed *topicChangeError
 	switch {
 	case errors.Is(err, errNoTopic):
@@ -152,20 +159,33 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 		return headers, topic, dead, err
 	}
 	headers = f.record(r, e, topic, headers)
-	if size := recordSize(r); size > limit {
-		return fail(TooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, limit))
+	r.Partition = int32(outbox.Partition(r.Key, info.partitions))
+	if size := recordSize(r); size > info.maxBytes {
+		return fail(TooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, info.maxBytes))
 	}
 	return headers, topic, deadLetter{}, nil
 }
 
-// limit is topics.maxBytes, asked once for entries of one topic in a row.
-func (p *preparer) limit(ctx context.Context, topic string) (int, error) {
+// info is topics.info, asked once for entries of one topic in a row.
+func (p *preparer) info(ctx context.Context, topic string) (topicInfo, error) {
 	if topic == p.lastTopic {
-		return p.lastLimit, nil
+		return p.lastInfo, nil
 	}
-	limit, err := p.topics.maxBytes(ctx, topic)
+	info, err := p.topics.info(ctx, topic)
 	if err == nil {
-		p.lastTopic, p.lastLimit = topic, limit
+		p.lastTopic, p.lastInfo = topic, info
 	}
-	return limit, err
+	return info, err
+}
+
+// place chooses the partitions of dead letters.
+func (p *preparer) place(ctx context.Context, letters []*kgo.Record) error {
+	info, err := p.topics.info(ctx, p.deadLetter.Topic)
+	if err != nil {
+		return fmt.Errorf("dead-letter topic %s: %w", p.deadLetter.Topic, err)
+	}
+	for _, r := range letters {
+		r.Partition = int32(outbox.Partition(r.Key, info.partitions))
+	}
+	return nil
 }

@@ -3,15 +3,19 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// testPreparer prepares for topic "events", which takes 10,000 bytes; topic "absent" does not exist, any other cannot be asked for.
+// testPreparer prepares for topic "events", which has seven partitions and takes 10,000 bytes, and for dead letters; topic "absent"
+// does not exist, any other cannot be asked for.
 func testPreparer(t testing.TB, on ...Reason) *preparer {
 	t.Helper()
 	router, err := newRouter("events")
@@ -21,7 +25,10 @@ func testPreparer(t testing.TB, on ...Reason) *preparer {
 	known := func(info topicInfo) topicInfo { info.until = time.Now().Add(time.Hour); return info }
 	return &preparer{
 		shard: 3, deadLetter: DeadLetter{Topic: "letters", On: on}, router: router, quarantine: newQuarantine(),
-		topics:    &topics{known: map[string]topicInfo{"events": known(topicInfo{exists: true, maxBytes: 10_000}), "absent": known(topicInfo{})}},
+		topics: &topics{known: map[string]topicInfo{
+			"events": known(topicInfo{exists: true, maxBytes: 10_000, partitions: 7}), "letters": known(topicInfo{exists: true, maxBytes: 1 << 20, partitions: 3}),
+			"absent": known(topicInfo{}),
+		}},
 		formatter: formatter{prefix: "orders/3/", now: time.Now},
 	}
 }
@@ -70,7 +77,7 @@ func TestChunkRecycled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.records[0]; got.Context != nil || got.Partition != 0 || got.Offset != 0 || c.atEnd || c.halt != nil || c.reply != nil || len(c.dead) != 0 {
+		if got := c.records[0]; got.Context != nil || int(got.Partition) != outbox.Partition(got.Key, 7) || got.Offset != 0 || c.atEnd || c.halt != nil || c.reply != nil || len(c.dead) != 0 {
 			t.Fatalf("kept from an earlier chunk: %+v in %+v", got, c)
 		}
 		shown := []string{show(c.records[0]), show(c.records[1]), fmt.Sprint(c.ids, c.bytes, c.cost, len(c.records))}
@@ -87,6 +94,35 @@ func TestChunkRecycled(t *testing.T) {
 			r.Context, r.Partition, r.Offset, r.Attrs = t.Context(), 3, 4711, kgo.RecordAttrs{}
 		}
 		c.atEnd, c.reply = true, make([]byte, 10)
+		c.recycle()
+	}
+}
+
+// Consumers and other producers find a key's partition by Kafka's own default.
+func TestPartitionIsKafkas(t *testing.T) {
+	t.Parallel()
+	theirs := kgo.StickyKeyPartitioner(nil).ForTopic("t") // murmur2 by default, as Java's
+	for i := range 2000 {
+		p := testPreparer(t, Undecodable)
+		n := 1 + i%50
+		for _, topic := range []string{"events", "letters"} {
+			info := p.topics.known[topic]
+			info.partitions = n
+			p.topics.known[topic] = info
+		}
+		key := make([]byte, i%40)
+		for j := range key {
+			key[j] = byte(rand.Uint32())
+		}
+		c, err := p.chunk(t.Context(), raws(with("key", string(key)), with("key", string(key), "colour", "red")))
+		if err != nil || len(c.records) != 2 {
+			t.Fatalf("%d records, %v", len(c.records), err)
+		}
+		for _, r := range c.records {
+			if got, want := int(r.Partition), theirs.Partition(r, n); got != want {
+				t.Fatalf("topic %s, key %x of %d partitions: got %d, want %d", r.Topic, r.Key, n, got, want)
+			}
+		}
 		c.recycle()
 	}
 }

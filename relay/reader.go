@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -44,6 +43,8 @@ type streamReader struct {
 	scratch []byte
 	kept    []byte
 	buf     []rawEntry
+	// waiter waits for the entries of many quiet streams at once; nil: each waits for itself.
+	waiter *waiter
 }
 
 func newStreamReader(client redis.UniversalClient, shard int, key string) *streamReader {
@@ -177,11 +178,20 @@ func (r *streamReader) first(ctx context.Context, id EntryID) (*rawEntry, error)
 // wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the entry is read
 // with its anchor afterwards.
 func (r *streamReader) wait(ctx context.Context, from EntryID) error {
+	if r.waiter != nil {
+		return r.waiter.wait(ctx, r, from)
+	}
+	_, err := r.block(ctx, from)
+	return err
+}
+
+// block waits on a connection of its own. ready: there is an entry.
+func (r *streamReader) block(ctx context.Context, from EntryID) (ready bool, err error) {
 	saved := r.limit
 	r.limit = 1 << 30
-	_, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, from.String())
+	reply, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, from.String())
 	r.limit = saved
-	return err
+	return len(reply) > 5, err // a null has three or five bytes
 }
 
 // fewer makes the next read smaller, or its limit larger if it cannot be smaller.
@@ -206,21 +216,17 @@ func (r *streamReader) adapt(bytes, entries int) {
 	r.count = min(max(1, r.target/max(1, bytes/entries)), 2*r.count, r.most)
 }
 
-// runAhead reads chunk after chunk into out until ctx ends or reading fails, so that reading, decoding and formatting go on
-// while a transaction commits. The budget bounds what is held between Redis and Kafka.
-func (r *streamReader) runAhead(ctx context.Context, from anchor, p *preparer, maxBytes int, budget *budget, out chan<- *chunk) error {
+// run reads chunk after chunk and hands each to out, until ctx ends or reading or out fails. Reading, decoding and formatting
+// go on while a transaction commits. caughtUp is called when the stream is found without anything to read at the beginning:
+// there is nothing to send, but the anchor stands, which is worth telling.
+func (r *streamReader) run(ctx context.Context, from anchor, p *preparer, maxBytes int, caughtUp func(), out func(context.Context, *chunk) error) error {
 	for first := true; ; first = false {
 		raws, atEnd, err := r.read(ctx, from)
 		if err != nil {
 			return err
 		}
 		if first && atEnd && len(raws) == 0 {
-			// Nothing to send, but worth telling: the anchor stands.
-			select {
-			case out <- &chunk{atEnd: true}:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			caughtUp()
 		}
 		whole := wholeGroups(raws, atEnd)
 		if len(whole) == 0 && len(raws) > 0 && !r.extend(raws, maxBytes) {
@@ -246,18 +252,14 @@ func (r *streamReader) runAhead(ctx context.Context, from anchor, p *preparer, m
 		if len(c.ids) > 0 {
 			from = anchor{c.last(), c.fingerprint}
 		}
-		if err := budget.acquire(ctx, c); err != nil {
-			return err
+		halt := c.halt // what is sent is not looked at any more
+		if len(c.ids) > 0 {
+			if err := out(ctx, c); err != nil {
+				return err
+			}
 		}
-		halted := c.halt != nil
-		select {
-		case out <- c: // the sender's from here on
-		case <-ctx.Done():
-			budget.release(c)
-			return ctx.Err()
-		}
-		if halted {
-			return nil // the sender halts when it gets there
+		if halt != nil {
+			return halt
 		}
 	}
 }
@@ -287,19 +289,3 @@ func (r *streamReader) extend(entries []rawEntry, maxBytes int) bool {
 	r.limit = max(r.limit, 3*maxBytes) // twice as much, and the anchor
 	return true
 }
-
-// budget bounds the bytes that a relay holds between Redis and Kafka (invariant 7).
-type budget struct {
-	sem  *semaphore.Weighted
-	size int64
-}
-
-func newBudget(size int64) *budget { return &budget{semaphore.NewWeighted(size), size} }
-
-// acquire takes the chunk's cost; a chunk that costs more than everything waits until it is alone.
-func (b *budget) acquire(ctx context.Context, c *chunk) error {
-	c.cost = min(c.cost, b.size)
-	return b.sem.Acquire(ctx, c.cost)
-}
-
-func (b *budget) release(c *chunk) { b.sem.Release(c.cost) }

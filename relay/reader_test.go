@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -104,62 +103,63 @@ func TestAdaptStaysWithinBounds(t *testing.T) {
 
 // reading runs a reader from an anchor until the test has seen enough.
 type reading struct {
-	chunks chan *chunk
-	err    error
-	budget *budget
-	stop   context.CancelFunc
-	ended  chan struct{}
+	chunks   chan *chunk
+	caughtUp atomic.Int64 // how often the reader has said that it found nothing to begin with
+	err      error
+	stop     context.CancelFunc
+	ended    chan struct{}
 }
 
 func (l *lab) read(from anchor, maxBytes int, on ...Reason) *reading {
 	ctx, cancel := context.WithCancel(l.t.Context())
-	r := &reading{chunks: make(chan *chunk), budget: newBudget(64 << 20), stop: cancel, ended: make(chan struct{})}
+	r := &reading{chunks: make(chan *chunk), stop: cancel, ended: make(chan struct{})}
 	p := testPreparer(l.t, on...)
-	p.topics.known["events"] = topicInfo{exists: true, maxBytes: 1 << 30, until: time.Now().Add(1000 * time.Hour)}
+	p.topics.known["events"] = topicInfo{exists: true, maxBytes: 1 << 30, partitions: 1, until: time.Now().Add(1000 * time.Hour)}
 	go func() {
 		defer close(r.ended)
 		defer close(r.chunks)
-		r.err = newStreamReader(l.redis, 0, l.stream(0)).runAhead(ctx, from, p, maxBytes, r.budget, r.chunks)
+		r.err = newStreamReader(l.redis, 0, l.stream(0)).run(ctx, from, p, maxBytes, func() { r.caughtUp.Add(1) }, func(ctx context.Context, c *chunk) error {
+			select {
+			case r.chunks <- c:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
 	}()
 	return r
 }
 
-// next takes a chunk with entries.
+// next takes a chunk.
 func (r *reading) next(t *testing.T) *chunk {
 	t.Helper()
 	for c := range r.chunks {
-		r.budget.release(c)
-		if len(c.ids) > 0 || c.halt != nil {
-			return c
+		if len(c.ids) == 0 {
+			t.Fatalf("a chunk without entries: %+v", c)
 		}
+		return c
 	}
 	t.Fatalf("the reader has ended: %v", r.err)
 	return nil
 }
 
-// end stops the reader and gives its error; everything it took of the budget has to be back.
-func (r *reading) end(t *testing.T) error {
-	t.Helper()
+// end stops the reader and gives its error.
+func (r *reading) end() error {
 	r.stop()
-	for c := range r.chunks {
-		r.budget.release(c)
+	for range r.chunks { //nolint:revive // what is on its way
 	}
 	<-r.ended
-	if !r.budget.sem.TryAcquire(r.budget.size) {
-		t.Error("the reader has kept a part of the budget")
-	}
 	return r.err
 }
 
-func TestRunAhead(t *testing.T) {
+func TestReaderRuns(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		r := l.read(anchor{}, 1<<20)
-		first := <-r.chunks // says that the anchor stands, so that an idle shard is known to run
-		if len(first.ids) != 0 || !first.atEnd || first.halt != nil {
-			t.Errorf("the first chunk of an empty stream: %+v", first)
+		synctest.Wait()
+		if n := r.caughtUp.Load(); n != 1 { // an idle shard is known to run
+			t.Errorf("told %d times that an empty stream has nothing", n)
 		}
-		r.budget.release(first)
 		var want, got []EntryID
 		for i := range 5000 {
 			want = append(want, l.add(0, "*", event(fmt.Sprint(i), "k")...))
@@ -181,14 +181,50 @@ func TestRunAhead(t *testing.T) {
 				t.Errorf("got %v, want %s", c.ids, id)
 			}
 		}
-		if err := r.end(t); !errors.Is(err, context.Canceled) {
+		if n := r.caughtUp.Load(); n != 1 {
+			t.Errorf("told %d times that there is nothing; only the beginning is news", n)
+		}
+		if err := r.end(); !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
+// A reader that begins at the last entry is caught up; one with something to read is not.
+func TestReaderCaughtUp(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.addEvents(0, 0, 3)
+		r := l.read(anchor{}, 1<<20)
+		c := r.next(t)
+		if n := r.caughtUp.Load(); n != 0 {
+			t.Errorf("told %d times that a stream of three entries has nothing", n)
+		}
+		_ = r.end()
+		behind := l.read(anchor{c.last(), c.fingerprint}, 1<<20)
+		synctest.Wait()
+		if n := behind.caughtUp.Load(); n != 1 {
+			t.Errorf("told %d times that nothing stands behind the last entry", n)
+		}
+		_ = behind.end()
+	})
+}
+
+// What fails behind the reader ends it.
+func TestReaderEndsWithWhatFollowsIt(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.addEvents(0, 0, 3)
+		failed := errors.New("no seat")
+		err := newStreamReader(l.redis, 0, l.stream(0)).run(t.Context(), anchor{}, testPreparer(t), 1<<20, func() {}, func(context.Context, *chunk) error { return failed })
+		if !errors.Is(err, failed) {
 			t.Errorf("ended with %v", err)
 		}
 	})
 }
 
 // Groups come whole, however small the reads are, and as long as a transaction may have as much.
-func TestRunAheadKeepsGroups(t *testing.T) {
+func TestReaderKeepsGroups(t *testing.T) {
 	t.Parallel()
 	const maxBytes = 1 << 20
 	for name, c := range map[string]struct{ groups, size, payload int }{
@@ -228,14 +264,14 @@ func TestRunAheadKeepsGroups(t *testing.T) {
 						}
 					}
 				}
-				_ = r.end(t)
+				_ = r.end()
 			})
 		})
 	}
 }
 
 // A group that is larger than a transaction may be is cut, and so is what a faulty writer calls one group: the shard goes on.
-func TestRunAheadCutsGiants(t *testing.T) {
+func TestReaderCutsGiants(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		var want, got []EntryID
@@ -254,11 +290,11 @@ func TestRunAheadCutsGiants(t *testing.T) {
 		if commands := l.mini.CommandCount() - before; commands > 300 {
 			t.Errorf("%d commands for 3000 entries", commands)
 		}
-		_ = r.end(t)
+		_ = r.end()
 	})
 }
 
-func TestRunAheadHalts(t *testing.T) {
+func TestReaderHalts(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.addEvents(0, 0, 3)
@@ -268,14 +304,22 @@ func TestRunAheadHalts(t *testing.T) {
 		if c := r.next(t); len(c.ids) != 3 || c.halt == nil || c.halt.Entry != bad {
 			t.Errorf("got %v, halt %v", c.ids, c.halt)
 		}
-		if err := r.end(t); err != nil {
-			t.Errorf("the sender says why, not the reader: %v", err)
+		<-r.ended
+		var halt *HaltError
+		if !errors.As(r.err, &halt) || halt.Entry != bad {
+			t.Errorf("ended with %v", r.err)
+		}
+		// Where nothing stands before it there is only the halt.
+		again := l.read(anchor{id: bad.before()}, 1<<20)
+		<-again.ended
+		if !errors.As(again.err, &halt) || halt.Entry != bad {
+			t.Errorf("ended with %v", again.err)
 		}
 	})
 }
 
 // Invariant 6, while the reader waits for the next entry: the stream loses what was read, and gets new entries.
-func TestRunAheadNoticesRollBack(t *testing.T) {
+func TestReaderNoticesRollBack(t *testing.T) {
 	t.Parallel()
 	for name, roll := range map[string]func(l *lab, last EntryID){
 		"emptied": func(l *lab, _ EntryID) { l.mini.Del(l.stream(0)) },
@@ -311,89 +355,31 @@ func TestRunAheadNoticesRollBack(t *testing.T) {
 				if name != "replaced by text" && (halt.Expected == "" || halt.Found == "") {
 					t.Errorf("halted without evidence: %v", halt)
 				}
-				_ = r.end(t)
+				_ = r.end()
 			})
 		})
 	}
 }
 
-// The budget is what keeps a relay's memory bounded when Kafka is slow: the reader stops, and goes on when there is room.
-func TestRunAheadWithinBudget(t *testing.T) {
+// A relay's memory is bounded when Kafka is slow: the reader stops with what follows it, and goes on when that does.
+func TestReaderWaitsForWhatFollowsIt(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		for i := range 1000 {
 			l.add(0, "*", event(fmt.Sprint(i), "k")...)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		b := newBudget(300_000)
-		out := make(chan *chunk, 1000)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			defer close(out)
-			_ = newStreamReader(l.redis, 0, l.stream(0)).runAhead(ctx, anchor{}, testPreparer(t), 1<<20, b, out)
-		})
-		var held []*chunk
-		entries, most := 0, int64(0)
+		r := l.read(anchor{}, 1<<20)
+		entries := 0
 		for entries < 1000 {
-			synctest.Wait() // the reader stands still: it waits for the budget, or for entries
-			for drained := false; !drained; {
-				select {
-				case c := <-out:
-					held, entries = append(held, c), entries+len(c.ids)
-				default:
-					drained = true
-				}
+			synctest.Wait() // it stands still
+			before := l.mini.CommandCount()
+			time.Sleep(time.Minute)
+			if asked := l.mini.CommandCount() - before; asked != 0 {
+				t.Fatalf("%d commands while nobody takes what was read", asked)
 			}
-			sum := int64(0)
-			for _, c := range held {
-				sum += c.cost
-				b.release(c)
-			}
-			if most = max(most, sum); sum > b.size || sum == 0 {
-				t.Fatalf("%d bytes of %d are held", sum, b.size)
-			}
-			held = held[:0]
+			entries += len(r.next(t).ids)
 		}
-		if most < b.size/2 {
-			t.Errorf("at most %d of %d bytes were ever used", most, b.size)
-		}
-		cancel()
-		wg.Wait()
-	})
-}
-
-func TestBudgetLetsGiantsPass(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(100)
-		small, giant := &chunk{cost: 10}, &chunk{cost: 1 << 40}
-		if err := b.acquire(t.Context(), small); err != nil {
-			t.Fatal(err)
-		}
-		var got atomic.Bool
-		go func() {
-			if err := b.acquire(t.Context(), giant); err == nil {
-				got.Store(true)
-			}
-		}()
-		synctest.Wait()
-		if got.Load() {
-			t.Error("a chunk that needs everything got it while another was held")
-		}
-		b.release(small)
-		synctest.Wait()
-		if !got.Load() {
-			t.Error("a chunk that is larger than the budget never passes")
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := b.acquire(ctx, small); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("beside a giant: %v", err)
-		}
-		b.release(giant)
-		if err := b.acquire(t.Context(), small); err != nil {
-			t.Error(err)
-		}
+		_ = r.end()
 	})
 }
 
@@ -475,6 +461,6 @@ func TestReaderLargeEntries(t *testing.T) {
 		if !slices.Equal(got, ids) {
 			t.Errorf("got %v, want %v", got, ids)
 		}
-		_ = run.end(t)
+		_ = run.end()
 	})
 }

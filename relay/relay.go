@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,36 +14,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // LayoutVersion is the layout version that this relay works on.
-const LayoutVersion = 2
+const LayoutVersion = 3
 
 // Relay moves the entries of the shards it owns to Kafka. Make it with New; Run it once.
 type Relay struct {
 	cfg     Config
 	control *control
-	budget  *budget
 
 	// Made by Run.
-	client *kgo.Client // metadata and positions
+	client *kgo.Client // metadata and questions
 	topics *topics
+	engine *delivery.Engine
+	waiter *waiter      // nil: each stream waits for itself
 	shards atomic.Int64 // of the layout
 
-	warnDenied sync.Once // see endHanging
-
 	mu      sync.Mutex
-	owned   map[int]*ownership
-	member  func() bool // whether the group has this relay; nil before it is asked to
-	problem error       // why this relay is not ready, beside its shards
-}
-
-// ownership is a running shard.
-type ownership struct {
-	shard *shard
-	stop  context.CancelFunc
-	done  chan struct{}
+	streams map[int]*stream // of the shards that this relay owns
+	member  func() bool     // whether the group has this relay; nil before it is asked to
+	problem error           // why this relay is not ready, beside its shards
 }
 
 // New checks the configuration. It does not talk to any server.
@@ -54,8 +46,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	return &Relay{
-		cfg: cfg, control: newControl(&cfg), budget: newBudget(int64(cfg.MaxInFlight)),
-		owned: map[int]*ownership{}, problem: errors.New("not started"),
+		cfg: cfg, control: newControl(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{}, problem: errors.New("not started"),
 	}, nil
 }
 
@@ -74,18 +65,51 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err := r.waitForServers(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	controlled, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	r.engine = newEngine(&r.cfg, client, r.topics)
+	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	wg.Go(func() { r.control.run(controlled, r.cfg.HousekeepingInterval, r.Status) })
+	wg.Go(func() { r.control.run(beside, r.cfg.HousekeepingInterval, r.Status, r.engine.Wake) })
+	if r.waiter != nil {
+		wg.Go(func() { r.waiter.run(beside) })
+	}
 	defer wg.Wait()
-	defer stopControl()
+	defer stop()
+	defer r.engine.Close()
 
 	r.cfg.Logger.Info("relay started", "outbox", r.cfg.Outbox, "instance", r.cfg.Instance, "delivery", r.cfg.Delivery.String(), "shards", r.shards.Load())
 	defer r.cfg.Logger.Info("relay stopped", "outbox", r.cfg.Outbox, "instance", r.cfg.Instance)
 	if r.cfg.Assign != nil {
 		return r.runAssigned(ctx)
 	}
-	return r.runGroup(ctx)
+	return delivery.Membership{
+		Group: outbox.RelayGroup(r.cfg.Outbox), Topic: outbox.PositionsTopic(r.cfg.Outbox), Client: clientOpts(&r.cfg),
+		SessionTimeout: r.cfg.SessionTimeout, RebalanceTimeout: r.cfg.DrainTimeout + 2*time.Second, Source: r.source, Joined: r.setMember,
+	}.Run(ctx, r.engine)
+}
+
+// runAssigned owns fixed shards until ctx ends.
+func (r *Relay) runAssigned(ctx context.Context) error {
+	for _, id := range r.cfg.Assign {
+		r.engine.Add(ctx, id, func() delivery.Source { return r.source(id) })
+	}
+	r.setMember(func() bool { return true })
+	<-ctx.Done()
+	r.engine.Remove(r.engine.Shards()...)
+	return nil
+}
+
+// source makes the source of a shard that this relay owns from now on.
+func (r *Relay) source(id int) delivery.Source {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams[id] = newStream(r, id)
+	return r.streams[id]
+}
+
+func (r *Relay) setMember(member func() bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.member = member
 }
 
 // waitForServers reads the layout and looks for the positions topic, and tries until both servers answer. A
@@ -168,68 +192,21 @@ func (r *Relay) setProblem(err error) {
 	r.problem = err
 }
 
-// start runs a shard beside the others.
-func (r *Relay) start(ctx context.Context, id int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.owned[id]; ok {
-		return
-	}
-	ctx, stop := context.WithCancel(ctx)
-	o := &ownership{shard: newShard(r, id), stop: stop, done: make(chan struct{})}
-	r.owned[id] = o
-	go func() {
-		defer close(o.done)
-		o.shard.run(ctx)
-	}()
-}
-
-// stop ends shards and returns when their open transactions are finished or abandoned.
-func (r *Relay) stop(ids ...int) {
-	r.mu.Lock()
-	var ending []*ownership
-	for _, id := range ids {
-		if o, ok := r.owned[id]; ok {
-			ending = append(ending, o)
-			o.stop()
-		}
-	}
-	r.mu.Unlock()
-	for _, o := range ending {
-		<-o.done
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, o := range ending {
-		if r.owned[o.shard.id] == o {
-			delete(r.owned, o.shard.id)
-		}
-	}
-}
-
-func (r *Relay) stopAll() {
-	r.mu.Lock()
-	ids := make([]int, 0, len(r.owned))
-	for id := range r.owned {
-		ids = append(ids, id)
-	}
-	r.mu.Unlock()
-	r.stop(ids...)
-}
-
 // Status is a copy of what this relay knows of the shards it owns, in their order.
 func (r *Relay) Status() []ShardStatus {
+	if r.engine == nil {
+		return nil
+	}
+	owned := r.engine.Shards()
+	slices.Sort(owned)
 	r.mu.Lock()
-	owned := make([]*ownership, 0, len(r.owned))
-	for _, o := range r.owned {
-		owned = append(owned, o)
+	defer r.mu.Unlock()
+	status := make([]ShardStatus, 0, len(owned))
+	for _, id := range owned {
+		if s := r.streams[id]; s != nil {
+			status = append(status, s.tracker.Status())
+		}
 	}
-	r.mu.Unlock()
-	status := make([]ShardStatus, len(owned))
-	for i, o := range owned {
-		status[i] = o.shard.Status()
-	}
-	slices.SortFunc(status, func(a, b ShardStatus) int { return cmp.Compare(a.Shard, b.Shard) })
 	return status
 }
 

@@ -95,7 +95,7 @@ func TestRunWaitsForItsServers(t *testing.T) {
 		l.mini.Del(key)
 		r, stop := l.run(l.config())
 		defer stop()
-		for _, c := range []struct{ version, want string }{{"", "no layout"}, {"0", "version"}, {"1", "needs 2"}} {
+		for _, c := range []struct{ version, want string }{{"", "no layout"}, {"0", "version"}, {"1", "needs 3"}, {"2", "needs 3"}} {
 			if c.version != "" {
 				l.mini.HSet(key, "version", c.version, "format", "1", "shards", "1")
 			}
@@ -104,7 +104,7 @@ func TestRunWaitsForItsServers(t *testing.T) {
 				t.Errorf("version %q: ready is %v, want %q", c.version, err, c.want)
 			}
 		}
-		l.mini.HSet(key, "version", "2", "shards", "2")
+		l.mini.HSet(key, "version", "3", "shards", "2")
 		time.Sleep(time.Minute)
 		if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "partitions") {
 			t.Errorf("with more shards than positions: %v", err)
@@ -125,10 +125,10 @@ func TestRunRefuses(t *testing.T) {
 		cfg.Assign = []int{1}
 		for name, prepare := range map[string]func() Config{
 			"a shard that does not exist": func() Config { return cfg },
-			"a newer layout":              func() Config { l.mini.HSet(key, "version", "3"); return l.config() },
-			"another format":              func() Config { l.mini.HSet(key, "version", "2", "format", "2"); return l.config() },
+			"a newer layout":              func() Config { l.mini.HSet(key, "version", "4"); return l.config() },
+			"another format":              func() Config { l.mini.HSet(key, "version", "3", "format", "2"); return l.config() },
 		} {
-			l.mini.HSet(key, "version", "2", "format", "1")
+			l.mini.HSet(key, "version", "3", "format", "1")
 			r, stop := l.start(prepare())
 			time.Sleep(time.Minute)
 			var layout *outbox.LayoutError

@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
 // defaultMaxMessageBytes is the broker's default for max.message.bytes, taken where the relay may
@@ -61,27 +62,27 @@ type topicChangeError struct{ text string }
 
 func (e *topicChangeError) Error() string { return e.text }
 
-// maxBytes is the topic's max.message.bytes. The error is errNoTopic for a topic that is not there and is not to be
-// created, errBadTopic or a *topicChangeError; any other means that Kafka could not be asked.
-func (t *topics) maxBytes(ctx context.Context, topic string) (int, error) {
+// info is what is known of a topic. The error is errNoTopic for a topic that is not there and is not to be created,
+// errBadTopic or a *topicChangeError; any other means that Kafka could not be asked.
+func (t *topics) info(ctx context.Context, topic string) (topicInfo, error) {
 	t.mu.Lock()
 	info, ok := t.known[topic]
 	t.mu.Unlock()
 	if !ok || time.Now().After(info.until) {
 		fresh, err := t.look(ctx, topic)
 		if err != nil {
-			return 0, err
+			return fresh, err
 		}
 		if err := t.compare(topic, info, fresh); err != nil {
-			return 0, err
+			return fresh, err
 		}
 		info = fresh
 		t.remember(topic, info)
 	}
 	if !info.exists {
-		return 0, errNoTopic
+		return info, errNoTopic
 	}
-	return info.maxBytes, nil
+	return info, nil
 }
 
 // limit is what is known of the topic's max.message.bytes without asking: for the producer, which sizes batches by it.
@@ -94,11 +95,17 @@ func (t *topics) limit(topic string) int32 {
 	return 1_000_012
 }
 
-// knows reports whether a record was ever to be sent to the topic.
-func (t *topics) knows(topic string) bool {
+// names are the topics that exist as far as known: those to which a record was ever to be sent.
+func (t *topics) names() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.known[topic].exists
+	names := make([]string, 0, len(t.known))
+	for name, info := range t.known {
+		if info.exists {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // compare notices a topic that was deleted and created again, or given partitions, and halts or goes on by policy.
@@ -165,7 +172,7 @@ func (t *topics) look(ctx context.Context, topic string) (topicInfo, error) {
 		return topicInfo{}, fmt.Errorf("kafka: metadata of topic %s: %w", topic, err)
 	}
 	info := topicInfo{
-		exists: true, maxBytes: defaultMaxMessageBytes, id: detail.TopicID, partitions: len(detail.Partitions), until: time.Now().Add(topicTTL),
+		exists: true, maxBytes: defaultMaxMessageBytes, id: detail.ID, partitions: len(detail.Partitions), until: time.Now().Add(topicTTL),
 	}
 	configs, err := t.admin.DescribeTopicConfigs(ctx, topic)
 	var denied *kadm.AuthError
@@ -184,20 +191,16 @@ func (t *topics) look(ctx context.Context, topic string) (topicInfo, error) {
 	return info, nil
 }
 
-// describe asks a broker. kadm would answer from the client's cache.
-func (t *topics) describe(ctx context.Context, topic string) (d kmsg.MetadataResponseTopic, err error) {
-	req := kmsg.NewPtrMetadataRequest()
-	rt := kmsg.NewMetadataRequestTopic()
-	rt.Topic = &topic
-	req.Topics = append(req.Topics, rt)
-	resp, err := req.RequestWith(ctx, t.client)
+// describe asks all brokers: one that lags does not know a topic that was just created.
+func (t *topics) describe(ctx context.Context, topic string) (*kafkalog.Topic, error) {
+	found, err := kafkalog.Leaders(ctx, t.client, topic)
 	if err != nil {
-		return d, err
+		return nil, err
 	}
-	if len(resp.Topics) != 1 {
-		return d, kerr.UnknownTopicOrPartition
+	if found[topic] == nil {
+		return nil, kerr.UnknownTopicOrPartition
 	}
-	return resp.Topics[0], kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	return found[topic], nil
 }
 
 func (t *topics) create(ctx context.Context, topic string) error {

@@ -35,8 +35,8 @@ func TestTopicsLimits(t *testing.T) {
 			if got := topics.limit(topic); got != 1_000_012 {
 				t.Errorf("%s: %d before it was looked at", topic, got)
 			}
-			if got, err := topics.maxBytes(t.Context(), topic); err != nil || got != want[0] {
-				t.Errorf("%s: %d, %v", topic, got, err)
+			if got, err := topics.info(t.Context(), topic); err != nil || got.maxBytes != want[0] || got.partitions != 1 {
+				t.Errorf("%s: %+v, %v", topic, got, err)
 			}
 			if got := topics.limit(topic); int(got) != want[1] {
 				t.Errorf("%s: batches of %d bytes, want %d", topic, got, want[1])
@@ -52,25 +52,25 @@ func TestTopicsUnknown(t *testing.T) {
 			t.Parallel()
 			inLab(t, 3, func(t *testing.T, l *lab) {
 				topics := l.topics(Topics{OnUnknown: policy})
-				got, err := topics.maxBytes(t.Context(), "new")
+				got, err := topics.info(t.Context(), "new")
 				if policy == CreateTopic {
-					if err != nil || got != defaultMaxMessageBytes || len(l.cluster.PartitionInfos("new")) != 3 {
-						t.Errorf("got %d, %v; %d partitions, want as many as shards", got, err, len(l.cluster.PartitionInfos("new")))
+					if err != nil || got.maxBytes != defaultMaxMessageBytes || got.partitions != 3 || len(l.cluster.PartitionInfos("new")) != 3 {
+						t.Errorf("got %+v, %v; %d partitions, want as many as shards", got, err, len(l.cluster.PartitionInfos("new")))
 					}
 					return
 				}
 				if !errors.Is(err, errNoTopic) || l.cluster.TopicInfo("new") != nil {
-					t.Errorf("got %d, %v", got, err)
+					t.Errorf("got %+v, %v", got, err)
 				}
 				if err := l.cluster.CreateTopic("new", 1, nil); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := topics.maxBytes(t.Context(), "new"); !errors.Is(err, errNoTopic) {
+				if _, err := topics.info(t.Context(), "new"); !errors.Is(err, errNoTopic) {
 					t.Errorf("the answer was not remembered: %v", err)
 				}
 				time.Sleep(absentTTL + time.Millisecond)
-				if got, err := topics.maxBytes(t.Context(), "new"); err != nil || got != defaultMaxMessageBytes {
-					t.Errorf("once it exists: %d, %v", got, err)
+				if got, err := topics.info(t.Context(), "new"); err != nil || got.maxBytes != defaultMaxMessageBytes {
+					t.Errorf("once it exists: %+v, %v", got, err)
 				}
 			})
 		})
@@ -91,7 +91,7 @@ func TestTopicsCreation(t *testing.T) {
 			return nil, nil, false
 		})
 		for topic, policy := range map[string]Topics{"a": {}, "b": {Partitions: 12, ReplicationFactor: 1}} {
-			if _, err := l.topics(policy).maxBytes(t.Context(), topic); err != nil {
+			if _, err := l.topics(policy).info(t.Context(), topic); err != nil {
 				t.Error(err)
 			}
 		}
@@ -101,7 +101,7 @@ func TestTopicsCreation(t *testing.T) {
 		for range 4 {
 			for _, which := range []*topics{one, other} {
 				wg.Go(func() {
-					if _, err := which.maxBytes(t.Context(), "c"); err != nil {
+					if _, err := which.info(t.Context(), "c"); err != nil {
 						t.Error(err)
 					}
 				})
@@ -112,7 +112,7 @@ func TestTopicsCreation(t *testing.T) {
 			t.Errorf("asked for %s", got)
 		}
 		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Topic: "d", Err: kerr.TopicAuthorizationFailed, Count: -1})
-		if _, err := l.topics(Topics{}).maxBytes(t.Context(), "d"); !errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, errNoTopic) {
+		if _, err := l.topics(Topics{}).info(t.Context(), "d"); !errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, errNoTopic) {
 			t.Errorf("not allowed to create: %v", err)
 		}
 	})
@@ -126,23 +126,23 @@ func TestTopicsErrors(t *testing.T) {
 		}
 		topics := l.topics(Topics{})
 		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
-		if got, err := topics.maxBytes(t.Context(), "events"); err != nil || got != defaultMaxMessageBytes {
-			t.Errorf("where the configuration may not be read: %d, %v", got, err)
+		if got, err := topics.info(t.Context(), "events"); err != nil || got.maxBytes != defaultMaxMessageBytes {
+			t.Errorf("where the configuration may not be read: %+v, %v", got, err)
 		}
 		denied.Remove()
 		topics.forget("events")
-		if got, err := topics.maxBytes(t.Context(), "events"); err != nil || got != 5000 {
-			t.Errorf("asked again: %d, %v", got, err)
+		if got, err := topics.info(t.Context(), "events"); err != nil || got.maxBytes != 5000 {
+			t.Errorf("asked again: %+v, %v", got, err)
 		}
 		topics.forget("events")
 		topics.forget("never heard of")
 		hidden := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "events", Err: kerr.TopicAuthorizationFailed, Count: -1})
-		if _, err := topics.maxBytes(t.Context(), "events"); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+		if _, err := topics.info(t.Context(), "events"); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 			t.Errorf("where the topic may not be seen: %v", err)
 		}
 		hidden.Remove()
 		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "bad", Err: kerr.InvalidTopicException, Count: -1})
-		if _, err := topics.maxBytes(t.Context(), "bad"); !errors.Is(err, errBadTopic) {
+		if _, err := topics.info(t.Context(), "bad"); !errors.Is(err, errBadTopic) {
 			t.Errorf("a name that the broker refuses: %v", err)
 		}
 		if n := topics.limit("events"); n != 5000 {
@@ -179,16 +179,16 @@ func TestTopicsChanged(t *testing.T) {
 						t.Fatal(err)
 					}
 					topics := l.topics(Topics{OnChanged: policy})
-					if _, err := topics.maxBytes(t.Context(), "events"); err != nil {
+					if _, err := topics.info(t.Context(), "events"); err != nil {
 						t.Fatal(err)
 					}
 					change(t, l)
-					if _, err := topics.maxBytes(t.Context(), "events"); err != nil {
+					if _, err := topics.info(t.Context(), "events"); err != nil {
 						t.Errorf("within the minute: %v", err)
 					}
 					time.Sleep(topicTTL + time.Millisecond)
 					for range 2 { // it stays changed
-						_, err := topics.maxBytes(t.Context(), "events")
+						_, err := topics.info(t.Context(), "events")
 						var changed *topicChangeError
 						if want := policy == HaltOnChange && name != "nothing"; errors.As(err, &changed) != want || !want && err != nil {
 							t.Errorf("got %v", err)

@@ -239,7 +239,7 @@ func (c *carrier) send(p *plan, shard int, entries []redis.XMessage) {
 	c.last[shard] = entries[len(entries)-1].ID
 	c.produce(&kgo.Record{
 		Topic: outbox.PositionsTopic(c.w.Outbox), Partition: int32(shard), Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
-		Value: []byte(fmt.Sprintf(`{"v":1,"delivery":"exactly-once","entry":%q}`, c.last[shard])),
+		Value: []byte(fmt.Sprintf(`{"v":2,"lane":"carrier","position":{"delivery":"exactly-once","entry":%q}}`, c.last[shard])),
 	})
 	c.flush()
 }

@@ -167,19 +167,22 @@ func (l leaver) entry(shard, partition int) kmsg.Record {
 	}}
 }
 
-// leave writes what x says.
+// leave writes what x says, as a lane that has claimed the shard would.
 func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 	l.t.Helper()
-	l.transaction(ctx, shard, x)
+	lane := fmt.Sprintf("left-%d", shard)
+	ids := map[byte]*rawProducer{'a': newRawProducer(ctx, l.t, l.w, lane, 'a'), 'b': newRawProducer(ctx, l.t, l.w, lane, 'b')}
+	ids[x.id].write(outbox.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
+		Key: fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, lane), Value: []byte(`{"v":2,"relay":"a test","at":0}`),
+	})
+	l.transaction(ctx, ids[x.id], lane, shard, x)
 	if x.next {
-		// Both of its ids were initialised by the owner of the transaction before.
-		l.transaction(ctx, shard, leftOpen{id: 'a' + 'b' - x.id, committed: true})
+		l.transaction(ctx, ids['a'+'b'-x.id], lane, shard, leftOpen{committed: true})
 	}
 }
 
-func (l leaver) transaction(ctx context.Context, shard int, x leftOpen) {
+func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, shard int, x leftOpen) {
 	l.t.Helper()
-	p := newRawProducer(ctx, l.t, l.w, shard, x.id)
 	batches := [2][]kmsg.Record{}
 	for partition := range 2 {
 		for range 2 {
@@ -198,7 +201,9 @@ func (l leaver) transaction(ctx context.Context, shard int, x leftOpen) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	value, err := json.Marshal(pos)
+	value, err := json.Marshal(map[string]any{
+		"v": 2, "lane": lane, "records": 4, "wrote": map[string][]int{l.w.Topic(): {2 * shard, 2*shard + 1}}, "position": pos,
+	})
 	if err != nil {
 		l.t.Fatal(err)
 	}

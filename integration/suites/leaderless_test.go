@@ -119,7 +119,8 @@ func onePartitionABroker(ctx context.Context, t *testing.T, w *world.World) {
 // withoutCoordinator is a broker that coordinates none of the transactional ids of shard 0.
 func withoutCoordinator(ctx context.Context, t *testing.T, w *world.World) int {
 	t.Helper()
-	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, outbox.TransactionalID(w.Outbox, 0, 'a'), outbox.TransactionalID(w.Outbox, 0, 'b'))
+	lane := w.Lane(0)
+	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, outbox.LaneID(w.Outbox, lane, 'a'), outbox.LaneID(w.Outbox, lane, 'b'))
 	if err := coordinators.Error(); err != nil {
 		t.Fatal(err)
 	}

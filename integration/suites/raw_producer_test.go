@@ -4,6 +4,7 @@ package suites_test
 
 import (
 	"context"
+	"fmt"
 	"hash/crc32"
 	"testing"
 	"time"
@@ -27,11 +28,13 @@ type rawProducer struct {
 	txn    string
 	id     int64
 	epoch  int16
+	// sequence is the next sequence number of each partition.
+	sequence map[string]int32
 }
 
-func newRawProducer(ctx context.Context, t *testing.T, w *world.World, shard int, turn byte) *rawProducer {
+func newRawProducer(ctx context.Context, t *testing.T, w *world.World, lane string, turn byte) *rawProducer {
 	t.Helper()
-	p := &rawProducer{ctx: ctx, t: t, txn: outbox.TransactionalID(w.Outbox, shard, turn)}
+	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{}, txn: outbox.LaneID(w.Outbox, lane, turn)}
 	older := kversion.Stable()
 	older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11) // from 12 on a request tells the coordinator
 	var err error
@@ -53,7 +56,9 @@ func (p *rawProducer) write(topic string, partition int32, open, commit bool, re
 	rt := kmsg.NewProduceRequestTopic()
 	rt.Topic = topic
 	rp := kmsg.NewProduceRequestTopicPartition()
-	rp.Partition, rp.Records = partition, p.batch(records)
+	at := fmt.Sprint(topic, "/", partition)
+	rp.Partition, rp.Records = partition, p.batch(records, p.sequence[at])
+	p.sequence[at] += int32(len(records))
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	answer, err := req.RequestWith(p.ctx, p.client)
@@ -77,11 +82,11 @@ func (p *rawProducer) write(topic string, partition int32, open, commit bool, re
 	}
 }
 
-func (p *rawProducer) batch(records []kmsg.Record) []byte {
+func (p *rawProducer) batch(records []kmsg.Record, sequence int32) []byte {
 	now := time.Now().UnixMilli()
 	b := kmsg.RecordBatch{
 		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 1 << 4, LastOffsetDelta: int32(len(records) - 1), FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: p.id, ProducerEpoch: p.epoch, NumRecords: int32(len(records)),
+		ProducerID: p.id, ProducerEpoch: p.epoch, FirstSequence: sequence, NumRecords: int32(len(records)),
 	}
 	for i, r := range records {
 		r.OffsetDelta = int32(i)

@@ -2,9 +2,9 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,11 +119,35 @@ func (w *World) Positions() map[int][]relay.Position {
 	w.t.Helper()
 	history := map[int][]relay.Position{}
 	for _, r := range w.Records(outbox.PositionsTopic(w.Outbox)) {
-		var p relay.Position
-		if err := json.Unmarshal(r.Value, &p); err != nil {
+		if string(r.Key) != w.Outbox+"/"+strconv.Itoa(int(r.Partition)) {
+			continue // a claim
+		}
+		p, err := relay.ParsePosition(r.Value)
+		if err != nil {
 			w.t.Fatalf("position record at offset %d: %v", r.Offset, err)
 		}
 		history[int(r.Partition)] = append(history[int(r.Partition)], p)
 	}
 	return history
+}
+
+// Lane is the name of the lane that carries a shard: the last one whose claim is not withdrawn.
+func (w *World) Lane(shard int) string {
+	w.t.Helper()
+	prefix := w.Outbox + "/" + strconv.Itoa(shard) + "/"
+	var live []string
+	for _, r := range w.Records(outbox.PositionsTopic(w.Outbox)) {
+		lane, ok := strings.CutPrefix(string(r.Key), prefix)
+		if !ok {
+			continue
+		}
+		live = slices.DeleteFunc(live, func(x string) bool { return x == lane })
+		if r.Value != nil {
+			live = append(live, lane)
+		}
+	}
+	if len(live) == 0 {
+		w.t.Fatalf("no lane has claimed shard %d", shard)
+	}
+	return live[len(live)-1]
 }

@@ -145,10 +145,10 @@ func configValue(r kadm.ResourceConfig, key string) (string, bool) {
 	return "", false
 }
 
-// checkTransactions finds the coordinator of a shard's transactional id. That fails where the brokers cannot create their
+// checkTransactions finds the coordinator of a transactional id. That fails where the brokers cannot create their
 // transaction log, and where the user may not use the id.
 func (c *checker) checkTransactions(ctx context.Context, l list) {
-	id := outbox.TransactionalID(c.cfg.Outbox.Name, 0, 'a')
+	id := outbox.LaneID(c.cfg.Outbox.Name, "check", 'a')
 	err := c.findCoordinator(ctx, id)
 	if err != nil {
 		l.fail("transactions", "see the brokers' log: transaction.state.log.replication.factor may be above the number of brokers, or the user may not Describe and Write the transactional ids sluice."+c.cfg.Outbox.Name+".*",

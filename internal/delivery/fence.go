@@ -1,0 +1,230 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// fencer fences lanes, each once: a lane never initialises its own ids again, so whoever is fenced stays so.
+type fencer struct {
+	engine *Engine
+	mu     sync.Mutex
+	lanes  map[string]*fenced
+	dead   map[string]struct{} // this process's own
+}
+
+// fenced is what is known of another lane.
+type fenced struct {
+	token chan struct{} // held by whoever works on it
+	done  bool
+	// producers has what the coordinator has given to the ids, by producer id.
+	producers map[int64]struct{}
+}
+
+// fenceTimeout bounds the wait for a coordinator.
+const fenceTimeout = 30 * time.Second
+
+func (f *fencer) lane(name string) *fenced {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lanes == nil {
+		f.lanes = map[string]*fenced{}
+	}
+	x := f.lanes[name]
+	if x == nil {
+		x = &fenced{token: make(chan struct{}, 1), producers: map[int64]struct{}{}}
+		x.token <- struct{}{}
+		f.lanes[name] = x
+	}
+	return x
+}
+
+// acquire waits until nobody else works on a lane.
+func (x *fenced) acquire(ctx context.Context) (release func(), err error) {
+	select {
+	case <-x.token:
+		return func() { x.token <- struct{}{} }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// anyAlive reports whether one of the lanes is neither fenced nor known to be dead.
+func (f *fencer) anyAlive(lanes []string) bool {
+	for _, name := range lanes {
+		x := f.lane(name)
+		f.mu.Lock()
+		_, dead := f.dead[name]
+		done := x.done
+		f.mu.Unlock()
+		if !done && !dead {
+			return true
+		}
+	}
+	return false
+}
+
+// died notes the end of one of this process's own lanes, for which nobody need wait.
+func (f *fencer) died(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead == nil {
+		f.dead = map[string]struct{}{}
+	}
+	f.dead[name] = struct{}{}
+}
+
+// fence makes sure that a lane commits nothing that it has not committed by now. It does not wait for markers, which a
+// partition without a leader may hold up: an id is fenced when
+//
+//   - InitProducerID has succeeded; or
+//   - its transaction is being aborted. A lane never aborts, so its epoch was bumped, by this call or by the time-out; or
+//   - its transaction is being committed, and its other id was fenced before that was seen. The ids take turns: a
+//     lane that is to use this one again has to commit on the other one first.
+func (f *fencer) fence(ctx context.Context, name string, note func(string)) error {
+	x := f.lane(name)
+	note("another shard of this relay fences lane " + name)
+	release, err := x.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if x.done {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	began := time.Now()
+	ids := [2]string{outbox.LaneID(f.engine.cfg.Outbox, name, 'a'), outbox.LaneID(f.engine.cfg.Outbox, name, 'b')}
+	var done [2]bool
+	note("the transaction coordinator fences lane " + name)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		var last error
+		for i, id := range ids {
+			if done[i] {
+				continue
+			}
+			if done[i], last = f.step(ctx, x, id, done[1-i]); last != nil {
+				last = fmt.Errorf("kafka: fence %s: %w, since %s", id, last, began.UTC().Format("15:04:05Z"))
+			}
+		}
+		if done[0] && done[1] {
+			f.mu.Lock()
+			x.done = true
+			f.mu.Unlock()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return errors.Join(last, ctx.Err())
+		}
+		if last != nil {
+			var denied *kerr.Error
+			if errors.As(last, &denied) && !denied.Retriable && !errors.Is(last, kerr.ConcurrentTransactions) {
+				return last
+			}
+			note(last.Error())
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return last
+		}
+	}
+}
+
+// step tries to fence an id once. otherFenced: its lane's other id was fenced before.
+func (f *fencer) step(ctx context.Context, x *fenced, id string, otherFenced bool) (bool, error) {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = &id, int32(f.engine.cfg.TransactionTimeout.Milliseconds())
+	resp, err := req.RequestWith(ctx, f.engine.cfg.Client)
+	if err != nil {
+		return false, err
+	}
+	err = kerr.ErrorForCode(resp.ErrorCode)
+	if err == nil {
+		f.learn(x, resp.ProducerID)
+		return true, nil
+	}
+	if !errors.Is(err, kerr.ConcurrentTransactions) {
+		return false, err
+	}
+	state, err := f.engine.describe(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	f.learn(x, state.producer)
+	switch state.state {
+	case "PrepareAbort", "CompleteAbort":
+		return true, nil
+	case "PrepareCommit":
+		if otherFenced {
+			return true, nil
+		}
+	}
+	return false, fmt.Errorf("%w: its transaction is in state %s%s", kerr.ConcurrentTransactions, state.state, f.engine.leaderless(ctx, state.places))
+}
+
+// transactionState is what a coordinator says of an id.
+type transactionState struct {
+	state    string // "Empty" also for an id that it does not know
+	producer int64
+	epoch    int16
+	places   Places
+}
+
+func (t transactionState) ended() bool {
+	switch t.state {
+	case "Empty", "CompleteCommit", "CompleteAbort", "Dead":
+		return true
+	}
+	return false
+}
+
+func (e *Engine) describe(ctx context.Context, id string) (transactionState, error) {
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{id}
+	resp, err := req.RequestWith(ctx, e.cfg.Client)
+	if err != nil {
+		return transactionState{}, err
+	}
+	if len(resp.TransactionStates) != 1 {
+		return transactionState{}, errors.New("the answer has no transaction")
+	}
+	got := resp.TransactionStates[0]
+	switch err := kerr.ErrorForCode(got.ErrorCode); {
+	case errors.Is(err, kerr.TransactionalIDNotFound):
+		return transactionState{state: "Empty", producer: -1}, nil
+	case err != nil:
+		return transactionState{}, err
+	}
+	state := transactionState{state: got.State, producer: got.ProducerID, epoch: got.ProducerEpoch, places: Places{}}
+	for _, t := range got.Topics {
+		state.places[t.Topic] = t.Partitions
+	}
+	return state, nil
+}
+
+// leaderless names a partition that has no leader, for which a coordinator may be waiting.
+func (e *Engine) leaderless(ctx context.Context, p Places) string {
+	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for _, topic := range p.topics() {
+		found, err := kafkalog.Leaders(asked, e.cfg.Client, topic)
+		if err != nil || found[topic] == nil {
+			continue
+		}
+		for i, x := range found[topic].Partitions {
+			if at := (place{topic, int32(i)}); errors.Is(x.Err, kerr.LeaderNotAvailable) && p.has(at) {
+				return fmt.Sprintf(", and %v has no leader", at)
+			}
+		}
+	}
+	return ""
+}

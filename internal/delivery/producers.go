@@ -1,0 +1,147 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
+
+// producers are the two transactional producers of a lane, which take turns: an id that has just committed is refused for
+// 20 ms and more while the broker writes its markers, the other one is not. A turn begins only after the other's commit was
+// acknowledged, so its records stand behind in every partition.
+//
+// Their ids are initialised once, here, and never again: a client that initialises by itself, which kgo does after some
+// errors, is noticed and given up.
+type producers struct {
+	client [2]*kgo.Client
+	turn   int // 0: a, 1: b; flips only after an acknowledged commit
+	watch  connectionWatch
+	closed sync.Once
+}
+
+// producerLinger lets records of one transaction share batches; a flush ends it, so it adds no latency.
+const producerLinger = 5 * time.Millisecond
+
+// newProducers opens the clients and initialises both ids.
+func newProducers(ctx context.Context, cfg *Config, lane string) (*producers, error) {
+	p := &producers{}
+	for i, turn := range []byte{'a', 'b'} {
+		client, err := kgo.NewClient(append(slices.Clone(cfg.Producer),
+			kgo.TransactionalID(outbox.LaneID(cfg.Outbox, lane, turn)),
+			kgo.TransactionTimeout(cfg.TransactionTimeout),
+			kgo.ProducerLinger(producerLinger),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()),
+			// No RecordDeliveryTimeout: kgo measures it from the record's timestamp, which is the event's. The context of
+			// the transaction bounds its records.
+			kgo.RetryTimeout(cfg.TransactionTimeout),
+			kgo.WithHooks(&p.watch),
+		)...)
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("kafka: %w", err)
+		}
+		p.client[i] = client
+	}
+	var (
+		wg   sync.WaitGroup
+		errs [2]error
+	)
+	for i, client := range p.client {
+		wg.Go(func() { _, _, errs[i] = client.ProducerID(ctx) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		p.close()
+		return nil, fmt.Errorf("kafka: initialise transactional ids of lane %s: %w", lane, err)
+	}
+	p.watch.arm()
+	return p, nil
+}
+
+// close ends both clients. What an open transaction holds is aborted by whoever fences the lane, or by Kafka after the
+// transaction timeout.
+func (p *producers) close() {
+	p.closed.Do(func() {
+		for _, client := range p.client {
+			if client != nil {
+				client.Close()
+			}
+		}
+	})
+}
+
+// begin opens a transaction on the producer whose turn it is.
+func (p *producers) begin() (*kgo.Client, error) {
+	if err := p.watch.err(); err != nil {
+		return nil, err
+	}
+	client := p.client[p.turn]
+	if err := client.BeginTransaction(); err != nil {
+		return nil, fmt.Errorf("kafka: begin transaction: %w", err)
+	}
+	return client, nil
+}
+
+// commit ends the transaction whose every promise was kept. An error leaves the outcome unknown. kgo's EndTransaction can
+// return nil for a producer whose records failed, or that had none: the caller has checked its promises, and each
+// transaction has at least a position or a claim. It is never sent under a context that can be cancelled, which would leave
+// an outcome that nobody knows for no reason; whoever cannot wait closes the clients.
+func (p *producers) commit(ctx context.Context) error {
+	if p.watch.initialised.Load() {
+		return errReinitialised
+	}
+	if err := p.client[p.turn].EndTransaction(context.WithoutCancel(ctx), kgo.TryCommit); err != nil {
+		return fmt.Errorf("kafka: commit: %w", err)
+	}
+	if p.watch.initialised.Load() {
+		return errReinitialised
+	}
+	p.turn ^= 1
+	return nil
+}
+
+// connectionWatch notices what a lane must not live with: a request without an answer, after which markers may be missing
+// (recovery.go), and an id that its client has initialised again.
+type connectionWatch struct {
+	armed       atomic.Bool
+	broken      atomic.Bool
+	initialised atomic.Bool
+}
+
+func (w *connectionWatch) arm() {
+	w.broken.Store(false)
+	w.armed.Store(true)
+}
+
+func (w *connectionWatch) err() error {
+	switch {
+	case w.initialised.Load():
+		return errReinitialised
+	case w.broken.Load():
+		return errConnection
+	}
+	return nil
+}
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (w *connectionWatch) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e kgo.BrokerE2E) {
+	if e.Err() != nil {
+		w.broken.Store(true)
+	}
+}
+
+// OnBrokerWrite implements kgo.HookBrokerWrite.
+func (w *connectionWatch) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == kmsg.InitProducerID.Int16() && w.armed.Load() {
+		w.initialised.Store(true)
+	}
+}

@@ -1,0 +1,43 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTrackerTellsNews(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		s := l.source(t, l.config()).tracker
+		halt := func(found string) *HaltError { return &HaltError{Entry: EntryID{5, 0}, Expected: "e", Found: found} }
+		s.set(Starting, "", nil)
+		s.set(Starting, "", nil)
+		s.set(Running, "", nil)
+		s.set(Running, "", nil)
+		s.set(Waiting, "one", nil)
+		since := s.Status().Since
+		time.Sleep(time.Second)
+		s.set(Waiting, "two", nil)
+		if s.Status().Since != since {
+			t.Error("another reason for the same state is not a new state")
+		}
+		s.set(Halted, "r", halt("f"))
+		s.set(Halted, "r", halt("f"))
+		s.set(Halted, "r", halt("other evidence"))
+		s.set(Running, "", nil)
+		if st := s.Status(); st.Entry != "" || st.Expected != "" || st.Found != "" || st.Reason != "" {
+			t.Errorf("left over: %+v", st)
+		}
+		var got []string
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, st := range l.states {
+			got = append(got, strings.TrimSpace(fmt.Sprint(st.State, " ", st.Reason, st.Found)))
+		}
+		if want := "starting,running,waiting one,waiting two,halted rf,halted rother evidence,running"; strings.Join(got, ",") != want {
+			t.Errorf("told %s\nwant %s", strings.Join(got, ","), want)
+		}
+	})
+}

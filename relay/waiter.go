@@ -1,0 +1,143 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// waiter waits for new entries in many quiet streams with one XREAD on one connection. A stream that has been quiet for less
+// than quietAfter has a connection and a command of its own, so that nothing is delayed by the round of the others. A cluster
+// takes no command over several slots: there each stream waits for itself.
+type waiter struct {
+	client redis.UniversalClient
+
+	mu      sync.Mutex
+	waiting map[string]*quietStream
+	kick    chan struct{} // holds one token when streams were added
+}
+
+// quietStream is one that waits.
+type quietStream struct {
+	after   EntryID
+	adopted chan struct{} // closed when a round includes it
+	woken   chan struct{} // closed when it has an entry, or when the round failed
+	joined  bool
+}
+
+const (
+	quietAfter = 2 * time.Second
+	// roundBlock is how long a round waits at most: how soon it takes in streams that were added.
+	roundBlock = 500 * time.Millisecond
+)
+
+// newWaiter returns nil for a client that cannot ask for several streams at once.
+func newWaiter(client redis.UniversalClient) *waiter {
+	if _, single := client.(*redis.Client); !single {
+		return nil
+	}
+	return &waiter{client: client, waiting: map[string]*quietStream{}, kick: make(chan struct{}, 1)}
+}
+
+// wait returns when a stream has an entry behind after, or early; the caller reads, and waits again.
+func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error {
+	began := time.Now()
+	for time.Since(began) < quietAfter {
+		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	q := w.add(r.key, after)
+	defer w.remove(r.key, q)
+	for adopted := false; !adopted; { // until a round includes it the stream still waits for itself
+		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-q.adopted:
+			adopted = true
+		default:
+		}
+	}
+	select {
+	case <-q.woken:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (w *waiter) add(key string, after EntryID) *quietStream {
+	q := &quietStream{after: after, adopted: make(chan struct{}), woken: make(chan struct{})}
+	w.mu.Lock()
+	w.waiting[key] = q
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+	return q
+}
+
+func (w *waiter) remove(key string, q *quietStream) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting[key] == q {
+		delete(w.waiting, key)
+	}
+}
+
+// run makes rounds until ctx ends.
+func (w *waiter) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		streams, round := w.round()
+		if len(round) == 0 {
+			select {
+			case <-ctx.Done():
+			case <-w.kick:
+			}
+			continue
+		}
+		replies, err := w.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: 1, Block: roundBlock}).Result()
+		if err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it as it is
+			w.wake(round) // each finds out for itself
+			sleep(ctx, readBlock)
+			continue
+		}
+		some := make(map[string]*quietStream, len(replies))
+		for _, reply := range replies {
+			some[reply.Stream] = round[reply.Stream]
+		}
+		w.wake(some)
+	}
+}
+
+// round gives all streams that wait, as XREAD takes them.
+func (w *waiter) round() ([]string, map[string]*quietStream) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	keys := make([]string, 0, 2*len(w.waiting))
+	ids := make([]string, 0, len(w.waiting))
+	round := make(map[string]*quietStream, len(w.waiting))
+	for key, q := range w.waiting {
+		keys, ids = append(keys, key), append(ids, q.after.String())
+		round[key] = q
+		if !q.joined {
+			q.joined = true
+			close(q.adopted)
+		}
+	}
+	return append(keys, ids...), round
+}
+
+func (w *waiter) wake(streams map[string]*quietStream) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, q := range streams {
+		if q != nil && w.waiting[key] == q {
+			delete(w.waiting, key)
+			close(q.woken)
+		}
+	}
+}
