@@ -204,6 +204,9 @@ collect:
 	d.pos = pos
 	d.shard.committed(pos)
 	d.shard.delivered(d.batch, began, &d.ages)
+	if tell := cfg.Observer.Transaction; tell != nil {
+		tell(Transaction{Shards: 1, Entries: entries, Bytes: bytes, Took: time.Since(began)})
+	}
 	return nil
 }
 

@@ -7,6 +7,9 @@ import "time"
 type Observer struct {
 	// Committed is called after the entries of one transaction (at-least-once: of one read) are visible in Kafka.
 	Committed func(Commit)
+	// Transaction is called once for each Kafka transaction that made entries visible, after Committed was called for each of its shards. It
+	// counts transactions, which calls of Committed do not. At-least-once delivery has none.
+	Transaction func(Transaction)
 	// DeadLettered is called for each dead-lettered entry after its record is visible.
 	DeadLettered func(shard int, entry EntryID, reason Reason)
 	// StateChanged is called when a shard's state or its reason changes.
@@ -23,6 +26,15 @@ type Commit struct {
 	Topics  map[string]int  // records by topic, dead letters among them; valid during the call only
 	Ages    []time.Duration // one an entry: commit minus the time of its entry ID; valid during the call only
 	Took    time.Duration   // from the first produce to the acknowledged commit
+}
+
+// Transaction describes one committed Kafka transaction with entries of one or several shards.
+type Transaction struct {
+	Lane    string        // that committed it; empty: a shard by itself
+	Shards  int           // that had entries in it, each of which has its Commit
+	Entries int           // of all of them
+	Bytes   int           // as they stood in the streams
+	Took    time.Duration // from the beginning of the transaction to the acknowledged commit
 }
 
 // State of a shard as this relay sees it.
