@@ -22,6 +22,7 @@ type servers struct {
 	redis     *redis.Client
 	kafka     *kgo.Client
 	admin     *kadm.Client
+	started   *integration.Kafka // for this run; nil: the brokers were given
 	env       Environment
 	close     []func() error
 }
@@ -67,7 +68,7 @@ func (o Options) connect(ctx context.Context) (_ *servers, err error) {
 			return nil, err
 		}
 		s.close = append(s.close, k.Close)
-		s.brokers, s.env.Kafka = k.Addrs(), k.Version
+		s.started, s.brokers, s.env.Kafka = k, k.Addrs(), k.Version
 	}
 	return s, s.open(ctx)
 }
