@@ -75,7 +75,7 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")
 	cmd.MarkFlagsMutuallyExclusive("quick", "full")
-	cmd.AddCommand(newBenchAuditCommand(a), newCarryCommand(a))
+	cmd.AddCommand(newBenchAuditCommand(a), newBenchNeighboursCommand(a), newCarryCommand(a))
 	return cmd
 }
 

@@ -47,7 +47,7 @@ func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyR
 	if err := w.warm(ctx, b.servers.kafka); err != nil {
 		return r, err
 	}
-	s := newStream(rate, b.LatencyFor, 0, numbering{})
+	s := newStream(rate, settle, b.LatencyFor, 0, numbering{})
 	var (
 		written float64
 		spent   Usage

@@ -14,6 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/relay"
 )
 
 // job is what the process of a carrier is told on the first line of its standard input.
@@ -33,6 +35,8 @@ type job struct {
 	// Lanes and Linger are the relay's; 0: its defaults.
 	Lanes  int           `json:"lanes,omitempty"`
 	Linger time.Duration `json:"linger,omitempty"`
+	// Ask has the shards whose states a relay tells with the cost.
+	Ask []int `json:"ask,omitempty"`
 	// Profile is the file for a profile of the carrier's CPU time from start to stop; empty: none is taken.
 	Profile string `json:"profile,omitempty"`
 }
@@ -51,13 +55,15 @@ const (
 
 // answer is one line of a carrier's standard output.
 type answer struct {
-	Event        string        `json:"event"`
-	Error        string        `json:"error,omitempty"`
-	CPU          time.Duration `json:"cpu,omitempty"` // user and system, since the start
-	Peak         int64         `json:"peak,omitempty"`
-	Transactions *int64        `json:"transactions,omitempty"` // committed since the start; nil: the carrier has none
-	Elapsed      time.Duration `json:"elapsed,omitempty"`      // of eventDone
-	Entries      int           `json:"entries,omitempty"`      // of eventDone
+	Event        string              `json:"event"`
+	Error        string              `json:"error,omitempty"`
+	CPU          time.Duration       `json:"cpu,omitempty"` // user and system, since the start
+	Peak         int64               `json:"peak,omitempty"`
+	Transactions *int64              `json:"transactions,omitempty"` // committed since the start; nil: the carrier has none
+	DeadLetters  int64               `json:"dead_letters,omitempty"`
+	Shards       []relay.ShardStatus `json:"shards,omitempty"`  // those of job.Ask that the relay owns
+	Elapsed      time.Duration       `json:"elapsed,omitempty"` // of eventDone
+	Entries      int                 `json:"entries,omitempty"` // of eventDone
 }
 
 // carrying is a carrier that is connected. run carries until ctx ends; done may be called once by it.
@@ -142,7 +148,7 @@ func (c *connected) cost(began cost) answer {
 	}
 	a := answer{Event: eventCost, CPU: now.cpu - began.cpu, Peak: now.peak}
 	if c.relay != nil {
-		a.Transactions = c.relay.committed()
+		c.relay.tell(&a)
 	}
 	return a
 }

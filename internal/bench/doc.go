@@ -18,6 +18,10 @@
 //	             and without a transaction, below which no carrier can go
 //	writer       outbox.Writer against the bare MULTI, SET, XADD, EXEC
 //
+// RunAudit measures audits. RunNeighbours measures what shards in trouble do to the others of one relay: the latency of those
+// that are well, before and while the last three have records that the broker refuses, a partition without a leader and a
+// backlog.
+//
 // # What it trusts
 //
 // The clock of this machine, on which the writer and the consumer both run. INFO of Redis for its CPU time and the size of its

@@ -152,7 +152,7 @@ func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun,
 	seen, stop := p.watched(ctx)
 	defer stop()
 
-	s := newStream(rate, b.LatencyFor, b.source.untilAll(numbering{}, c.Shards, allShards), numbering{})
+	s := newStream(rate, settle, b.LatencyFor, b.source.untilAll(numbering{}, c.Shards, allShards), numbering{})
 	var (
 		g       errgroup.Group
 		written float64
@@ -160,7 +160,9 @@ func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun,
 	)
 	g.Go(func() error { return w.until(seen, s.see) })
 	g.Go(func() (err error) {
-		written, spent, err = s.run(seen, b, st.name, p)
+		if err = s.begin(seen, b, st.name); err == nil {
+			written, spent, err = s.metered(seen, b, st.name, p, s.total-s.counted, s.total)
+		}
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -2,9 +2,9 @@ package bench
 
 import "github.com/sluice-outbox/sluice/outbox"
 
-// numbering says which events a stream writes: those of some keys, in ascending order of their numbers. Without keys it is those of all.
+// numbering chooses events by their keys, in ascending order of their numbers. Without keys it is all events.
 type numbering struct {
-	keys []int // ascending; writers divides their number
+	keys []int // ascending
 	rank map[int]int
 }
 
@@ -13,12 +13,19 @@ func (e *events) numbersOf(shards int, wanted func(shard int) bool) numbering {
 	m := numbering{rank: map[int]int{}}
 	for k := range keys {
 		if wanted(outbox.Shard(e.key(k), shards)) {
+			m.rank[k] = len(m.keys)
 			m.keys = append(m.keys, k)
 		}
 	}
-	m.keys = m.keys[:len(m.keys)-len(m.keys)%writers]
-	for i, k := range m.keys {
-		m.rank[k] = i
+	return m
+}
+
+// forWriters leaves out the last keys, so that writers divides the number of keys: see stream.write.
+func (m numbering) forWriters() numbering {
+	for len(m.keys)%writers != 0 {
+		last := len(m.keys) - 1
+		delete(m.rank, m.keys[last])
+		m.keys = m.keys[:last]
 	}
 	return m
 }

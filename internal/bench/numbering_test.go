@@ -10,7 +10,7 @@ func TestNumbersOfSomeShards(t *testing.T) {
 	const shards = 64
 	well := func(shard int) bool { return shard < 61 }
 	source := newEvents(200)
-	m := source.numbersOf(shards, well)
+	m := source.numbersOf(shards, well).forWriters()
 	if len(m.keys)%writers != 0 {
 		t.Errorf("%d keys and %d writers", len(m.keys), writers)
 	}
@@ -45,6 +45,18 @@ func TestNumbersOfAll(t *testing.T) {
 	for _, n := range []int{-1, 0, 1, 7_000} {
 		if (numbering{}).index(n) != n || n >= 0 && (numbering{}).number(n) != n {
 			t.Errorf("%d has index %d", n, numbering{}.index(n))
+		}
+	}
+}
+
+// Each shard of any number has keys, or a bench that needs an event of it has none.
+func TestEachShardHasKeys(t *testing.T) {
+	source := newEvents(200)
+	for shards := 1; shards <= 64; shards++ {
+		for shard := range shards {
+			if m := source.numbersOf(shards, func(s int) bool { return s == shard }); len(m.keys) == 0 {
+				t.Errorf("shard %d of %d has no key", shard, shards)
+			}
 		}
 	}
 }

@@ -22,6 +22,8 @@ type process struct {
 	answers chan answer // closed when its output has ended
 	log     *logTail
 
+	asking sync.Mutex // one question at a time
+
 	over chan struct{} // closed when it has failed or ended; err says which
 	err  error
 }
@@ -85,6 +87,8 @@ func (p *process) say(word string) error {
 
 // ask says a word and returns the answer to it.
 func (p *process) ask(ctx context.Context, word, event string) (answer, error) {
+	p.asking.Lock()
+	defer p.asking.Unlock()
 	if err := p.say(word); err != nil {
 		return answer{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 type observed struct {
 	relay        *relay.Relay
 	delivery     relay.Delivery
+	ask          []int
 	transactions atomic.Int64
+	dead         atomic.Int64
 }
 
 // relay is Sluice as a user runs it, with the defaults of everything but what the job says and two: the backlog of a bench may be
@@ -26,7 +29,7 @@ func (j job) relay(client *redis.Client) (*observed, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &observed{delivery: delivery}
+	o := &observed{delivery: delivery, ask: j.Ask}
 	o.relay, err = relay.New(relay.Config{
 		Outbox: j.Outbox, Redis: client, Kafka: j.kafkaOpts(),
 		Delivery: delivery,
@@ -36,7 +39,10 @@ func (j job) relay(client *redis.Client) (*observed, error) {
 		Linger:   j.Linger,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		// Not all of what the metrics of sluice relay ask for: that has a cost an entry, which what it is compared with does not have.
-		Observer: &relay.Observer{Transaction: func(relay.Transaction) { o.transactions.Add(1) }},
+		Observer: &relay.Observer{
+			Transaction:  func(relay.Transaction) { o.transactions.Add(1) },
+			DeadLettered: func(int, relay.EntryID, relay.Reason) { o.dead.Add(1) },
+		},
 	})
 	return o, err
 }
@@ -45,11 +51,19 @@ func (o *observed) run(ctx context.Context, _ func(int, time.Duration)) error {
 	return o.relay.Run(ctx)
 }
 
-// committed counts the transactions so far; nil: this delivery has none.
-func (o *observed) committed() *int64 {
-	if o.delivery != relay.ExactlyOnce {
-		return nil
+// tell adds to an answer what the relay has done so far, and in which states shards are.
+func (o *observed) tell(a *answer) {
+	if o.delivery == relay.ExactlyOnce {
+		n := o.transactions.Load()
+		a.Transactions = &n
 	}
-	n := o.transactions.Load()
-	return &n
+	a.DeadLetters = o.dead.Load()
+	if len(o.ask) == 0 {
+		return
+	}
+	for _, st := range o.relay.Status() {
+		if slices.Contains(o.ask, st.Shard) {
+			a.Shards = append(a.Shards, st)
+		}
+	}
 }

@@ -16,8 +16,8 @@ import (
 // stream is events written at a steady rate, and when each became visible.
 type stream struct {
 	numbering
-	// first are written at once and waited for, so that the carrier is known to have started; those between them and the last counted ones
-	// are written at the rate, for everything to become warm.
+	// first are written at once and waited for, so that the carrier is known to have started; the others are written at the rate, and only
+	// the last counted ones of them count.
 	first, counted, total int
 	rate                  int
 	sent                  []atomic.Int64 // by index: since began
@@ -29,9 +29,10 @@ type stream struct {
 	seen  []time.Duration // by index: from sent to visible; 0: not yet
 }
 
-func newStream(rate int, length time.Duration, first int, numbers numbering) *stream {
+// newStream writes for warm before the events of length count.
+func newStream(rate int, warm, length time.Duration, first int, numbers numbering) *stream {
 	s := &stream{numbering: numbers, rate: rate, first: first, counted: max(1, int(float64(rate)*length.Seconds())), firstSeen: make(chan struct{})}
-	s.total = first + int(float64(rate)*settle.Seconds()) + s.counted
+	s.total = first + int(float64(rate)*warm.Seconds()) + s.counted
 	s.sent, s.seen = make([]atomic.Int64, s.total), make([]time.Duration, s.total)
 	s.began = time.Now()
 	s.tally = newTally(s.number(s.total-1)+1, s.began)
@@ -101,44 +102,53 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	return g.Wait()
 }
 
-// run writes all events and returns how fast those that count were written, and what that cost. The carrier is p; nil: the measuring process.
-func (s *stream) run(ctx context.Context, b *run, name string, p *process) (written float64, spent Usage, err error) {
+// begin writes the events that do not count. It returns when the carrier is known to have started and everything has had time to become warm.
+func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	if err := s.write(ctx, b, name, 0, s.first, atOnce); err != nil {
-		return 0, spent, err
+		return err
 	}
 	select {
 	case <-s.firstSeen:
 	case <-ctx.Done():
-		return 0, spent, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	if err := s.write(ctx, b, name, s.first, s.total-s.counted, float64(s.rate)); err != nil {
-		return 0, spent, err
-	}
+	return s.write(ctx, b, name, s.first, s.total-s.counted, float64(s.rate))
+}
+
+// metered writes events from to up to and returns how fast that went, and what was spent meanwhile. The carrier is p.
+func (s *stream) metered(ctx context.Context, b *run, name string, p *process, from, to int) (written float64, spent Usage, err error) {
 	before, err := b.meter(ctx, p)
 	if err != nil {
 		return 0, spent, err
 	}
-	if err := s.write(ctx, b, name, s.total-s.counted, s.total, float64(s.rate)); err != nil {
+	if err := s.write(ctx, b, name, from, to, float64(s.rate)); err != nil {
 		return 0, spent, err
 	}
 	after, err := b.meter(ctx, p)
-	return float64(s.counted) / after.at.Sub(before.at).Seconds(), after.since(before), err
+	return float64(to-from) / after.at.Sub(before.at).Seconds(), after.since(before), err
 }
 
-// latencies are those of the events with indices from from up to to, in µs.
-func (s *stream) latencies(from, to int) *hdrhistogram.Histogram {
+// latencies are those of the events with indices from from up to to that were sent within a time, in µs; nil: any.
+func (s *stream) latencies(from, to int, within *span) *hdrhistogram.Histogram {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := hdrhistogram.New(1, (10 * time.Minute).Microseconds(), 3)
-	for _, took := range s.seen[from:to] {
-		// Beyond the histogram's range is the only error, and beyond the limit of a run.
-		_ = h.RecordValue(max(1, took.Microseconds()))
+	for i := from; i < to; i++ {
+		if within == nil || within.has(s.began.Add(time.Duration(s.sent[i].Load()))) {
+			// Beyond the histogram's range is the only error, and beyond the limit of a run.
+			_ = h.RecordValue(max(1, s.seen[i].Microseconds()))
+		}
 	}
 	return h
 }
 
+// span is a time with a beginning and, unless it is zero, an end.
+type span struct{ from, to time.Time }
+
+func (s span) has(t time.Time) bool { return !t.Before(s.from) && (s.to.IsZero() || t.Before(s.to)) }
+
 func (s *stream) result(written float64, spent Usage) LatencyRun {
-	h := s.latencies(s.total-s.counted, s.total)
+	h := s.latencies(s.total-s.counted, s.total, nil)
 	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
 	s.mu.Lock()
 	defer s.mu.Unlock()
