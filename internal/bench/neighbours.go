@@ -116,7 +116,7 @@ func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *Neighbours
 
 // warmNeighbours is how long events are written before they count. It is longer than settle: the first of the two runs must not pay
 // for what both need.
-const warmNeighbours = 5 * time.Second
+const warmNeighbours = 10 * time.Second
 
 // neighbours is both runs, one after the other with the same relay.
 func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRun, err error) {

@@ -37,8 +37,9 @@ type trouble struct {
 	written [2]atomic.Int64 // into poison and headless
 
 	mu     sync.Mutex
-	began  time.Time // when the first entry of the backlog was seen to be delivered, and the last
-	caught time.Time
+	looked time.Time // the last time that the relay was asked for the backlog
+	began  time.Time // the last time that nothing of it was delivered; zero: nothing is yet
+	caught time.Time // the first time that all of it was
 }
 
 // prepareTrouble makes the topics and fills the shard of the backlog, which is paused. The caller removes it, also after an error.
@@ -142,6 +143,7 @@ const followEvery = 100 * time.Millisecond
 
 // follow notes when the relay begins to carry the backlog and when it has done it, until the context of that name ends.
 func (t *trouble) follow(ctx, until context.Context, p *process) error {
+	t.note(relay.ShardStatus{}, time.Now()) // see notYet
 	for sleepUntil(until, time.Now().Add(followEvery)) {
 		a, err := p.ask(ctx, wordCost, eventCost)
 		if err != nil {
@@ -160,8 +162,9 @@ func (t *trouble) note(backlog relay.ShardStatus, now time.Time) (done bool) {
 	defer t.mu.Unlock()
 	count := backlog.Position.Count
 	if t.began.IsZero() && count > 0 {
-		t.began = now
+		t.began = t.looked
 	}
+	t.looked = now
 	if count < uint64(t.run.Entries) {
 		return false
 	}
