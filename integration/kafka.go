@@ -17,6 +17,9 @@ type KafkaOptions struct {
 	// Brokers is how many brokers to start; 0 means 1. With three or more the internal topics have
 	// three replicas, and two must be in sync.
 	Brokers int
+	// Controllers is how many of the brokers, from the first, are controllers too; 0 means all of them. One that is none can
+	// be lost without the cluster losing its quorum.
+	Controllers int
 	// Properties are broker properties. They win over the package's own.
 	Properties map[string]string
 	// Java holds further options for a local broker's virtual machine, such as "-Xmx2g".
@@ -27,7 +30,7 @@ type KafkaOptions struct {
 	Proxied bool
 }
 
-// Kafka is a cluster of one or more brokers, each of which is a controller too.
+// Kafka is a cluster of one or more brokers, each of which is a controller too unless the options say otherwise.
 type Kafka struct {
 	// Version is the product with its version and feature levels, such as
 	// "Kafka 4.3.0 (metadata.version 30, transaction.version 2)".
@@ -115,7 +118,7 @@ func (k *Kafka) reserve(o KafkaOptions) ([]node, error) {
 			b.Name = fmt.Sprintf("%s-%d", o.Name, b.ID)
 		}
 		k.Brokers = append(k.Brokers, b)
-		n := node{id: b.ID}
+		n := node{id: b.ID, votes: o.Controllers == 0 || i < o.Controllers}
 		var err error
 		if b.dir, err = b.ownDir(); err != nil {
 			return nil, err

@@ -15,13 +15,14 @@ import (
 // node holds the ports of one broker.
 type node struct {
 	id         int
+	votes      bool // is a controller too
 	client     int
 	controller int
 	proxied    int    // where the broker listens for its proxy; 0 for none
 	proxy      string // where clients reach that proxy
 }
 
-// brokerConfig returns the properties of nodes[i]: KRaft, broker and controller in one process. In
+// brokerConfig returns the properties of nodes[i]: KRaft, broker and, if it votes, controller in one process. In
 // a container of its own network the client listener is on all of the container's interfaces.
 func brokerConfig(nodes []node, i int, dir string, published bool, extra map[string]string) map[string]string {
 	n := nodes[i]
@@ -29,7 +30,12 @@ func brokerConfig(nodes []node, i int, dir string, published bool, extra map[str
 	if published {
 		bind = "0.0.0.0"
 	}
-	listeners := []string{fmt.Sprintf("PLAINTEXT://%s:%d", bind, n.client), fmt.Sprintf("CONTROLLER://127.0.0.1:%d", n.controller)}
+	roles := "broker"
+	listeners := []string{fmt.Sprintf("PLAINTEXT://%s:%d", bind, n.client)}
+	if n.votes {
+		roles += ",controller"
+		listeners = append(listeners, fmt.Sprintf("CONTROLLER://127.0.0.1:%d", n.controller))
+	}
 	advertised := []string{"PLAINTEXT://" + loopback(n.client)}
 	protocols := []string{"PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"}
 	if n.proxied != 0 {
@@ -39,14 +45,16 @@ func brokerConfig(nodes []node, i int, dir string, published bool, extra map[str
 	}
 	var voters []string
 	for _, v := range nodes {
-		voters = append(voters, fmt.Sprintf("%d@%s", v.id, loopback(v.controller)))
+		if v.votes {
+			voters = append(voters, fmt.Sprintf("%d@%s", v.id, loopback(v.controller)))
+		}
 	}
 	replicas, inSync := 1, 1
 	if len(nodes) >= 3 {
 		replicas, inSync = 3, 2
 	}
 	config := map[string]string{
-		"process.roles":                                    "broker,controller",
+		"process.roles":                                    roles,
 		"node.id":                                          strconv.Itoa(n.id),
 		"controller.quorum.voters":                         strings.Join(voters, ","),
 		"controller.listener.names":                        "CONTROLLER",

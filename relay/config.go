@@ -205,10 +205,10 @@ func (c Config) withDefaults() Config {
 		c.DeadLetter.On = append(c.DeadLetter.On, UnknownTopic)
 	}
 	setDefault(&c.Trim.Keep, time.Hour)
-	setDefault(&c.Lanes, 1)
 	setDefault(&c.MaxEntries, 10_000)
 	setDefault(&c.MaxBytes, 16<<20)
 	setDefault(&c.MaxInFlight, 32<<20)
+	setDefault(&c.Lanes, 1)
 	setDefault(&c.TransactionTimeout, 10*time.Second)
 	setDefault(&c.SessionTimeout, 6*time.Second)
 	setDefault(&c.HousekeepingInterval, time.Second)

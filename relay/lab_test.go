@@ -19,8 +19,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -312,3 +314,49 @@ func header(r *kgo.Record, name string) string {
 }
 
 func (l *lab) admin() *kadm.Client { return kadm.NewClient(l.kafka) }
+
+// refuse has the broker refuse batches for a topic in which a bad event is, by its id, as KIP-467 says it, with or without naming
+// them.
+func (l *lab) refuse(topic string, bad func(id string) bool, named bool) {
+	topicID := l.cluster.TopicInfo(topic).TopicID
+	l.cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		refused := false
+		for _, rt := range req.Topics {
+			st := kmsg.NewProduceResponseTopic()
+			st.Topic, st.TopicID = rt.Topic, rt.TopicID
+			for _, rp := range rt.Partitions {
+				sp := kmsg.NewProduceResponseTopicPartition()
+				sp.Partition, sp.ErrorCode = rp.Partition, kerr.NotLeaderForPartition.Code // what is beside it is sent again
+				if rt.Topic == topic || rt.TopicID == topicID {
+					for i, rec := range l.batch(rp.Records) {
+						if !bad(header(rec, "id")) {
+							continue
+						}
+						refused = true
+						sp.ErrorCode = kerr.InvalidRecord.Code
+						if named {
+							e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+							e.RelativeOffset = int32(i)
+							sp.ErrorRecords = append(sp.ErrorRecords, e)
+						}
+					}
+				}
+				st.Partitions = append(st.Partitions, sp)
+			}
+			resp.Topics = append(resp.Topics, st)
+		}
+		return resp, nil, refused
+	})
+}
+
+// batch decodes an encoded batch.
+func (l *lab) batch(raw []byte) []*kgo.Record {
+	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{}, &kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
+	if fp.Err != nil {
+		l.t.Error(fp.Err)
+	}
+	return fp.Records
+}

@@ -11,7 +11,8 @@ import (
 type Observer struct {
 	// Committed is called after the entries of one transaction (at-least-once: of one read) are visible in Kafka.
 	Committed func(Commit)
-	// Transaction is called after each Kafka transaction that a lane has committed; it may carry entries of many shards.
+	// Transaction is called once for each Kafka transaction that made entries visible, after Committed was called for each of its shards. It
+	// counts transactions, which calls of Committed do not. At-least-once delivery has none.
 	Transaction func(Transaction)
 	// DeadLettered is called for each dead-lettered entry after its record is visible.
 	DeadLettered func(shard int, entry EntryID, reason Reason)

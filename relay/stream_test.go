@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,18 +157,31 @@ func TestHaltAtLostAnchor(t *testing.T) {
 	})
 }
 
-// A record that the broker refuses takes nobody with it: its neighbours are delivered once, and it becomes a dead letter, or halts.
+// Records that the broker refuses take nobody with them: their neighbours are delivered once, and they become dead letters, all at
+// once and no others.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
-		for refusals, wantDead := range map[int]int{1: 0, 2: 1} {
-			t.Run(fmt.Sprint(delivery, ", refused ", refusals, " times"), func(t *testing.T) {
+		for name, c := range map[string]struct {
+			always []string // the events that are refused, whatever they are sent with
+			named  bool     // the broker names them (KIP-467)
+			times  int      // how often whatever is sent is refused at first
+		}{
+			"a batch, once":             {times: 1},
+			"a batch, twice":            {times: 2}, // not in the end: no event is refused alone
+			"one event":                 {always: []string{"e-7"}},
+			"one event, named":          {always: []string{"e-7"}, named: true},
+			"the first and last, named": {always: []string{"e-0", "e-19"}, named: true},
+			"many":                      {always: []string{"e-1", "e-2", "e-3", "e-11", "e-18"}},
+		} {
+			t.Run(fmt.Sprint(delivery, ", ", name), func(t *testing.T) {
 				t.Parallel()
 				inLab(t, 1, func(t *testing.T, l *lab) {
 					if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
 						t.Fatal(err)
 					}
-					l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: refusals})
+					l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: max(1, c.times), Observe: c.times == 0})
+					l.refuse("outbox.event.order", func(id string) bool { return slices.Contains(c.always, id) }, c.named)
 					cfg := l.config()
 					cfg.Delivery = delivery
 					l.addEvents(0, 0, 20)
@@ -176,19 +190,22 @@ func TestPoison(t *testing.T) {
 					l.consume(20, "outbox.event.order", outbox.DeadLetterTopic(l.outbox))
 					l.until(r, 0, Running)
 					dead := l.all(outbox.DeadLetterTopic(l.outbox))
-					if len(dead) != wantDead {
-						t.Errorf("%d dead letters, want %d", len(dead), wantDead)
+					if len(dead) != len(c.always) {
+						t.Errorf("%d dead letters, want %d", len(dead), len(c.always))
 					}
-					for _, d := range dead {
+					for i, d := range dead {
 						if header(d, "sluice-reason") != "rejected" || header(d, "sluice-topic") != "outbox.event.order" || !strings.Contains(header(d, "sluice-detail"), "INVALID_RECORD") {
 							t.Errorf("dead letter %v", headerText(d.Headers))
+						}
+						if i < len(c.always) && !strings.Contains(string(d.Value), c.always[i]+"\r\n") {
+							t.Errorf("letter %d is not of %s: %q", i, c.always[i], d.Value)
 						}
 					}
 					seen := map[string]int{}
 					for _, rec := range l.all("outbox.event.order") {
 						seen[header(rec, "id")]++
 					}
-					if len(seen) != 20-wantDead {
+					if len(seen) != 20-len(c.always) {
 						t.Errorf("%d of 20 events", len(seen))
 					}
 					for id, n := range seen {

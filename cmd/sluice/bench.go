@@ -19,6 +19,9 @@ func newBenchCommand(a *app) *cobra.Command {
 		Long: `Measures, in one run and taking turns: a hand-written at-least-once loop, both deliveries of the relay, and what Redis and
 Kafka do alone. Throughput over a backlog, latency at steady rates, and what the writer adds to a bare transaction.
 
+Latency comes with the CPU time that the carrier and the brokers took meanwhile, and with the transactions that the relay committed. The
+brokers' is known where the run has started them as processes of this machine, which takes Linux.
+
 Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
@@ -28,6 +31,7 @@ The output says which of the wanted figures are reached. The exit status does no
 		Example: `  sluice bench
   sluice bench --full -o json
   sluice bench --only throughput --shards 1
+  sluice bench --only latency,exactly-once --shards 1,4,16,64 --rates 200,2000
   sluice bench --only exactly-once,loop --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,19 +61,21 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
 	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 600000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
-	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
+	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards, for throughput and for latency (default 1,4; latency 1)")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 2)")
 	flags.StringSliceVar(&o.Only, "only", nil, "only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or one with its shards: loop/4")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
 	flags.BoolVar(&full, "full", false, "large and long: for figures to be written down; 5000 events a second too")
 	flags.IntVar(&o.Batch, "batch", 0, "entries that the hand-written loop reads at once (default 1000)")
-	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section (default 20,200)")
+	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section, of all shards together, each over each number of shards (default 20,200)")
+	flags.IntVar(&o.Lanes, "lanes", 0, "the relay's relay.lanes (default its own)")
+	flags.DurationVar(&o.Linger, "linger", 0, "the relay's relay.linger (default its own)")
 	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 4s)")
 	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")
 	cmd.MarkFlagsMutuallyExclusive("quick", "full")
-	cmd.AddCommand(newBenchAuditCommand(a), newCarryCommand(a))
+	cmd.AddCommand(newBenchAuditCommand(a), newBenchNeighboursCommand(a), newCarryCommand(a))
 	return cmd
 }
 

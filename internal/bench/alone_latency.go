@@ -47,14 +47,27 @@ func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyR
 	if err := w.warm(ctx, b.servers.kafka); err != nil {
 		return r, err
 	}
-	s := newStream(rate, b.LatencyFor)
+	s := newStream(rate, settle, b.LatencyFor, 0, numbering{})
+	var (
+		written float64
+		spent   Usage
+	)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.until(ctx, s.see) })
 	g.Go(func() error {
 		start := time.Now()
+		var (
+			before meter
+			err    error
+		)
 		for n := range s.total {
 			if !sleepUntil(ctx, start.Add(time.Duration(float64(n)/float64(rate)*float64(time.Second)))) {
 				return context.Cause(ctx)
+			}
+			if n == s.total-s.counted {
+				if before, err = b.meter(ctx, nil); err != nil {
+					return err
+				}
 			}
 			e := b.source.event(n)
 			records := []*kgo.Record{{Topic: st.topic, Key: []byte(e.AggregateID), Value: e.Payload}}
@@ -66,13 +79,14 @@ func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyR
 				return fmt.Errorf("kafka: %w", err)
 			}
 		}
-		s.took = time.Since(start)
-		return nil
+		after, err := b.meter(ctx, nil)
+		written, spent = float64(s.counted)/after.at.Sub(before.at).Seconds(), after.since(before)
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return r, fmt.Errorf("%d of %d records arrived: %w", s.arrived(), s.total, err)
 	}
-	return s.result(), nil
+	return s.result(written, spent), nil
 }
 
 // send produces the records, several in a transaction, and returns when they are confirmed.

@@ -130,7 +130,7 @@ func (b *run) delivered(ctx context.Context, shards int) (*stage, *backlog, erro
 		return st, nil, err
 	}
 	b.Progress("filling %d shard(s) with %d entries", shards, b.Entries)
-	l, err := b.servers.fill(ctx, st.name, shards, b.Entries, b.source)
+	l, err := b.servers.fill(ctx, st.name, shards, b.Entries, b.source, numbering{})
 	if err != nil {
 		return st, l, err
 	}
@@ -195,7 +195,7 @@ func (b *run) auditSpeedOf(ctx context.Context, c Carrier, st *stage, l *backlog
 // it than audits of its own: these would sometimes have nothing to compare.
 func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *AuditCost, err error) {
 	b.Progress("filling %d shard(s) with %d entries", audited.shards, entries)
-	l, err := b.servers.fill(ctx, b.newName(), audited.shards, entries, b.source)
+	l, err := b.servers.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
 	defer func() { err = errors.Join(err, l.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return nil, err

@@ -21,15 +21,15 @@ type backlog struct {
 	marks   [][]string // by shard: IDs of every markEvery-th entry
 }
 
-// fill writes the entries without transactions, as fast as that goes.
-func (s *servers) fill(ctx context.Context, name string, shards, entries int, source *events) (*backlog, error) {
+// fill writes entries without transactions, as fast as that goes.
+func (s *servers) fill(ctx context.Context, name string, shards, entries int, source *events, numbers numbering) (*backlog, error) {
 	b := &backlog{servers: s, name: name, shards: shards, marks: make([][]string, shards)}
 	written := make([]int, shards)
 	for n := 0; n < entries; {
 		pipe := s.redis.Pipeline()
 		marks := map[int]*redis.Cmd{}
 		for ; n < entries && pipe.Len() < markEvery; n++ {
-			e := source.event(n)
+			e := source.event(numbers.number(n))
 			shard := outbox.Shard(e.RoutingKey(), shards)
 			args := append([]any{"XADD", outbox.StreamKey(name, shard), "*"}, outbox.EntryFields(e, 0)...)
 			cmd := pipe.Do(ctx, args...)

@@ -81,15 +81,15 @@ func (o Options) throughputCarriers() []Carrier {
 	return wanted
 }
 
-// latencyCarriers are the wanted carriers that can have a latency at the rate, over one shard.
-func (o Options) latencyCarriers(rate int) []Carrier {
+// latencyCarriers are the wanted carriers that can have a latency over the shards at the rate. Kafka alone does not know shards.
+func (o Options) latencyCarriers(shards, rate int) []Carrier {
 	kinds := []Kind{Loop, ExactlyOnce, AtLeastOnce}
-	if rate <= aloneRate {
+	if shards == 1 && rate <= aloneRate {
 		kinds = append(kinds, KafkaAlone, KafkaTransaction)
 	}
 	var wanted []Carrier
 	for _, k := range kinds {
-		if c := (Carrier{k, 1}); o.carrier(c) {
+		if c := (Carrier{k, shards}); o.carrier(c) {
 			wanted = append(wanted, c)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/relay"
 )
 
 // job is what the process of a carrier is told on the first line of its standard input.
@@ -30,6 +32,11 @@ type job struct {
 	Marks [][]string `json:"marks,omitempty"`
 	// Again: an Audit is followed by the next one at once, until it is stopped.
 	Again bool `json:"again,omitempty"`
+	// Lanes and Linger are the relay's; 0: its defaults.
+	Lanes  int           `json:"lanes,omitempty"`
+	Linger time.Duration `json:"linger,omitempty"`
+	// Ask has the shards whose states a relay tells with the cost.
+	Ask []int `json:"ask,omitempty"`
 	// Profile is the file for a profile of the carrier's CPU time from start to stop; empty: none is taken.
 	Profile string `json:"profile,omitempty"`
 }
@@ -37,7 +44,8 @@ type job struct {
 // The words of the measuring process after the job, and the events of the carrier's answers.
 const (
 	wordStart = "start" // begin to carry; CPU time counts from here
-	wordStop  = "stop"  // tell the CPU time, then end
+	wordCost  = "cost"  // tell the cost so far
+	wordStop  = "stop"  // tell the cost, then end
 
 	eventReady  = "ready" // connected
 	eventDone   = "done"  // a server alone has been given or has handed out everything
@@ -47,12 +55,15 @@ const (
 
 // answer is one line of a carrier's standard output.
 type answer struct {
-	Event   string        `json:"event"`
-	Error   string        `json:"error,omitempty"`
-	CPU     time.Duration `json:"cpu,omitempty"` // user and system, since the start
-	Peak    int64         `json:"peak,omitempty"`
-	Elapsed time.Duration `json:"elapsed,omitempty"` // of eventDone
-	Entries int           `json:"entries,omitempty"` // of eventDone
+	Event        string              `json:"event"`
+	Error        string              `json:"error,omitempty"`
+	CPU          time.Duration       `json:"cpu,omitempty"` // user and system, since the start
+	Peak         int64               `json:"peak,omitempty"`
+	Transactions *int64              `json:"transactions,omitempty"` // committed since the start; nil: the carrier has none
+	DeadLetters  int64               `json:"dead_letters,omitempty"`
+	Shards       []relay.ShardStatus `json:"shards,omitempty"`  // those of job.Ask that the relay owns
+	Elapsed      time.Duration       `json:"elapsed,omitempty"` // of eventDone
+	Entries      int                 `json:"entries,omitempty"` // of eventDone
 }
 
 // carrying is a carrier that is connected. run carries until ctx ends; done may be called once by it.
@@ -87,11 +98,11 @@ func carry(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell fu
 	if err := json.Unmarshal(lines.Bytes(), &j); err != nil {
 		return fmt.Errorf("job: %w", err)
 	}
-	run, closeAll, err := j.connect(ctx)
+	c, err := j.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeAll()
+	defer c.close()
 	tell(answer{Event: eventReady})
 	if !lines.Scan() || lines.Text() != wordStart {
 		return lines.Err()
@@ -107,18 +118,17 @@ func carry(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell fu
 	}
 	go func() {
 		defer cancel()
-		if !lines.Scan() {
-			return
+		for lines.Scan() {
+			a := c.cost(began)
+			if lines.Text() == wordStop {
+				endProfile()
+				tell(a)
+				return
+			}
+			tell(a)
 		}
-		now, err := ownCost()
-		endProfile()
-		if err != nil {
-			tell(answer{Event: eventFailed, Error: err.Error()})
-			return
-		}
-		tell(answer{Event: eventCost, CPU: now.cpu - began.cpu, Peak: now.peak})
 	}()
-	err = run(ctx, func(entries int, took time.Duration) {
+	err = c.run(ctx, func(entries int, took time.Duration) {
 		tell(answer{Event: eventDone, Entries: entries, Elapsed: took})
 	})
 	if ctx.Err() == nil && err == nil {
@@ -128,6 +138,19 @@ func carry(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell fu
 		return nil
 	}
 	return err
+}
+
+// cost is what a carrier has spent and done since it began.
+func (c *connected) cost(began cost) answer {
+	now, err := ownCost()
+	if err != nil {
+		return answer{Event: eventFailed, Error: err.Error()}
+	}
+	a := answer{Event: eventCost, CPU: now.cpu - began.cpu, Peak: now.peak}
+	if c.relay != nil {
+		c.relay.tell(&a)
+	}
+	return a
 }
 
 // profile begins to take one, if it is wanted.
@@ -154,54 +177,60 @@ type cost struct {
 	peak int64         // most memory resident at once, bytes
 }
 
+// connected is a carrier whose clients are open.
+type connected struct {
+	run   carrying
+	close func()
+	relay *observed // nil: the carrier is no relay
+}
+
 // connect opens the carrier's clients.
-func (j job) connect(ctx context.Context) (_ carrying, closeAll func(), err error) {
+func (j job) connect(ctx context.Context) (_ *connected, err error) {
 	options, err := redisOptions(j.Redis)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	options.PoolSize = max(options.PoolSize, 2*j.Carrier.Shards+8) // as sluice relay has it
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("redis: %w", err), client.Close())
+		return nil, errors.Join(fmt.Errorf("redis: %w", err), client.Close())
 	}
-	closeRedis := func() { _ = client.Close() } // the process ends with it
+	c := &connected{close: func() { _ = client.Close() }} // the process ends with it
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
 	var producer *kgo.Client
 	if k := j.Carrier.Kind; k == Loop || k == KafkaAlone {
-		if producer, err = kgo.NewClient(j.producerOpts()...); err == nil {
-			err = producer.Ping(ctx)
+		if producer, err = kgo.NewClient(j.producerOpts()...); err != nil {
+			return nil, fmt.Errorf("kafka: %w", err)
 		}
-		if err != nil {
-			closeRedis()
-			return nil, nil, fmt.Errorf("kafka: %w", err)
+		c.close = func() { producer.Close(); _ = client.Close() }
+		if err = producer.Ping(ctx); err != nil {
+			return nil, fmt.Errorf("kafka: %w", err)
 		}
-		closeAll = func() { producer.Close(); closeRedis() }
-	} else {
-		closeAll = closeRedis
 	}
 	switch j.Carrier.Kind {
 	case Loop:
-		return j.loop(client, producer), closeAll, nil
+		c.run = j.loop(client, producer)
 	case RedisAlone:
-		return j.redisAlone(client), closeAll, nil
+		c.run = j.redisAlone(client)
 	case KafkaAlone:
-		return j.kafkaAlone(producer), closeAll, nil
+		c.run = j.kafkaAlone(producer)
 	case KafkaRead:
-		return j.kafkaRead, closeAll, nil
+		c.run = j.kafkaRead
 	case Audit, GentleAudit:
-		run, err := j.audit(client)
-		if err != nil {
-			closeAll()
-		}
-		return run, closeAll, err
+		c.run, err = j.audit(client)
 	case ExactlyOnce, AtLeastOnce:
-		run, err := j.relay(client)
-		if err != nil {
-			closeAll()
+		c.relay, err = j.relay(client)
+		if err == nil {
+			c.run = c.relay.run
 		}
-		return run, closeAll, err
+	default:
+		err = fmt.Errorf("unknown carrier %q", j.Carrier)
 	}
-	closeAll()
-	return nil, nil, fmt.Errorf("unknown carrier %q", j.Carrier)
+	return c, err
 }
 
 // kafkaOpts are what every carrier's Kafka clients have in common; compression is franz-go's default for all of them.

@@ -13,14 +13,20 @@
 // # Sections
 //
 //	throughput   a backlog of entries: entries/s from the first to the last that becomes visible, CPU, AOF
-//	latency      events at a steady rate: from the EXEC that commits one to its being visible; at low rates also Kafka
-//	             alone, with and without a transaction, below which no carrier can go
+//	latency      events at a steady rate over one or many shards: from the EXEC that commits one to its being visible, what
+//	             carrier and brokers spend meanwhile, and how many transactions it takes; at low rates also Kafka alone, with
+//	             and without a transaction, below which no carrier can go
 //	writer       outbox.Writer against the bare MULTI, SET, XADD, EXEC
+//
+// RunAudit measures audits. RunNeighbours measures what shards in trouble do to the others of one relay: the latency of those
+// that are well, before and while the last three have records that the broker refuses, a partition without a leader and a
+// backlog.
 //
 // # What it trusts
 //
 // The clock of this machine, on which the writer and the consumer both run. INFO of Redis for its CPU time and the size of its
-// append-only file; other users of the same Redis are counted in.
+// append-only file; other users of the same Redis are counted in. What the system says of the CPU time of brokers that the
+// run has started; that of others is unknown. A relay's own count of its transactions.
 //
 // # How it fails
 //

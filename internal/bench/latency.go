@@ -11,21 +11,21 @@ import (
 
 // LatencyRun is one carrier at one rate: from before the EXEC that commits an event to its being visible.
 type LatencyRun struct {
-	Round      int      `json:"round,omitempty"`
-	Events     int      `json:"events"`
-	Written    float64  `json:"written_per_second"` // less than the rate: the writer could not keep up
-	P50        float64  `json:"p50_ms"`
-	P99        float64  `json:"p99_ms"`
-	Max        float64  `json:"max_ms"`
-	CPU        *float64 `json:"own_cpu_percent"` // of one core, while events were written
-	Duplicates int      `json:"duplicates"`
-	OutOfOrder int      `json:"out_of_order"`
+	Round   int     `json:"round,omitempty"`
+	Events  int     `json:"events"`
+	Written float64 `json:"written_per_second"` // less than the rate: the writer could not keep up
+	P50     float64 `json:"p50_ms"`
+	P99     float64 `json:"p99_ms"`
+	Max     float64 `json:"max_ms"`
+	Usage
+	Duplicates int `json:"duplicates"`
+	OutOfOrder int `json:"out_of_order"`
 }
 
 // LatencyResult is a carrier's runs at one rate and their medians.
 type LatencyResult struct {
 	Carrier Carrier      `json:"carrier"`
-	Rate    int          `json:"rate"`
+	Rate    int          `json:"rate"` // events a second, of all shards together
 	Median  LatencyRun   `json:"median"`
 	Runs    []LatencyRun `json:"runs"`
 }
@@ -38,7 +38,7 @@ func (r LatencyResult) withMedian() LatencyResult {
 	} {
 		*of = *medianOf(r.Runs, into)
 	}
-	m.CPU = medianOf(r.Runs, func(l LatencyRun) *float64 { return l.CPU })
+	m.Usage = medianUsage(r.Runs, func(l LatencyRun) Usage { return l.Usage })
 	for _, l := range r.Runs {
 		m.Events = l.Events
 		m.Duplicates += l.Duplicates
@@ -48,32 +48,74 @@ func (r LatencyResult) withMedian() LatencyResult {
 	return r
 }
 
-// latency lets the carriers take turns at each rate.
+// latency lets the carriers take turns at each number of shards and rate.
 func (b *run) latency(ctx context.Context) ([]LatencyResult, error) {
-	var results []LatencyResult
-	for _, rate := range b.Rates {
-		carriers := b.latencyCarriers(rate)
-		first := len(results)
-		for _, c := range carriers {
-			results = append(results, LatencyResult{Carrier: c, Rate: rate})
+	if !b.section(Throughput) { // which has done it
+		if err := b.warmUpLatency(ctx); err != nil {
+			return nil, err
 		}
-		for round := range b.Rounds {
-			for i, c := range carriers {
-				measure := b.latencyOf
-				if c.Kind == KafkaAlone || c.Kind == KafkaTransaction {
-					measure = b.kafkaLatency
+	}
+	var results []LatencyResult
+	for _, shards := range b.latencyShards {
+		for _, rate := range b.Rates {
+			turns, err := b.latencyAt(ctx, b.latencyCarriers(shards, rate), rate)
+			if err != nil {
+				return nil, err
+			}
+			results = append(results, turns...)
+		}
+	}
+	return results, nil
+}
+
+// warmUpLatency runs each kind once without counting it: a broker that has just been started compiles what it meets first.
+func (b *run) warmUpLatency(ctx context.Context) error {
+	warm := map[Kind]bool{}
+	for _, shards := range b.latencyShards {
+		for _, rate := range b.Rates {
+			for _, c := range b.latencyCarriers(shards, rate) {
+				if warm[c.Kind] {
+					continue
 				}
-				r, err := measure(ctx, c, rate)
-				if err != nil {
-					return nil, fmt.Errorf("%s at %d/s: %w", c, rate, err)
+				warm[c.Kind] = true
+				b.Progress("warming up      %s", c)
+				if _, err := b.measureLatency(ctx, c, rate); err != nil {
+					return err
 				}
-				r.Round = round + 1
-				b.Progress("round %d of %d  %-16s at %5d/s  p50 %7.2f ms  p99 %7.2f ms", round+1, b.Rounds, c, rate, r.P50, r.P99)
-				results[first+i].Runs = append(results[first+i].Runs, r)
 			}
 		}
 	}
-	for i := range results {
+	return nil
+}
+
+// measureLatency is one run of any carrier.
+func (b *run) measureLatency(ctx context.Context, c Carrier, rate int) (LatencyRun, error) {
+	measure := b.latencyOf
+	if c.Kind == KafkaAlone || c.Kind == KafkaTransaction {
+		measure = b.kafkaLatency
+	}
+	r, err := measure(ctx, c, rate)
+	if err != nil {
+		return r, fmt.Errorf("%s at %d/s: %w", c, rate, err)
+	}
+	return r, nil
+}
+
+func (b *run) latencyAt(ctx context.Context, carriers []Carrier, rate int) ([]LatencyResult, error) {
+	results := make([]LatencyResult, len(carriers))
+	for round := range b.Rounds {
+		for i, c := range carriers {
+			r, err := b.measureLatency(ctx, c, rate)
+			if err != nil {
+				return nil, err
+			}
+			r.Round = round + 1
+			b.Progress("round %d of %d  %-19s at %5d/s  p50 %7.2f ms  p99 %7.2f ms", round+1, b.Rounds, c, rate, r.P50, r.P99)
+			results[i].Runs = append(results[i].Runs, r)
+		}
+	}
+	for i, c := range carriers {
+		results[i].Carrier, results[i].Rate = c, rate
 		results[i] = results[i].withMedian()
 	}
 	return results, nil
@@ -110,20 +152,18 @@ func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun,
 	seen, stop := p.watched(ctx)
 	defer stop()
 
-	s := newStream(rate, b.LatencyFor)
-	var g errgroup.Group
+	s := newStream(rate, settle, b.LatencyFor, b.source.untilAll(numbering{}, c.Shards, allShards), numbering{})
+	var (
+		g       errgroup.Group
+		written float64
+		spent   Usage
+	)
 	g.Go(func() error { return w.until(seen, s.see) })
-	g.Go(func() error {
-		// The first event goes alone, and the rest when it has arrived: that the carrier has started is known then.
-		if err := s.write(seen, b, st.name, 0, 1); err != nil {
-			return err
+	g.Go(func() (err error) {
+		if err = s.begin(seen, b, st.name); err == nil {
+			written, spent, err = s.metered(seen, b, st.name, p, s.total-s.counted, s.total)
 		}
-		select {
-		case <-s.firstSeen:
-		case <-seen.Done():
-			return context.Cause(seen)
-		}
-		return s.write(seen, b, st.name, 1, s.total)
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		if cause := context.Cause(seen); cause != nil {
@@ -132,12 +172,10 @@ func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun,
 		return r, p.failed(fmt.Errorf("%d of %d events arrived: %w", s.arrived(), s.total, err))
 	}
 	stop()
-	spent, err := p.stop(ctx)
-	if err != nil {
+	if _, err := p.stop(ctx); err != nil {
 		return r, err
 	}
-	r = s.result()
-	percent := 100 * spent.CPU.Seconds() / s.took.Seconds()
-	r.CPU = &percent
-	return r, nil
+	return s.result(written, spent), nil
 }
+
+func allShards(int) bool { return true }

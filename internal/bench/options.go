@@ -31,7 +31,7 @@ type Options struct {
 
 	Entries int   // of the backlog in one throughput run; 0: 200,000
 	Payload int   // bytes of each payload; 0: 200, the least is 32
-	Shards  []int // numbers of shards to measure; nil: 1 and 4
+	Shards  []int // numbers of shards to measure; nil: 1 and 4, and latency over 1 only
 	Rounds  int   // how often the carriers take turns; 0: 2
 
 	// Only limits the run to these sections and carriers (exactly-once or exactly-once/4, for example); nil: all.
@@ -39,12 +39,16 @@ type Options struct {
 
 	// Batch is how many entries the hand-written loop reads at once; 0: 1,000.
 	Batch int
-	// Rates are the events a second of the latency section; nil: 20 and 200.
+	// Rates are the events a second of the latency section, of all shards together; each is measured over each number of shards. nil: 20 and 200.
 	Rates []int
 	// LatencyFor is how long each latency run takes; 0: 4 s.
 	LatencyFor time.Duration
 	// Writes is how many transactions of each kind a round of the writer section makes; 0: 5,000.
 	Writes int
+
+	// Lanes and Linger are settings of the relay; 0: its defaults.
+	Lanes  int
+	Linger time.Duration
 
 	// Limit bounds one run of one carrier; 0: 2 minutes.
 	Limit time.Duration
@@ -59,6 +63,9 @@ type Options struct {
 	CarryEnv []string
 	// Progress is told a line at each step; nil: nobody is.
 	Progress func(format string, args ...any)
+
+	latencyShards []int
+	spare         bool // start a second broker, for servers.leaderless
 }
 
 // Quick makes the run small, except where the caller has chosen otherwise: enough to see that everything works, too little
@@ -101,8 +108,9 @@ func (o Options) withDefaults() (Options, error) {
 			*v = def
 		}
 	}
+	o.latencyShards = o.Shards
 	if o.Shards == nil {
-		o.Shards = []int{1, 4}
+		o.Shards, o.latencyShards = []int{1, 4}, []int{1}
 	}
 	if o.Rates == nil {
 		o.Rates = []int{20, 200}
@@ -137,6 +145,12 @@ func (o Options) validate() error {
 		if n < 1 || n > 100_000 {
 			bad("rates: %d a second, want 1 to 100,000", n)
 		}
+	}
+	if o.Lanes < 0 || o.Lanes > 64 {
+		bad("lanes: %d, want 1 to 64", o.Lanes)
+	}
+	if o.Linger < 0 || o.Linger > time.Second {
+		bad("linger: %s, want 0s to 1s", o.Linger)
 	}
 	if len(o.Carry) == 0 {
 		bad("the command that carries is missing")

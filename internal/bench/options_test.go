@@ -53,20 +53,38 @@ func TestWhatRuns(t *testing.T) {
 		if got := names(o.throughputCarriers()); got != c.throughput {
 			t.Errorf("%v: throughput of %s, want %s", c.only, got, c.throughput)
 		}
-		if got := names(o.latencyCarriers(20)); got != c.latency {
+		if got := names(o.latencyCarriers(1, 20)); got != c.latency {
 			t.Errorf("%v: latency of %s, want %s", c.only, got, c.latency)
 		}
 	}
 }
 
+// Latency is measured over the shards that were asked for. Nobody asked for four of them to be measured by default.
+func TestLatencyShards(t *testing.T) {
+	for _, c := range []struct {
+		shards, want []int
+	}{{nil, []int{1}}, {[]int{4}, []int{4}}, {[]int{1, 64}, []int{1, 64}}} {
+		if got := options(t, Options{Shards: c.shards}).latencyShards; !slices.Equal(got, c.want) {
+			t.Errorf("--shards %v: latency over %v, want %v", c.shards, got, c.want)
+		}
+	}
+	o := options(t, Options{Shards: []int{1, 64}})
+	if got, want := names(o.latencyCarriers(64, 20)), "loop/64 exactly-once/64 at-least-once/64"; got != want {
+		t.Errorf("latency of %s, want %s", got, want)
+	}
+	if got, want := names(o.latencyCarriers(1, 200)), "loop/1 exactly-once/1 at-least-once/1"; got != want {
+		t.Errorf("latency of %s, want %s", got, want)
+	}
+}
+
 func TestEveryMistakeIsNamed(t *testing.T) {
 	err := Options{
-		Entries: 1, Payload: 5, Rounds: -1, Shards: []int{1, 100}, Rates: []int{0}, Only: []string{"exactly-onec"},
+		Entries: 1, Payload: 5, Rounds: -1, Shards: []int{1, 100}, Rates: []int{0}, Only: []string{"exactly-onec"}, Lanes: 65, Linger: 2 * time.Second,
 	}.Check()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100", "rates: 0 a second", `unknown "exactly-onec"`} {
+	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100", "rates: 0 a second", "lanes: 65", "linger: 2s", `unknown "exactly-onec"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %q:\n%v", want, err)
 		}

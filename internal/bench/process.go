@@ -21,11 +21,16 @@ type process struct {
 	in      io.WriteCloser
 	answers chan answer // closed when its output has ended
 	log     *logTail
+
+	asking sync.Mutex // one question at a time
+
+	over chan struct{} // closed when it has failed or ended; err says which
+	err  error
 }
 
 // startProcess starts a carrier and returns when it is connected. The caller ends it.
 func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
-	p := &process{name: j.Carrier.String(), answers: make(chan answer, 4), log: &logTail{}}
+	p := &process{name: j.Carrier.String(), answers: make(chan answer, 4), log: &logTail{}, over: make(chan struct{})}
 	p.cmd = exec.Command(o.Carry[0], o.Carry[1:]...)
 	p.cmd.Env = append(os.Environ(), o.CarryEnv...)
 	p.cmd.Stderr = p.log
@@ -40,16 +45,7 @@ func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
-	go func() {
-		defer close(p.answers)
-		for dec := json.NewDecoder(out); ; {
-			var a answer
-			if dec.Decode(&a) != nil {
-				return
-			}
-			p.answers <- a
-		}
-	}()
+	go p.listen(out)
 	line, err := json.Marshal(j)
 	if err == nil {
 		_, err = p.in.Write(append(line, '\n'))
@@ -64,6 +60,24 @@ func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
 	return p, nil
 }
 
+// listen hands over what the process answers until its output ends. The first failure, or the end, is the last of it.
+func (p *process) listen(out io.Reader) {
+	defer close(p.answers)
+	defer close(p.over)
+	p.err = errors.New("it ended by itself")
+	for dec := json.NewDecoder(out); ; {
+		var a answer
+		if dec.Decode(&a) != nil {
+			return
+		}
+		if a.Event == eventFailed {
+			p.err = errors.New(a.Error)
+			return
+		}
+		p.answers <- a
+	}
+}
+
 func (p *process) say(word string) error {
 	if _, err := io.WriteString(p.in, word+"\n"); err != nil {
 		return p.failed(err)
@@ -71,29 +85,31 @@ func (p *process) say(word string) error {
 	return nil
 }
 
-// stop asks for the cost since the start. The process ends by itself afterwards.
-func (p *process) stop(ctx context.Context) (answer, error) {
-	if err := p.say(wordStop); err != nil {
+// ask says a word and returns the answer to it.
+func (p *process) ask(ctx context.Context, word, event string) (answer, error) {
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	if err := p.say(word); err != nil {
 		return answer{}, err
 	}
-	return p.await(ctx, eventCost)
+	return p.await(ctx, event)
 }
 
-// watched is a context that also ends, with the reason as its cause, when the process fails. stop gives up watching, which it
-// has to before anything else is asked of the process.
+// stop asks for the cost since the start. The process ends by itself afterwards.
+func (p *process) stop(ctx context.Context) (answer, error) { return p.ask(ctx, wordStop, eventCost) }
+
+// watched is a context that also ends, with the reason as its cause, when the process fails or ends. stop gives up watching, which it has
+// to before the process may end.
 func (p *process) watched(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, give := context.WithCancelCause(ctx)
-	over := make(chan struct{})
 	go func() {
-		defer close(over)
-		if _, err := p.await(ctx, eventFailed); ctx.Err() == nil {
-			give(err)
+		select {
+		case <-p.over:
+			give(p.failed(p.err))
+		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() {
-		give(nil)
-		<-over
-	}
+	return ctx, func() { give(nil) }
 }
 
 // await returns the next answer with the event.
@@ -103,9 +119,7 @@ func (p *process) await(ctx context.Context, event string) (answer, error) {
 		case a, ok := <-p.answers:
 			switch {
 			case !ok:
-				return a, p.failed(errors.New("it ended by itself"))
-			case a.Event == eventFailed:
-				return a, p.failed(errors.New(a.Error))
+				return a, p.failed(p.err)
 			case a.Event == event:
 				return a, nil
 			}

@@ -14,6 +14,9 @@ type Report struct {
 	Payload     int         `json:"payload_bytes"`
 	Rounds      int         `json:"rounds"`
 	Batch       int         `json:"loop_batch"`
+	// Partitions of each topic that events go to.
+	Partitions int `json:"topic_partitions"`
+	Settings
 
 	Throughput []ThroughputResult `json:"throughput,omitempty"`
 	Latency    []LatencyResult    `json:"latency,omitempty"`
@@ -25,7 +28,8 @@ type Report struct {
 func (r *Report) WriteText(w io.Writer) error {
 	p := &printer{w: w}
 	r.Environment.write(p)
-	p.printf("payloads of %d bytes; each figure is the median of %d round(s), the carriers taking turns\n", r.Payload, r.Rounds)
+	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d round(s), the carriers taking turns\n", r.Payload, r.Partitions, r.Rounds)
+	r.Settings.write(p)
 	if len(r.Throughput) > 0 {
 		r.writeThroughput(p)
 	}
@@ -41,6 +45,23 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func (e *Environment) write(p *printer) {
 	p.printf("%s, %s, %s, %d cores, %s/%s\n", e.Redis, e.Kafka, e.Go, e.Cores, e.OS, e.Arch)
+}
+
+// Settings are those of the relay that are not its defaults.
+type Settings struct {
+	Lanes  int     `json:"relay_lanes,omitempty"`
+	Linger float64 `json:"relay_linger_ms,omitempty"`
+}
+
+func (o Options) settings() Settings { return Settings{Lanes: o.Lanes, Linger: ms(o.Linger)} }
+
+func (s Settings) write(p *printer) {
+	if s.Lanes != 0 {
+		p.printf("relay.lanes is %d\n", s.Lanes)
+	}
+	if s.Linger != 0 {
+		p.printf("relay.linger is %g ms\n", s.Linger)
+	}
 }
 
 func (r *Report) writeThroughput(p *printer) {
@@ -63,9 +84,9 @@ func (r *Report) writeThroughput(p *printer) {
 }
 
 func (r *Report) writeLatency(p *printer) {
-	p.printf("\nLatency: from EXEC to visible to a read_committed consumer, one shard\n\n")
+	p.printf("\nLatency: from EXEC to visible to a read_committed consumer. Events/s are of all shards together; CPU is percent of one core,\nthe brokers' with what the consumer asks of them\n\n")
 	p.table(func(t io.Writer) {
-		fmt.Fprintln(t, "\tevents/s\tp50 ms\tp99 ms\tmax ms\town CPU %\tremarks\t")
+		fmt.Fprintln(t, "\tshards\tevents/s\tp50 ms\tp99 ms\tmax ms\town CPU %\tbroker CPU %\ttransactions/s\tremarks\t")
 		for _, l := range r.Latency {
 			m := l.Median
 			var remarks []string
@@ -75,7 +96,8 @@ func (r *Report) writeLatency(p *printer) {
 			if m.Duplicates > 0 || m.OutOfOrder > 0 {
 				remarks = append(remarks, fmt.Sprintf("%d duplicates, %d out of order", m.Duplicates, m.OutOfOrder))
 			}
-			fmt.Fprintf(t, "%s\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\t\n", l.Carrier.title(), l.Rate, m.P50, m.P99, m.Max, figure(m.CPU, 1), strings.Join(remarks, "; "))
+			fmt.Fprintf(t, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", l.Carrier.title(), l.Carrier.Shards, l.Rate, m.P50, m.P99, m.Max,
+				figure(m.CPU, 1), known(m.BrokerCPU, 1), figure(m.Transactions, 1), strings.Join(remarks, "; "))
 		}
 	})
 }
@@ -112,6 +134,14 @@ func figure(v *float64, decimals int) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.*f", decimals, *v)
+}
+
+// known writes a value that everything has, or that nobody knows it.
+func known(v *float64, decimals int) string {
+	if v == nil {
+		return "unknown"
+	}
+	return figure(v, decimals)
 }
 
 // printer keeps the first error.

@@ -30,7 +30,10 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.servers.end()) }()
-	report := &Report{Environment: b.servers.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch}
+	report := &Report{
+		Environment: b.servers.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch,
+		Partitions: b.partitions(), Settings: o.settings(),
+	}
 	if o.section(Throughput) {
 		if report.Throughput, err = b.throughput(ctx); err != nil {
 			return nil, err
@@ -72,6 +75,7 @@ func (b *run) job(c Carrier, st *stage) job {
 	j := job{
 		Carrier: c, Redis: b.servers.redisAddr, Kafka: b.servers.brokers, Outbox: st.name, Topic: st.topic,
 		Entries: b.Entries, Payload: b.Payload, Batch: b.Batch,
+		Lanes: b.Lanes, Linger: b.Linger,
 	}
 	if b.Profile != "" {
 		j.Profile = filepath.Join(b.Profile, fmt.Sprintf("%s-%d-%03d.pprof", c.Kind, c.Shards, b.names))

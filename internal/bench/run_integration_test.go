@@ -32,7 +32,7 @@ func TestRunMeasuresEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := Run(integration.Context(t, 3*time.Minute), Options{
+	report, err := Run(integration.Context(t, 5*time.Minute), Options{
 		Redis: servers.Redis.Addr, Kafka: servers.Kafka.Addrs(),
 		Entries: 5_000, Rounds: 1, Shards: []int{1, 2}, Rates: []int{20, 200}, LatencyFor: time.Second, Writes: 200, Limit: time.Minute,
 		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
@@ -40,7 +40,7 @@ func TestRunMeasuresEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Throughput) != 8 || len(report.Latency) != 8 || report.Writer == nil || len(report.Targets) == 0 {
+	if len(report.Throughput) != 8 || len(report.Latency) != 14 || report.Writer == nil || len(report.Targets) == 0 {
 		t.Errorf("%d carriers, %d latencies, writer %v, %d targets", len(report.Throughput), len(report.Latency), report.Writer, len(report.Targets))
 	}
 	for _, r := range report.Throughput {
@@ -55,6 +55,13 @@ func TestRunMeasuresEverything(t *testing.T) {
 	for _, l := range report.Latency {
 		if m := l.Median; m.Events != l.Rate || m.P50 <= 0 || m.P99 < m.P50 || m.Duplicates != 0 || m.OutOfOrder != 0 {
 			t.Errorf("%s: %+v", l.Carrier, m)
+		}
+		alone := l.Carrier.Kind == KafkaAlone || l.Carrier.Kind == KafkaTransaction
+		if m := l.Median; (m.CPU == nil) != alone || (m.Transactions == nil) != (l.Carrier.Kind != ExactlyOnce) || m.Transactions != nil && *m.Transactions <= 0 {
+			t.Errorf("%s: own CPU %s %%, %s transactions/s", l.Carrier, figure(m.CPU, 2), figure(m.Transactions, 2))
+		}
+		if cpu := l.Median.BrokerCPU; cpu != nil {
+			t.Errorf("%s: %.2f %% of CPU of brokers that the run has not started", l.Carrier, *cpu)
 		}
 	}
 	var out bytes.Buffer

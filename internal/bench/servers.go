@@ -22,6 +22,7 @@ type servers struct {
 	redis     *redis.Client
 	kafka     *kgo.Client
 	admin     *kadm.Client
+	started   *integration.Kafka // for this run; nil: the brokers were given
 	env       Environment
 	close     []func() error
 }
@@ -62,12 +63,16 @@ func (o Options) connect(ctx context.Context) (_ *servers, err error) {
 	}
 	if len(o.Kafka) == 0 {
 		o.Progress("starting a Kafka")
-		k, err := integration.StartKafka(ctx, integration.KafkaOptions{Name: "bench-kafka"})
+		options := integration.KafkaOptions{Name: "bench-kafka", Brokers: 1}
+		if o.spare {
+			options.Brokers, options.Controllers = 2, 1
+		}
+		k, err := integration.StartKafka(ctx, options)
 		if err != nil {
 			return nil, err
 		}
 		s.close = append(s.close, k.Close)
-		s.brokers, s.env.Kafka = k.Addrs(), k.Version
+		s.started, s.brokers, s.env.Kafka = k, k.Addrs()[:1], k.Version
 	}
 	return s, s.open(ctx)
 }

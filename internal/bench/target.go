@@ -52,6 +52,9 @@ func (r *Report) judgeThroughput() {
 func (r *Report) judgeLatency() {
 	p50 := map[Kind]map[int]float64{}
 	for _, l := range r.Latency {
+		if l.Carrier.Shards != 1 {
+			continue
+		}
 		if p50[l.Carrier.Kind] == nil {
 			p50[l.Carrier.Kind] = map[int]float64{}
 		}

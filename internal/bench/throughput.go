@@ -22,7 +22,7 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 			continue
 		}
 		b.Progress("filling %d shard(s) with %d entries", c.Shards, b.Entries)
-		l, err := b.servers.fill(ctx, b.newName(), c.Shards, b.Entries, b.source)
+		l, err := b.servers.fill(ctx, b.newName(), c.Shards, b.Entries, b.source, numbering{})
 		backlogs[c.Shards] = l
 		if err != nil {
 			return nil, err

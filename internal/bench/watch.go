@@ -83,13 +83,23 @@ func (t *tally) rate() float64 {
 // watcher is a read_committed consumer of one topic from its beginning. Each partition has a client of its own: with one for
 // all, a fetch that waits for one partition keeps records of another waiting, and that would be measured.
 type watcher struct {
-	topic   string
-	clients []*kgo.Client
+	topic      string
+	partitions []int
+	clients    []*kgo.Client // by index of the partition
 }
 
 func (s *servers) watch(topic string, partitions int) (*watcher, error) {
-	w := &watcher{topic: topic}
-	for p := range partitions {
+	all := make([]int, partitions)
+	for p := range all {
+		all[p] = p
+	}
+	return s.watchPartitions(topic, all)
+}
+
+// watchPartitions sees only some of the partitions.
+func (s *servers) watchPartitions(topic string, partitions []int) (*watcher, error) {
+	w := &watcher{topic: topic, partitions: partitions}
+	for _, p := range partitions {
 		client, err := kgo.NewClient(
 			kgo.SeedBrokers(s.brokers...),
 			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {int32(p): kgo.NewOffset().AtStart()}}),
@@ -110,8 +120,8 @@ func (s *servers) watch(topic string, partitions int) (*watcher, error) {
 
 // warm returns when a record sent to each partition has been seen: from then on the watcher's own start delays nothing.
 func (w *watcher) warm(ctx context.Context, producer *kgo.Client) error {
-	for p, client := range w.clients {
-		r := &kgo.Record{Topic: w.topic, Partition: int32(p), Value: []byte("warm")}
+	for i, client := range w.clients {
+		r := &kgo.Record{Topic: w.topic, Partition: int32(w.partitions[i]), Value: []byte("warm")}
 		if err := producer.ProduceSync(ctx, r).FirstErr(); err != nil {
 			return fmt.Errorf("kafka: %w", err)
 		}

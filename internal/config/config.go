@@ -100,6 +100,9 @@ type Relay struct {
 	MaxBytes    Size `yaml:"max_bytes" default:"16MiB" min:"1KiB" max:"1GiB" doc:"Most bytes of one Kafka transaction."`
 	MaxInFlight Size `yaml:"max_in_flight" default:"32MiB" min:"1KiB" doc:"Most bytes that this relay holds for all its shards."`
 
+	Lanes  int      `yaml:"lanes" default:"1" min:"1" max:"64" doc:"How many lanes carry the shards that are well; more where brokers and cores are many."`
+	Linger Duration `yaml:"linger" default:"0s" max:"1s" doc:"Least time between the beginnings of two transactions of a lane; trades latency for broker load."`
+
 	TransactionTimeout   Duration `yaml:"transaction_timeout" default:"10s" min:"1s" doc:"When brokers abort the transaction of a dead relay; until then read_committed readers wait."`
 	SessionTimeout       Duration `yaml:"session_timeout" default:"6s" min:"1s" doc:"When a silent relay's shards go to others."`
 	HousekeepingInterval Duration `yaml:"housekeeping_interval" default:"1s" min:"10ms" doc:"Pace of mirroring, trimming, pausing and status."`

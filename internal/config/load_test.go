@@ -17,10 +17,11 @@ func TestMistakes(t *testing.T) {
 	}{
 		{
 			name: "unknown field",
-			file: "outbox: {name: orders}\nredis: {url: redis://h:1/0}\nkafka:\n  brokers: [h:1]\n\nrelay:\n  # comment\n  trim:\n  lingr: 5ms\n  rout: x\n",
+			file: "outbox: {name: orders}\nredis: {url: redis://h:1/0}\nkafka:\n  brokers: [h:1]\n\nrelay:\n  # comment\n  trim:\n  tempo: 5ms\n  rout: x\n  lingr: 5ms\n",
 			want: []string{
-				`sluice.yaml:9:3: unknown field "lingr": relay has dead_letter, topics, trim, delivery, route, format, source, tombstones, on_mismatch, max_entries, max_bytes, max_in_flight, transaction_timeout, session_timeout, housekeeping_interval, drain_timeout, assign, init, instance`,
+				`sluice.yaml:9:3: unknown field "tempo": relay has dead_letter, topics, trim, delivery, route, format, source, tombstones, on_mismatch, max_entries, max_bytes, max_in_flight, lanes, linger, transaction_timeout, session_timeout, housekeeping_interval, drain_timeout, assign, init, instance`,
 				`sluice.yaml:10:3: unknown field "rout" (did you mean "route"?)`,
+				`sluice.yaml:11:3: unknown field "lingr" (did you mean "linger"?)`,
 			},
 		},
 		{
@@ -140,7 +141,7 @@ func TestMistakes(t *testing.T) {
 		{
 			name: "--set",
 			file: minimal,
-			src:  Source{Set: []string{"relay.delivery", "relay.delivry=x", "relay=x", "redis.password=hunter2", "relay.trim.keep=soon", "keep=1h", "relay.topics.partitions=-1"}},
+			src:  Source{Set: []string{"relay.delivery", "relay.delivry=x", "relay=x", "redis.password=hunter2", "relay.trim.keep=soon", "keep=1h", "relay.topics.partitions=-1", "relay.lanes=65", "relay.linger=2s"}},
 			want: []string{
 				`--set: expected path=value, for example relay.delivery=at-least-once, got "relay.delivery"`,
 				`--set: unknown setting "relay.delivry" (did you mean "relay.delivery"?)`,
@@ -149,6 +150,8 @@ func TestMistakes(t *testing.T) {
 				`--set: relay.trim.keep: expected a duration such as 500ms, 30s, 1h or 7d, or off, got "soon"`,
 				`--set: unknown setting "keep" (did you mean "relay.trim.keep"?)`,
 				`--set: relay.topics.partitions: expected at least 0, got "-1"`,
+				`--set: relay.lanes: expected at most 64, got "65"`,
+				`--set: relay.linger: expected at most 1s, got "2s"`,
 			},
 		},
 		{

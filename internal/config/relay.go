@@ -57,6 +57,8 @@ func RelayConfig(c *Config) (relay.Config, error) {
 		MaxEntries:           r.MaxEntries,
 		MaxBytes:             int(r.MaxBytes),
 		MaxInFlight:          int(r.MaxInFlight),
+		Lanes:                r.Lanes,
+		Linger:               time.Duration(r.Linger),
 		TransactionTimeout:   time.Duration(r.TransactionTimeout),
 		SessionTimeout:       time.Duration(r.SessionTimeout),
 		HousekeepingInterval: time.Duration(r.HousekeepingInterval),

@@ -47,6 +47,9 @@ func other(t *testing.T, s Setting) string {
 	case Size:
 		return "2MiB"
 	case Duration:
+		if s.Max != "" {
+			return s.Max
+		}
 		return "7s"
 	case []string:
 		return "a.example:1,b.example:2"

@@ -91,7 +91,7 @@ func TestParsePosition(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"v":1,"delivery":"exactly-once","entry":"5-0"}`: "version 1", `{"v":3,"position":{}}`: "version 3", `{}`: "version 0", `null`: "version 0",
 		`{"v":2,"lane":"l"}`: "no position",
-		``: "unexpected end", `{"v":2`: "unexpected end", `[]`: "position record", `{"v":"2"}`: "position record", `{"v":2,"wrote":{"t":["x"]},"position":{}}`: "position record",
+		``:                   "unexpected end", `{"v":2`: "unexpected end", `[]`: "position record", `{"v":"2"}`: "position record", `{"v":2,"wrote":{"t":["x"]},"position":{}}`: "position record",
 		`{"v":2,"wrote":{"t":[4294967296]},"position":{}}`: "position record",
 	} {
 		if p, err := ParsePosition([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -28,14 +28,16 @@ type Relay struct {
 	registry *prometheus.Registry
 	outbox   string
 
-	published  *prometheus.CounterVec
-	bytes      prometheus.Counter
-	endToEnd   prometheus.Histogram
-	commit     prometheus.Histogram
-	entries    prometheus.Histogram
-	dead       *prometheus.CounterVec
-	trimmed    prometheus.Counter
-	transition *prometheus.CounterVec
+	published    *prometheus.CounterVec
+	bytes        prometheus.Counter
+	endToEnd     prometheus.Histogram
+	commit       prometheus.Histogram
+	entries      prometheus.Histogram
+	transactions prometheus.Counter
+	shards       prometheus.Histogram
+	dead         *prometheus.CounterVec
+	trimmed      prometheus.Counter
+	transition   *prometheus.CounterVec
 
 	mu     sync.Mutex
 	topics map[string]prometheus.Counter
@@ -64,8 +66,15 @@ func NewRelay(outbox string, build Build) *Relay {
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 		}),
 		entries: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "sluice_relay_transaction_entries", Help: "Entries of a transaction.", ConstLabels: label,
+			Name: "sluice_relay_transaction_entries", Help: "Entries of one shard in a transaction (at-least-once: of a read).", ConstLabels: label,
 			Buckets: []float64{1, 3, 10, 30, 100, 300, 1000, 3000, 10000},
+		}),
+		transactions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sluice_relay_transactions_total", Help: "Committed Kafka transactions with entries, each of one or several shards.", ConstLabels: label,
+		}),
+		shards: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sluice_relay_transaction_shards", Help: "Shards that had entries in a transaction.", ConstLabels: label,
+			Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_dead_letters_total", Help: "Entries that went to the dead-letter topic.", ConstLabels: label,
@@ -84,7 +93,7 @@ func NewRelay(outbox string, build Build) *Relay {
 	for _, s := range states {
 		m.transition.WithLabelValues(string(s))
 	}
-	m.registry.MustRegister(m.published, m.bytes, m.endToEnd, m.commit, m.entries, m.dead, m.trimmed, m.transition)
+	m.registry.MustRegister(m.published, m.bytes, m.endToEnd, m.commit, m.entries, m.transactions, m.shards, m.dead, m.trimmed, m.transition)
 	return m
 }
 
@@ -117,6 +126,10 @@ func (m *Relay) Observer() *relay.Observer {
 				// Clocks of two machines: an entry can seem to come from the future.
 				m.endToEnd.Observe(max(0, age).Seconds())
 			}
+		},
+		Transaction: func(x relay.Transaction) {
+			m.transactions.Inc()
+			m.shards.Observe(float64(x.Shards))
 		},
 		DeadLettered: func(_ int, _ relay.EntryID, reason relay.Reason) { m.dead.WithLabelValues(string(reason)).Inc() },
 		StateChanged: func(s relay.ShardStatus) { m.transition.WithLabelValues(string(s.State)).Inc() },

@@ -35,6 +35,7 @@ func TestCounters(t *testing.T) {
 	m := NewRelay("orders", Build{Version: "v1", Go: "go1"})
 	o := m.Observer()
 	o.Committed(relay.Commit{Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1}, Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond})
+	o.Transaction(relay.Transaction{Lane: "a", Shards: 3, Entries: 3, Bytes: 300, Took: time.Millisecond})
 	o.DeadLettered(1, relay.EntryID{}, relay.TooLarge)
 	o.Trimmed(1, 7)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
@@ -52,10 +53,25 @@ sluice_dead_letters_total{outbox="orders",reason="unknown_topic"} 0
 # TYPE sluice_relay_published_total counter
 sluice_relay_published_total{outbox="orders",topic="a"} 2
 sluice_relay_published_total{outbox="orders",topic="b"} 1
+# HELP sluice_relay_transaction_shards Shards that had entries in a transaction.
+# TYPE sluice_relay_transaction_shards histogram
+sluice_relay_transaction_shards_bucket{outbox="orders",le="1"} 0
+sluice_relay_transaction_shards_bucket{outbox="orders",le="2"} 0
+sluice_relay_transaction_shards_bucket{outbox="orders",le="4"} 1
+sluice_relay_transaction_shards_bucket{outbox="orders",le="8"} 1
+sluice_relay_transaction_shards_bucket{outbox="orders",le="16"} 1
+sluice_relay_transaction_shards_bucket{outbox="orders",le="32"} 1
+sluice_relay_transaction_shards_bucket{outbox="orders",le="64"} 1
+sluice_relay_transaction_shards_bucket{outbox="orders",le="+Inf"} 1
+sluice_relay_transaction_shards_sum{outbox="orders"} 3
+sluice_relay_transaction_shards_count{outbox="orders"} 1
+# HELP sluice_relay_transactions_total Committed Kafka transactions with entries, each of one or several shards.
+# TYPE sluice_relay_transactions_total counter
+sluice_relay_transactions_total{outbox="orders"} 1
 # HELP sluice_relay_trimmed_total Delivered entries that were removed from Redis.
 # TYPE sluice_relay_trimmed_total counter
 sluice_relay_trimmed_total{outbox="orders"} 7
-`), "sluice_build_info", "sluice_dead_letters_total", "sluice_relay_published_total", "sluice_relay_trimmed_total")
+`), "sluice_build_info", "sluice_dead_letters_total", "sluice_relay_published_total", "sluice_relay_transaction_shards", "sluice_relay_transactions_total", "sluice_relay_trimmed_total")
 	if err != nil {
 		t.Error(err)
 	}
