@@ -16,9 +16,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestLeaderlessPartition: one partition of the event topic loses its only leader while transactions
-// run. The shard that writes there waits and says where; the others deliver on, also when a relay dies
-// meanwhile. When the leader is back everything is delivered, once.
+// TestLeaderlessPartition: one partition of the event topic loses its only leader while
+// transactions run. The shard that writes there waits and says where; the others deliver on, also
+// when a relay dies meanwhile. When the leader is back everything is delivered, once.
 func TestLeaderlessPartition(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 15*time.Minute)

@@ -18,8 +18,8 @@ import (
 const loweredLimit = time.Minute
 
 // TestLoweredMessageLimit: under load the topic's max.message.bytes is lowered below some of the
-// events. What was delivered before stays; of what comes after, each event that is too large becomes a
-// dead letter, and every other one is delivered.
+// events. What was delivered before stays; of what comes after, each event that is too large
+// becomes a dead letter, and every other one is delivered.
 func TestLoweredMessageLimit(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
@@ -96,7 +96,8 @@ func verifyLowered(t *testing.T, w *world.World, large map[int]map[string]relay.
 	checkReasons(t, w, want)
 }
 
-// writeMixed adds rounds of 300 small entries and a large one to each shard, and notes the large ones.
+// writeMixed adds rounds of 300 small entries and a large one to each shard, and notes the large
+// ones.
 func writeMixed(w *world.World, rounds int, large map[int]map[string]relay.Reason) {
 	for range rounds {
 		for shard := range w.Shards {

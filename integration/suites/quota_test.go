@@ -26,8 +26,8 @@ const (
 	progressEvery = 30 * time.Second
 )
 
-// TestProducerQuota: the broker slows producers down to a hundredth of what waits. A transaction has
-// its time-out, so its size has to fit: positions go on moving until all is delivered.
+// TestProducerQuota: the broker slows producers down to a hundredth of what waits. A transaction
+// has its time-out, so its size has to fit: positions go on moving until all is delivered.
 func TestProducerQuota(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 30*time.Minute)

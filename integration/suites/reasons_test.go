@@ -14,7 +14,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// verifyAllBut is verifyDelivery for a world some of whose entries, by shard and ID, cannot be delivered.
+// verifyAllBut is verifyDelivery for a world some of whose entries, by shard and ID, cannot be
+// delivered.
 func verifyAllBut(t *testing.T, w *world.World, dead map[int]map[string]relay.Reason, d relay.Delivery) {
 	t.Helper()
 	entries := w.Entries()

@@ -16,9 +16,9 @@ import (
 // refusedLimit is how long a run of refused entries may take. It is many times what it should take.
 const refusedLimit = time.Minute
 
-// TestRefusedAmongHealthy: entries that only the broker can refuse, few and many, stand among healthy
-// ones. All of them become dead letters and all others are delivered, within a bounded time, and the
-// shards beside do not wait.
+// TestRefusedAmongHealthy: entries that only the broker can refuse, few and many, stand among
+// healthy ones. All of them become dead letters and all others are delivered, within a bounded
+// time, and the shards beside do not wait.
 func TestRefusedAmongHealthy(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {

@@ -17,8 +17,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// A shard that has entries to deliver and does not move says why, soon, and names what it waits for:
-// the server, or the partition. What was well before an entry came is told like what broke under load.
+// A shard that has entries to deliver and does not move says why, soon, and names what it waits
+// for: the server, or the partition. What was well before an entry came is told like what broke
+// under load.
 
 // TestStandstillNamesTheBroker: the only broker stops without a word, then entries come.
 func TestStandstillNamesTheBroker(t *testing.T) {
@@ -67,8 +68,8 @@ func TestStandstillNamesRedis(t *testing.T) {
 	verify(t, w)
 }
 
-// TestStandstillNamesThePartition: a partition has lost its leader while nothing was to be delivered.
-// Then entries come, and only the shard that writes there waits.
+// TestStandstillNamesThePartition: a partition has lost its leader while nothing was to be
+// delivered. Then entries come, and only the shard that writes there waits.
 func TestStandstillNamesThePartition(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
@@ -140,8 +141,8 @@ func awaitAccount(t *testing.T, w *world.World, reason *regexp.Regexp, shards ..
 	t.Logf("the status hash accounts for shards %v after %s", shards, time.Since(began).Round(100*time.Millisecond))
 }
 
-// awaitRelayAccount is awaitAccount for what the relay itself tells. A relay with such shards is not
-// ready.
+// awaitRelayAccount is awaitAccount for what the relay itself tells. A relay with such shards is
+// not ready.
 func awaitRelayAccount(t *testing.T, w *world.World, r *world.Running, reason *regexp.Regexp, shards ...int) {
 	t.Helper()
 	began := time.Now()

@@ -26,8 +26,8 @@ const (
 )
 
 // TestStorm is the long run: events are written over sixteen shards while relays, brokers and the
-// network between them break in random order, several at a time. No shard stands still without saying
-// why. At the end every event was delivered once and in order, and an audit agrees.
+// network between them break in random order, several at a time. No shard stands still without
+// saying why. At the end every event was delivered once and in order, and an audit agrees.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	s := newStorm(t)
@@ -75,7 +75,8 @@ type storm struct {
 	counts           map[string]int
 }
 
-// newStorm starts three brokers behind proxies, a Redis, and a crew of relays that know only the proxies.
+// newStorm starts three brokers behind proxies, a Redis, and a crew of relays that know only the
+// proxies.
 func newStorm(t *testing.T) *storm {
 	t.Helper()
 	s := &storm{t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t), counts: map[string]int{}}

@@ -35,12 +35,12 @@ func (m *motion) skip(d time.Duration) {
 	}
 }
 
-// silence is how old a status may be. Its owner repeats it every second, as the relays of a World do
-// housekeeping every 200 ms.
+// silence is how old a status may be. Its owner repeats it every second, as the relays of a World
+// do housekeeping every 200 ms.
 const silence = 5 * time.Second
 
-// accounts reports whether a status says that its shard may stand still: it is in a state other than
-// running, with a reason, or its time says that nobody speaks for the shard any more.
+// accounts reports whether a status says that its shard may stand still: it is in a state other
+// than running, with a reason, or its time says that nobody speaks for the shard any more.
 func (st Status) accounts(now time.Time) bool {
 	if st.State == "" || now.Sub(time.UnixMilli(st.AtMS)) > silence {
 		return true

@@ -12,8 +12,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Stillness watches that no shard stands still without saying so: one that has had entries to deliver
-// and has delivered none for longer than a limit has to be in a state other than running, with a reason.
+// Stillness watches that no shard stands still without saying so: one that has had entries to
+// deliver and has delivered none for longer than a limit has to be in a state other than running,
+// with a reason.
 type Stillness struct {
 	w     *World
 	limit time.Duration
