@@ -10,6 +10,9 @@ SUITES = $(shell grep -rl '^//go:build integration' --include='*_test.go' . | xa
 # Further arguments of go test, for example ARGS='-run Sentinel -v'.
 ARGS ?=
 
+# Tests that `make integration` leaves out: those that have a target of their own.
+SKIP ?= ^TestStorm$$
+
 # The race detector; RACE= leaves it out, which makes the suites three times as fast.
 RACE ?= -race
 
@@ -28,9 +31,13 @@ test: ## All tests that need only Go.
 .PHONY: integration
 integration: ## The suites against real servers; fails if there are none. See package integration.
 	@report=$$(mktemp); status=0; \
-	SLUICE_TEST_REPORT=$$report $(GO) test $(RACE) -tags integration -count=1 -timeout 40m -parallel 4 $(ARGS) $(SUITES) || status=$$?; \
+	SLUICE_TEST_REPORT=$$report $(GO) test $(RACE) -tags integration -count=1 -timeout 40m -parallel 4 -skip '$(SKIP)' $(ARGS) $(SUITES) || status=$$?; \
 	echo "packages by the servers they used:"; sort "$$report" | uniq -c; rm -f "$$report"; \
 	exit $$status
+
+.PHONY: storm
+storm: ## The long run on real servers: 200 faults, half an hour and more; SLUICE_TEST_SCALE=0.1 is CI's.
+	$(GO) test -tags integration -count=1 -timeout 3h -v -run '^TestStorm$$' $(ARGS) ./integration/suites
 
 .PHONY: lint
 lint: ## The linters of .golangci.yml.

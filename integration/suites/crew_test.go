@@ -24,6 +24,7 @@ type crew struct {
 	working  []*world.Process // neither stopped nor ended
 	all      []*world.Process
 	pause    time.Duration // of a stopped one: longer than the session
+	patience time.Duration // how long one may take to start, and to end
 
 	stopped sync.WaitGroup
 	mu      sync.Mutex
@@ -38,7 +39,7 @@ const session = 6 * time.Second
 
 func newCrew(t *testing.T, w *world.World, size int, random *rand.Rand, s world.Settings) *crew {
 	t.Helper()
-	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second}
+	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second, patience: 30 * time.Second}
 	for range size {
 		c.hire()
 	}
@@ -54,31 +55,54 @@ func (c *crew) hire() {
 // fault makes one of the working relays die, stand still or leave in good order, and another one come for it.
 func (c *crew) fault() {
 	c.t.Helper()
+	switch c.random.IntN(3) {
+	case 0:
+		c.kill()
+	case 1:
+		c.freeze()
+	case 2:
+		c.replace()
+	}
+}
+
+// kill makes a relay die.
+func (c *crew) kill() {
+	c.t.Helper()
+	c.kills++
+	if err := c.take().Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.hire()
+}
+
+// freeze makes a relay stand still for longer than its session lasts.
+func (c *crew) freeze() {
+	c.t.Helper()
+	c.stops++
+	c.stop(c.take())
+	// Not too many at once: those that are left have to carry the load, and the stopped ones come back.
+	if len(c.working) < 2 {
+		c.hire()
+	}
+}
+
+// replace makes a relay leave in good order.
+func (c *crew) replace() {
+	c.t.Helper()
+	c.changes++
+	c.dismiss(c.take())
+	c.hire()
+}
+
+// take removes one of the working relays from them.
+func (c *crew) take() *world.Process {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.working, c.back = append(c.working, c.back...), nil
-	c.mu.Unlock()
 	n := c.random.IntN(len(c.working))
 	p := c.working[n]
 	c.working = append(c.working[:n:n], c.working[n+1:]...)
-	switch c.random.IntN(3) {
-	case 0:
-		c.kills++
-		if err := p.Kill(); err != nil {
-			c.t.Fatal(err)
-		}
-		c.hire()
-	case 1:
-		c.stops++
-		c.stop(p)
-		// Not too many at once: those that are left have to carry the load, and the stopped ones come back.
-		if len(c.working) < 2 {
-			c.hire()
-		}
-	case 2:
-		c.changes++
-		c.dismiss(p)
-		c.hire()
-	}
+	return p
 }
 
 // stop freezes a relay for longer than its session lasts, and lets it go on as if nothing had happened.
@@ -103,10 +127,10 @@ func (c *crew) stop(p *world.Process) {
 func (c *crew) dismiss(p *world.Process) {
 	c.t.Helper()
 	// Before that it may not have begun to listen to signals.
-	if err := p.WaitFor(deadline(c.t, 30*time.Second), "relay started"); err != nil {
+	if err := p.WaitFor(deadline(c.t, c.patience), "relay started"); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := p.Terminate(deadline(c.t, 30*time.Second)); err != nil {
+	if err := p.Terminate(deadline(c.t, c.patience)); err != nil {
 		c.t.Fatal(err)
 	}
 	if err := p.Wait(deadline(c.t, time.Second)); err != nil {

@@ -81,6 +81,9 @@ func verifyDelivery(t *testing.T, w *world.World, d relay.Delivery) {
 	verify(t, w)
 }
 
+// stillnessLimit is after how long a shard that does not move while entries wait has to say why.
+const stillnessLimit = 15 * time.Second
+
 func deadline(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	return integration.Context(t, d)

@@ -64,12 +64,18 @@ func (w *World) AwaitAcknowledged(limit time.Duration) {
 	})
 }
 
-// AwaitPassed waits until every shard has delivered what stands in its stream at the call, by whichever delivery.
-func (w *World) AwaitPassed(limit time.Duration) {
+// AwaitPassed waits until every shard, or each of those named, has delivered what stands in its stream at the call, by whichever
+// delivery.
+func (w *World) AwaitPassed(limit time.Duration, shards ...int) {
 	w.t.Helper()
-	var last []relay.EntryID
+	if len(shards) == 0 {
+		for shard := range w.Shards {
+			shards = append(shards, shard)
+		}
+	}
+	var last []relay.EntryID // of shards
 	w.Await(limit, func(ctx context.Context) error {
-		for shard := len(last); shard < w.Shards; shard++ {
+		for _, shard := range shards[len(last):] {
 			info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
 			if err != nil {
 				return err
@@ -84,7 +90,7 @@ func (w *World) AwaitPassed(limit time.Duration) {
 		if err != nil {
 			return err
 		}
-		for shard := range w.Shards {
+		for n, shard := range shards {
 			at := positions[shard].Entry
 			if positions[shard].Delivery == relay.AtLeastOnce {
 				g, err := w.Group(ctx, shard)
@@ -98,8 +104,8 @@ func (w *World) AwaitPassed(limit time.Duration) {
 					return fmt.Errorf("shard %d: %d entries are pending; %s", shard, g.Pending, w.describe(ctx, shard))
 				}
 			}
-			if at.Compare(last[shard]) < 0 {
-				return fmt.Errorf("shard %d: delivered up to %s, not yet to %s; %s", shard, at, last[shard], w.describe(ctx, shard))
+			if at.Compare(last[n]) < 0 {
+				return fmt.Errorf("shard %d: delivered up to %s, not yet to %s; %s", shard, at, last[n], w.describe(ctx, shard))
 			}
 		}
 		return nil
@@ -128,6 +134,8 @@ type Status struct {
 	Entry    string      `json:"entry"`
 	Expected string      `json:"expected"`
 	Found    string      `json:"found"`
+	SinceMS  int64       `json:"since"` // when the state began
+	AtMS     int64       `json:"at"`    // when it was told last
 }
 
 // Status reads the status hash; it is empty for a shard that nobody has told about.
@@ -160,5 +168,5 @@ func (w *World) describe(ctx context.Context, shard int) string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("its owner %s told: %s %s", st.Instance, st.State, st.Reason)
+	return st.String()
 }

@@ -140,13 +140,14 @@ const poll = 100 * time.Millisecond
 // Await polls a condition until it holds; what says why it does not yet. The test fails after limit.
 func (w *World) Await(limit time.Duration, what func(context.Context) error) {
 	w.t.Helper()
-	if err := await(limit, what); err != nil {
+	if err := Poll(context.Background(), limit, what); err != nil {
 		w.t.Fatalf("%v", err)
 	}
 }
 
-func await(limit time.Duration, what func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+// Poll is Await for goroutines that may not end the test: it returns what the test would fail with.
+func Poll(ctx context.Context, limit time.Duration, what func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
