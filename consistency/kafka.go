@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -274,54 +275,40 @@ func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, fro
 	return fetched, nil
 }
 
-// position reads the last committed position of a shard from the topic in which the relay keeps it.
+// position reads the last committed position of a shard from the topic in which the relay keeps it. It is not older than the
+// call: a leader that was deposed and does not know it is not believed.
 func (k *kafkaLogs) position(ctx context.Context, shard int) (EntryID, error) {
 	name := outbox.PositionsTopic(k.outbox)
-	described, err := k.topics(ctx, []string{name}, nil)
+	found, err := kafkalog.Leaders(ctx, k.client, name)
 	if err != nil {
 		return EntryID{}, err
 	}
-	if len(described) != 1 || described[0].problem != "" || shard >= described[0].partitions {
+	if found[name] == nil || shard >= len(found[name].Partitions) {
 		return EntryID{}, nil
 	}
-	all, err := k.bounds(ctx, []string{name})
+	log, err := kafkalog.Open(k.client, found[name], shard, kgo.ReadCommitted())
 	if err != nil {
+		return EntryID{}, fmt.Errorf("kafka: %w", err)
+	}
+	key := k.outbox + "/" + strconv.Itoa(shard)
+	last, err := log.Last(ctx, func(r *kgo.Record) bool { return string(r.Key) == key })
+	if err != nil || last == nil || last.Value == nil {
 		return EntryID{}, err
 	}
-	b := all[name][shard]
-	key := k.outbox + "/" + strconv.Itoa(shard)
-	for back := int64(100); ; back *= 20 {
-		var last []byte
-		from := max(b.start, b.end-back)
-		err := k.read(ctx, name, int32(shard), from, b.end, func(r *kgo.Record) error {
-			if string(r.Key) == key {
-				last = append(last[:0], r.Value...)
-			}
-			return nil
-		})
-		if err != nil {
-			return EntryID{}, fmt.Errorf("topic %s, partition %d: %w", name, shard, err)
-		}
-		if len(last) > 0 {
-			var record struct {
-				V        int `json:"v"`
-				Position struct {
-					Entry EntryID `json:"entry"`
-				} `json:"position"`
-			}
-			err := json.Unmarshal(last, &record)
-			if err == nil && record.V != 2 {
-				err = fmt.Errorf("version %d, this audit knows 2", record.V)
-			}
-			if err != nil {
-				return EntryID{}, fmt.Errorf("topic %s, partition %d: position: %w", name, shard, err)
-			}
-			return record.Position.Entry, nil
-		}
-		if from == b.start {
-			return EntryID{}, nil
-		}
+	var record struct {
+		V        int `json:"v"`
+		Position struct {
+			Entry EntryID `json:"entry"`
+		} `json:"position"`
 	}
+	err = json.Unmarshal(last.Value, &record)
+	if err == nil && record.V != 2 {
+		err = fmt.Errorf("version %d, this audit knows 2", record.V)
+	}
+	if err != nil {
+		return EntryID{}, fmt.Errorf("topic %s, partition %d: position: %w", name, shard, err)
+	}
+	return record.Position.Entry, nil
 }
 
 func (k *kafkaLogs) losesRecords(ctx context.Context, name string) (string, error) {

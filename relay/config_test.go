@@ -180,9 +180,11 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 			switch req := req.(type) {
 			case *kmsg.InitProducerIDRequest:
 				note("transaction timeout", req.TransactionTimeoutMillis)
-				mu.Lock()
-				lanes[*req.TransactionalID] = true
-				mu.Unlock()
+				if req.TransactionalID != nil {
+					mu.Lock()
+					lanes[*req.TransactionalID] = true
+					mu.Unlock()
+				}
 			case *kmsg.EndTxnRequest:
 				mu.Lock()
 				gap, last = min(gap, time.Since(last)), time.Now()

@@ -19,10 +19,11 @@ type Engine struct {
 	reader   reader
 	survey   survey
 
-	mu     sync.Mutex
-	owned  map[int]*ownership
-	closed bool
-	wg     sync.WaitGroup
+	mu        sync.Mutex
+	owned     map[int]*ownership
+	closed    bool
+	suspended string // why no seat is taken; "": they are
+	wg        sync.WaitGroup
 }
 
 // ownership is a running shard.
@@ -111,6 +112,26 @@ func (e *Engine) Shards() []int {
 		ids = append(ids, id)
 	}
 	return ids
+}
+
+// Suspend keeps shards from taking seats, because it is not known whether they are this process's still. Those that have a
+// seat go on: whoever owns a shard now fences it.
+func (e *Engine) Suspend(why string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.suspended = why
+}
+
+// Resume ends what Suspend began.
+func (e *Engine) Resume() {
+	e.Suspend("")
+	e.Wake()
+}
+
+func (e *Engine) isSuspended() (why string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.suspended
 }
 
 // Wake has shards look whether an operator has paused them.

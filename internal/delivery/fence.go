@@ -83,13 +83,17 @@ func (f *fencer) died(name string) {
 	f.dead[name] = struct{}{}
 }
 
-// fence makes sure that a lane commits nothing that it has not committed by now. It does not wait for markers, which a
-// partition without a leader may hold up: an id is fenced when
+// fence makes sure that a lane commits nothing that it has not committed by now: when both ids were initialised, or when one of
+// them is seen to abort. A lane never aborts: its open transaction was taken from it, by this call or by the time-out, and
+// since it goes on only after a commit it is dead, whatever its other id is. So a fence does not wait for the markers of an abort,
+// which a partition without a leader may hold up.
 //
-//   - InitProducerID has succeeded; or
-//   - its transaction is being aborted. A lane never aborts, so its epoch was bumped, by this call or by the time-out; or
-//   - its transaction is being committed, and its other id was fenced before that was seen. The ids take turns: a
-//     lane that is to use this one again has to commit on the other one first.
+// It does wait for those of a commit. That the other id was fenced before does not help: which of the two has its turn next
+// is not known.
+//
+//	X commits on b, whose markers are late; then on a, whose markers are written. Its turn is b.
+//	Y fences a, sees b committing, and takes X for fenced. Reads.
+//	b's markers are written. X sends on b and commits.
 func (f *fencer) fence(ctx context.Context, name string, note func(string)) error {
 	x := f.lane(name)
 	note("another shard of this relay fences lane " + name)
@@ -106,18 +110,20 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 	began := time.Now()
 	ids := [2]string{outbox.LaneID(f.engine.cfg.Outbox, name, 'a'), outbox.LaneID(f.engine.cfg.Outbox, name, 'b')}
 	var done [2]bool
+	dead := false
 	note("the transaction coordinator fences lane " + name)
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
 		var last error
 		for i, id := range ids {
-			if done[i] {
+			if done[i] || dead {
 				continue
 			}
-			if done[i], last = f.step(ctx, x, id, done[1-i]); last != nil {
-				last = fmt.Errorf("kafka: fence %s: %w, since %s", id, last, began.UTC().Format("15:04:05Z"))
+			var err error
+			if done[i], dead, err = f.step(ctx, x, id); err != nil {
+				last = fmt.Errorf("kafka: fence %s: %w, since %s", id, err, began.UTC().Format("15:04:05Z"))
 			}
 		}
-		if done[0] && done[1] {
+		if done[0] && done[1] || dead {
 			f.mu.Lock()
 			x.done = true
 			f.mu.Unlock()
@@ -139,36 +145,32 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 	}
 }
 
-// step tries to fence an id once. otherFenced: its lane's other id was fenced before.
-func (f *fencer) step(ctx context.Context, x *fenced, id string, otherFenced bool) (bool, error) {
+// step tries to fence an id once. dead: its lane has had a transaction taken away.
+func (f *fencer) step(ctx context.Context, x *fenced, id string) (done, dead bool, err error) {
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID, req.TransactionTimeoutMillis = &id, int32(f.engine.cfg.TransactionTimeout.Milliseconds())
 	resp, err := req.RequestWith(ctx, f.engine.cfg.Client)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	err = kerr.ErrorForCode(resp.ErrorCode)
 	if err == nil {
 		f.learn(x, resp.ProducerID)
-		return true, nil
+		return true, false, nil
 	}
 	if !errors.Is(err, kerr.ConcurrentTransactions) {
-		return false, err
+		return false, false, err
 	}
+	// The answer alone does not say that the epoch was bumped.
 	state, err := f.engine.describe(ctx, id)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	f.learn(x, state.producer)
-	switch state.state {
-	case "PrepareAbort", "CompleteAbort":
-		return true, nil
-	case "PrepareCommit":
-		if otherFenced {
-			return true, nil
-		}
+	if state.state == "PrepareAbort" || state.state == "CompleteAbort" {
+		return true, true, nil
 	}
-	return false, fmt.Errorf("%w: its transaction is in state %s%s", kerr.ConcurrentTransactions, state.state, f.engine.leaderless(ctx, state.places))
+	return false, false, fmt.Errorf("%w: its transaction is in state %s%s", kerr.ConcurrentTransactions, state.state, f.engine.leaderless(ctx, state.places))
 }
 
 // transactionState is what a coordinator says of an id.

@@ -247,9 +247,14 @@ func (l *lane) doingNow(what string) {
 // activity tells what the goroutine waits for, and since when.
 func (l *lane) activity() string {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.doing == "" {
+	doing, since := l.doing, l.since
+	l.mu.Unlock()
+	if doing == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s since %s", l.doing, l.since.UTC().Format("15:04:05Z"))
+	text := fmt.Sprintf("kafka: %s since %s", doing, since.UTC().Format("15:04:05Z"))
+	if who := l.producers.watch.debtor(); who != "" {
+		text += ": " + who
+	}
+	return text
 }

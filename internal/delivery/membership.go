@@ -49,8 +49,12 @@ func (m Membership) Run(ctx context.Context, e *Engine) error {
 		kgo.RebalanceTimeout(m.RebalanceTimeout),
 		kgo.OnPartitionsAssigned(func(_ context.Context, client *kgo.Client, assigned map[string][]int32) {
 			client.PauseFetchPartitions(assigned)
-			lost.Store(false)
-			for _, id := range shards(assigned) {
+			given := shards(assigned)
+			if lost.Swap(false) { // what was kept meanwhile may be others' now
+				e.Remove(slices.DeleteFunc(e.Shards(), func(id int) bool { return slices.Contains(given, id) })...)
+				e.Resume()
+			}
+			for _, id := range given {
 				e.Add(ctx, id, func() Source { return m.Source(id) })
 			}
 		}),
@@ -58,11 +62,14 @@ func (m Membership) Run(ctx context.Context, e *Engine) error {
 			e.Remove(shards(revoked)...)
 		}),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+			// The shards are kept, since it may be the group that is not well. Whoever is given one fences it, and a shard
+			// that has lost its seat waits for the group's word.
 			lost.Store(true)
+			e.Suspend("this relay was silent for longer than its session, at " + time.Now().UTC().Format("15:04:05Z") +
+				", and waits to be told by Kafka's group " + m.Group + " which shards are its own")
 			if ids := shards(gone); len(ids) > 0 && ctx.Err() == nil {
-				e.cfg.Logger.Warn("this process was silent for longer than its session, its shards are others' now", "shards", fmt.Sprint(ids))
+				e.cfg.Logger.Warn("this process was silent for longer than its session, its shards may be others' now", "shards", fmt.Sprint(ids))
 			}
-			e.Remove(shards(gone)...)
 		}),
 	)...)
 	if err != nil {
@@ -73,6 +80,9 @@ func (m Membership) Run(ctx context.Context, e *Engine) error {
 	for ctx.Err() == nil {
 		fetches := client.PollFetches(ctx) // nothing comes but errors: every partition is paused
 		if err := fetches.Err(); err != nil && ctx.Err() == nil {
+			if lost.Load() {
+				e.Suspend(fmt.Sprintf("kafka: group %s, which says which shards are this relay's, has a problem: %v", m.Group, err))
+			}
 			if time.Since(logged) > 30*time.Second {
 				e.cfg.Logger.Warn("the group has a problem, trying again", "group", m.Group, "error", err)
 				logged = time.Now()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,11 +112,21 @@ func (p *producers) commit(ctx context.Context) error {
 }
 
 // connectionWatch notices what a lane must not live with: a request without an answer, after which markers may be missing
-// (recovery.go), and an id that its client has initialised again.
+// (recovery.go), and an id that its client has initialised again. It also knows who owes an answer.
 type connectionWatch struct {
 	armed       atomic.Bool
 	broken      atomic.Bool
 	initialised atomic.Bool
+
+	mu   sync.Mutex
+	owed map[string]debt // by address
+}
+
+// debt are the requests that a broker has not answered.
+type debt struct {
+	requests int
+	name     string // of the first one
+	since    time.Time
 }
 
 func (w *connectionWatch) arm() {
@@ -132,16 +144,58 @@ func (w *connectionWatch) err() error {
 	return nil
 }
 
+func address(b kgo.BrokerMetadata) string { return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))) }
+
 // OnBrokerE2E implements kgo.HookBrokerE2E.
-func (w *connectionWatch) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e kgo.BrokerE2E) {
+func (w *connectionWatch) OnBrokerE2E(b kgo.BrokerMetadata, _ int16, e kgo.BrokerE2E) {
 	if e.Err() != nil {
 		w.broken.Store(true)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.owed[address(b)]
+	if d.requests--; d.requests > 0 {
+		w.owed[address(b)] = d
+	} else {
+		delete(w.owed, address(b))
 	}
 }
 
 // OnBrokerWrite implements kgo.HookBrokerWrite.
-func (w *connectionWatch) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+func (w *connectionWatch) OnBrokerWrite(b kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
 	if key == kmsg.InitProducerID.Int16() && w.armed.Load() {
 		w.initialised.Store(true)
 	}
+	if err != nil {
+		return // it is told of with OnBrokerE2E too, which forgets what it does not know
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.owed[address(b)]
+	if d.requests++; d.requests == 1 {
+		d.name, d.since = kmsg.NameForKey(key), time.Now()
+	}
+	if w.owed == nil {
+		w.owed = map[string]debt{}
+	}
+	w.owed[address(b)] = d
+}
+
+// debtor names the broker that has owed an answer for longest; "" if none does.
+func (w *connectionWatch) debtor() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var (
+		who   string
+		first debt
+	)
+	for addr, d := range w.owed {
+		if who == "" || d.since.Before(first.since) {
+			who, first = addr, d
+		}
+	}
+	if who == "" {
+		return ""
+	}
+	return fmt.Sprintf("broker %s has not answered %s since %s", who, first.name, first.since.UTC().Format("15:04:05Z"))
 }

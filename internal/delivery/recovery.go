@@ -102,59 +102,76 @@ func (e *Engine) openIn(ctx context.Context, topics ...string) (open []openTrans
 	return open, unknown, nil
 }
 
-// ended reports whether both ids of a fenced lane have nothing under way, as their coordinator says, and learns their
-// producer ids.
-func (e *Engine) ended(ctx context.Context, lane string) (bool, error) {
-	x := e.fencer.lane(lane)
-	for _, turn := range []byte{'a', 'b'} {
-		state, err := e.describe(ctx, outbox.LaneID(e.cfg.Outbox, lane, turn))
-		if err != nil {
-			return false, err
-		}
-		e.fencer.learn(x, state.producer)
-		if !state.ended() {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// unblock ends the transaction that stands open at the last stable offset of a shard's partition, if it is of an older
-// lane. That lane is fenced at once, instead of after its transaction's time-out; what then still stands open hangs.
-func (e *Engine) unblock(ctx context.Context, k keys, stable, claim int64, own string, note func(string)) error {
+// unblock ends the transaction that stands open at the last stable offset of a shard's partition, if it is another lane's. An
+// ongoing one has its lane fenced at once, instead of after the time-out; one that its coordinator calls ended hangs.
+func (e *Engine) unblock(ctx context.Context, k keys, stable, claim int64, own string, waited time.Duration, note func(string)) error {
 	records, err := e.uncommitted(ctx, k, stable)
-	if err != nil {
+	if err != nil || len(records) == 0 {
 		return err
-	}
-	if len(records) == 0 || records[0].Offset >= claim {
-		return nil // a later owner's, which ends by itself
 	}
 	first := records[0]
 	lane := k.author(first)
-	switch lane {
-	case own:
-		return nil
-	case "":
-		at := place{k.topic, int32(k.shard)}
-		open, _, err := e.openIn(ctx, k.topic)
-		if err != nil {
+	if lane == "" {
+		return e.stranger(ctx, k, first)
+	}
+	if lane == own || first.Offset >= claim && waited < laterGrace {
+		return nil // a later owner's, which ends by itself or is fenced after a while
+	}
+	ongoing, ended, err := e.underWay(ctx, lane, first.ProducerID)
+	switch {
+	case err != nil:
+		return err
+	case ongoing:
+		return e.fencer.fence(ctx, lane, note)
+	case ended:
+		if err := e.fencer.fence(ctx, lane, note); err != nil {
 			return err
 		}
-		for _, x := range open {
-			if x.place == at && x.first <= first.Offset && time.Since(first.Timestamp) > e.cfg.TransactionTimeout {
-				return &haltError{fmt.Sprintf("a transaction of producer %d, epoch %d, which is no lane's, stands open in %v since offset %d, so that the position cannot be read; see kafka-transactions.sh",
-					x.producer, x.epoch, at, x.first)}
-			}
+		return e.endPosition(ctx, k, lane, note)
+	}
+	return nil // decided: the markers are on their way, and a lane that has only just released the shard may be well
+}
+
+// laterGrace is how long a later claimant's open transaction is waited for before it is fenced.
+const laterGrace = 2 * time.Second
+
+// underWay asks the coordinator about the id of a lane that has a producer id: whether its transaction is ongoing, or has
+// ended. It is neither while its markers are written.
+func (e *Engine) underWay(ctx context.Context, lane string, producer int64) (ongoing, ended bool, err error) {
+	ended = true
+	for _, turn := range []byte{'a', 'b'} {
+		state, err := e.describe(ctx, outbox.LaneID(e.cfg.Outbox, lane, turn))
+		if err != nil {
+			return false, false, err
 		}
+		e.fencer.learn(e.fencer.lane(lane), state.producer)
+		if state.producer == producer {
+			return state.state == "Ongoing", state.ended(), nil
+		}
+		ended = ended && state.ended()
+	}
+	// The id has been given another producer id since.
+	e.fencer.learn(e.fencer.lane(lane), producer)
+	return false, ended, nil
+}
+
+// stranger is for an open transaction that is no lane's. It may end by itself, for as long as a transaction may last.
+func (e *Engine) stranger(ctx context.Context, k keys, first *kgo.Record) error {
+	if time.Since(first.Timestamp) < e.cfg.TransactionTimeout {
 		return nil
 	}
-	if err := e.fencer.fence(ctx, lane, note); err != nil {
+	at := place{k.topic, int32(k.shard)}
+	open, _, err := e.openIn(ctx, k.topic)
+	if err != nil {
 		return err
 	}
-	if ended, err := e.ended(ctx, lane); err != nil || !ended {
-		return err // markers are on their way
+	for _, x := range open {
+		if x.place == at && x.first <= first.Offset {
+			return &haltError{fmt.Sprintf("a transaction of producer %d, epoch %d, which is no lane's, stands open in %v since offset %d, so that the position cannot be read; see kafka-transactions.sh",
+				x.producer, x.epoch, at, x.first)}
+		}
 	}
-	return e.endPosition(ctx, k, lane, note)
+	return nil
 }
 
 // haltError is a Halt of this package.

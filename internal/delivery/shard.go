@@ -77,6 +77,11 @@ func (h *shard) run(ctx context.Context) {
 			h.idle(ctx, nil, time.Second)
 			continue
 		}
+		if why := h.engine.isSuspended(); why != "" {
+			h.tell(Waiting, why, nil)
+			h.idle(ctx, nil, time.Second)
+			continue
+		}
 		if st := h.current(); st == "" || st == Paused {
 			h.tell(Starting, "", nil)
 		}

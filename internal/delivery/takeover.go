@@ -282,8 +282,8 @@ func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own stri
 			r.forget()
 		default:
 			last = fmt.Errorf("kafka: a transaction stands open in %v at offset %d, since before %s", at, end.Stable, began.UTC().Format("15:04:05Z"))
-			if time.Since(began) > grace {
-				if err := r.engine.unblock(ctx, k, end.Stable, claim, own, note); err != nil {
+			if waited := time.Since(began); waited > grace {
+				if err := r.engine.unblock(ctx, k, end.Stable, claim, own, waited, note); err != nil {
 					last = fmt.Errorf("%w: %w", last, err)
 					if _, halted := asHalt(err); halted {
 						return nil, last

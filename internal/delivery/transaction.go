@@ -218,7 +218,11 @@ func (l *lane) flush(ctx context.Context, client *kgo.Client, began time.Time) e
 			acknowledged += s.part.bytesAcknowledged()
 		}
 		l.pace.failed(l.bytes, acknowledged)
-		return l.giveUp(began, fmt.Errorf("kafka: flush: %w", err))
+		reason := fmt.Errorf("kafka: records of a transaction have no answer since %s: %w", began.UTC().Format("15:04:05Z"), err)
+		if who := l.producers.watch.debtor(); who != "" {
+			reason = fmt.Errorf("%w: %s", reason, who)
+		}
+		return l.giveUp(began, reason)
 	}
 	for _, s := range l.parts {
 		if err := s.part.outcome(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -58,8 +59,9 @@ func (t *trial) close() {
 // attempt is one transaction of a trial.
 type attempt struct {
 	*trial
-	id    int64
-	epoch int16
+	leaders map[string]*kafkalog.Topic
+	id      int64
+	epoch   int16
 }
 
 func (t *trial) run(ctx context.Context, records []*kgo.Record, timeout time.Duration) (refusals []Refusal, err error) {
@@ -81,12 +83,17 @@ func (t *trial) run(ctx context.Context, records []*kgo.Record, timeout time.Dur
 	if err != nil {
 		return nil, fmt.Errorf("kafka: initialise transactional id %s: %w", t.name, err)
 	}
-	a := &attempt{t, ids.ProducerID, ids.ProducerEpoch}
-	by := map[place][]*kgo.Record{}
+	by, topics := map[place][]*kgo.Record{}, Places{}
 	for _, r := range records {
 		at := place{r.Topic, r.Partition}
 		by[at] = append(by[at], r)
+		topics[r.Topic] = nil
 	}
+	leaders, err := kafkalog.Leaders(ctx, t.client, topics.topics()...)
+	if err != nil {
+		return nil, err
+	}
+	a := &attempt{t, leaders, ids.ProducerID, ids.ProducerEpoch}
 	if err := a.join(ctx, by); err != nil {
 		return nil, err
 	}
@@ -177,7 +184,7 @@ func (a *attempt) partition(ctx context.Context, at place, records []*kgo.Record
 		if len(run) == 0 {
 			continue
 		}
-		named, err := a.produce(ctx, at, run, sequence)
+		named, err := a.persist(ctx, at, run, sequence)
 		switch {
 		case err == nil:
 			sequence += int32(len(run))
@@ -202,6 +209,20 @@ func (a *attempt) partition(ctx context.Context, at place, records []*kgo.Record
 	return refusals, nil
 }
 
+// persist sends one batch until Kafka has an answer that lasts. A broker that has not yet heard from the coordinator that the
+// partition is in the transaction says NOT_ENOUGH_REPLICAS to clients of this version (KIP-890).
+func (a *attempt) persist(ctx context.Context, at place, records []*kgo.Record, sequence int32) (named []int, err error) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		named, err = a.produce(ctx, at, records, sequence)
+		if err == nil || IsRefusal(err) || !kerr.IsRetriable(err) {
+			return named, err
+		}
+		if sleep(ctx, wait) != nil {
+			return nil, err
+		}
+	}
+}
+
 // produce sends one batch. named are the records that the broker names as the reason of a refusal.
 func (a *attempt) produce(ctx context.Context, at place, records []*kgo.Record, sequence int32) (named []int, err error) {
 	req := kmsg.NewPtrProduceRequest()
@@ -212,7 +233,14 @@ func (a *attempt) produce(ctx context.Context, at place, records []*kgo.Record, 
 	p.Partition, p.Records = at.partition, a.batch(records, sequence)
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
-	resp, err := req.RequestWith(ctx, a.client)
+	topic := a.leaders[at.topic]
+	if topic == nil || int(at.partition) >= len(topic.Partitions) {
+		return nil, kerr.UnknownTopicOrPartition
+	}
+	if err := topic.Partitions[at.partition].Err; err != nil {
+		return nil, err
+	}
+	resp, err := req.RequestWith(ctx, a.client.Broker(int(topic.Partitions[at.partition].Leader)))
 	if err != nil {
 		return nil, err
 	}
