@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,8 +75,8 @@ var redisFaults = map[string]func(l *lab, c *call){
 	},
 	"reply lost": func(l *lab, c *call) {
 		l.on(func(p *server.Peer, cmd string, args ...string) bool {
-			// Those that block, and scripts, belong to their connection.
-			if slices.Contains([]string{"HELLO", "XREAD", "XREADGROUP", "EVAL", "EVALSHA"}, cmd) || !c.now() {
+			// Those that block, and scripts with what they call, belong to their connection.
+			if slices.Contains([]string{"HELLO", "XREAD", "XREADGROUP", "EVAL", "EVALSHA"}, cmd) || len(args) > 0 && strings.EqualFold(args[0], "CONSUMERS") || !c.now() {
 				return false
 			}
 			l.mini.Server().Dispatch(server.NewPeer(bufio.NewWriter(io.Discard)), append([]string{cmd}, args...))

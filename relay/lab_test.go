@@ -83,7 +83,7 @@ func newLab(t *testing.T, shards int) *lab {
 		t.Fatal(err)
 	}
 	l.cluster = cluster
-	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext), kgo.MetadataMinAge(10 * time.Millisecond)}
+	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext), kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
 	if l.kafka, err = kgo.NewClient(l.opts...); err != nil {
 		t.Fatal(err)
 	}
