@@ -50,6 +50,10 @@ func lastPosition(ctx context.Context, client *kgo.Client, topic *kafkalog.Topic
 	if err != nil || record == nil || record.Value == nil { // a tombstone: somebody deleted it
 		return pos, false, err
 	}
+	envelope, err := delivery.ParsePosition(record.Value)
+	if err != nil || envelope.None() {
+		return pos, false, err
+	}
 	pos, err = ParsePosition(record.Value)
 	return pos, err == nil, err
 }

@@ -48,6 +48,10 @@ func ParsePosition(value []byte) (*Position, error) {
 	return &p, nil
 }
 
+// None reports whether the record says that the shard has no position yet, which a migration writes so that relays of an
+// earlier layout find something that they refuse.
+func (p *Position) None() bool { return string(p.Position) == "null" }
+
 // Places are partitions by topic. A topic without any stands for all of its partitions.
 type Places map[string][]int32
 

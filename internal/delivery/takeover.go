@@ -43,7 +43,7 @@ func (e *Engine) take(ctx context.Context, l *lane, of *shard, note func(string)
 			e.withdraw(ctx, s)
 			return nil, fmt.Errorf("kafka: topic %s, partition %d: %w", s.keys.topic, s.keys.shard, err)
 		}
-		if string(p.Position) != "null" { // which a migration writes where there was none
+		if !p.None() {
 			s.position = p.Position
 		}
 		if p.Lane == l.name {
