@@ -145,6 +145,11 @@ func (w *World) Await(limit time.Duration, what func(context.Context) error) {
 	}
 }
 
+// Within is Await for a condition that need not come to hold: it returns why it did not.
+func (w *World) Within(limit time.Duration, what func(context.Context) error) error {
+	return await(limit, what)
+}
+
 func await(limit time.Duration, what func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
