@@ -31,6 +31,8 @@
 // # What breaks them
 //
 // [Proxy] and [Proxies] stand in the network: pause, cut, reset, half-open, latency, bandwidth.
+// [Broker.Isolate] cuts a broker off from the others and from their controllers while clients go on
+// reaching it.
 // [CallFaults] counts requests and loses the N-th one, or its reply. [Process] is a program under
 // test that can be killed and paused.
 //

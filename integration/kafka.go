@@ -28,6 +28,9 @@ type KafkaOptions struct {
 	// go on through them: [Kafka.ProxiedAddrs]. It is how a process that cannot be given a dialer
 	// meets network faults.
 	Proxied bool
+	// Isolable puts proxies between the brokers, none before clients, so that a broker can be cut off
+	// from the others while clients reach it: [Broker.Isolate]. It needs more than one broker.
+	Isolable bool
 }
 
 // Kafka is a cluster of one or more brokers, each of which is a controller too unless the options say otherwise.
@@ -49,7 +52,9 @@ type Broker struct {
 	// Proxy stands before this broker if the cluster was started with Proxied; else nil.
 	Proxy *Proxy
 
-	dir string
+	dir   string
+	mesh  *mesh  // nil if the cluster was not started with Isolable
+	hosts string // Java's option for the hosts file of the mesh
 }
 
 // StartKafka starts a Kafka of the caller's own and waits until every broker serves clients; it
@@ -73,6 +78,9 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 func (k *Kafka) start(ctx context.Context, p place, o KafkaOptions) error {
 	nodes, err := k.reserve(o)
 	if err != nil {
+		return err
+	}
+	if err := k.connect(o, nodes); err != nil {
 		return err
 	}
 	clusterID := newClusterID()
@@ -129,6 +137,11 @@ func (k *Kafka) reserve(o KafkaOptions) ([]node, error) {
 		if n.controller, err = b.ownPort(); err != nil {
 			return nil, err
 		}
+		if o.Isolable {
+			if n.internal, err = b.ownPort(); err != nil {
+				return nil, err
+			}
+		}
 		if o.Proxied {
 			if n.proxied, err = b.ownPort(); err != nil {
 				return nil, err
@@ -144,6 +157,24 @@ func (k *Kafka) reserve(o KafkaOptions) ([]node, error) {
 		nodes = append(nodes, n)
 	}
 	return nodes, nil
+}
+
+// connect puts the proxies between the brokers, if there are to be any.
+func (k *Kafka) connect(o KafkaOptions, nodes []node) error {
+	if !o.Isolable {
+		return nil
+	}
+	m, err := newMesh(k.Brokers, nodes)
+	if err != nil {
+		return err
+	}
+	for _, b := range k.Brokers {
+		b.mesh = m
+		if b.hosts, err = meshHosts(b, nodes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Addrs are the addresses to give to a client.

@@ -18,6 +18,7 @@ type node struct {
 	votes      bool // is a controller too
 	client     int
 	controller int
+	internal   int    // for the other brokers; 0 if they use the port of clients
 	proxied    int    // where the broker listens for its proxy; 0 for none
 	proxy      string // where clients reach that proxy
 }
@@ -26,27 +27,14 @@ type node struct {
 // a container of its own network the client listener is on all of the container's interfaces.
 func brokerConfig(nodes []node, i int, dir string, published bool, extra map[string]string) map[string]string {
 	n := nodes[i]
-	bind := "127.0.0.1"
-	if published {
-		bind = "0.0.0.0"
-	}
 	roles := "broker"
-	listeners := []string{fmt.Sprintf("PLAINTEXT://%s:%d", bind, n.client)}
 	if n.votes {
 		roles += ",controller"
-		listeners = append(listeners, fmt.Sprintf("CONTROLLER://127.0.0.1:%d", n.controller))
-	}
-	advertised := []string{"PLAINTEXT://" + loopback(n.client)}
-	protocols := []string{"PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"}
-	if n.proxied != 0 {
-		listeners = append(listeners, fmt.Sprintf("PROXIED://%s:%d", bind, n.proxied))
-		advertised = append(advertised, "PROXIED://"+n.proxy)
-		protocols = append(protocols, "PROXIED:PLAINTEXT")
 	}
 	var voters []string
 	for _, v := range nodes {
 		if v.votes {
-			voters = append(voters, fmt.Sprintf("%d@%s", v.id, loopback(v.controller)))
+			voters = append(voters, fmt.Sprintf("%d@%s:%d", v.id, v.host(), v.controller))
 		}
 	}
 	replicas, inSync := 1, 1
@@ -58,10 +46,6 @@ func brokerConfig(nodes []node, i int, dir string, published bool, extra map[str
 		"node.id":                                          strconv.Itoa(n.id),
 		"controller.quorum.voters":                         strings.Join(voters, ","),
 		"controller.listener.names":                        "CONTROLLER",
-		"listeners":                                        strings.Join(listeners, ","),
-		"advertised.listeners":                             strings.Join(advertised, ","),
-		"listener.security.protocol.map":                   strings.Join(protocols, ","),
-		"inter.broker.listener.name":                       "PLAINTEXT",
 		"log.dirs":                                         filepath.Join(dir, "data"),
 		"default.replication.factor":                       strconv.Itoa(replicas),
 		"min.insync.replicas":                              strconv.Itoa(inSync),
@@ -78,8 +62,52 @@ func brokerConfig(nodes []node, i int, dir string, published bool, extra map[str
 		// Tests start groups all the time and need not wait for members that will not come.
 		"group.initial.rebalance.delay.ms": "0",
 	}
+	maps.Copy(config, n.listeners(published))
 	maps.Copy(config, extra)
 	return config
+}
+
+// host is where brokers reach the node.
+func (n node) host() string {
+	if n.internal != 0 {
+		return meshName(n.id)
+	}
+	return "127.0.0.1"
+}
+
+// listeners are the properties that say where the node listens, and what it tells others of that.
+func (n node) listeners(published bool) map[string]string {
+	bind := "127.0.0.1"
+	if published {
+		bind = "0.0.0.0"
+	}
+	listeners := []string{fmt.Sprintf("PLAINTEXT://%s:%d", bind, n.client)}
+	if n.votes {
+		listeners = append(listeners, "CONTROLLER://"+loopback(n.controller))
+	}
+	advertised := []string{"PLAINTEXT://" + loopback(n.client)}
+	protocols := []string{"PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"}
+	between := "PLAINTEXT"
+	if n.proxied != 0 {
+		listeners = append(listeners, fmt.Sprintf("PROXIED://%s:%d", bind, n.proxied))
+		advertised = append(advertised, "PROXIED://"+n.proxy)
+		protocols = append(protocols, "PROXIED:PLAINTEXT")
+	}
+	if n.internal != 0 {
+		between = "INTERNAL"
+		listeners = append(listeners, "INTERNAL://"+loopback(n.internal))
+		advertised = append(advertised, fmt.Sprintf("INTERNAL://%s:%d", n.host(), n.internal))
+		if n.votes {
+			advertised = append(advertised, fmt.Sprintf("CONTROLLER://%s:%d", n.host(), n.controller))
+		}
+		protocols = append(protocols, "INTERNAL:PLAINTEXT")
+	}
+	return map[string]string{
+		"listeners":                      strings.Join(listeners, ","),
+		"advertised.listeners":           strings.Join(advertised, ","),
+		"listener.security.protocol.map": strings.Join(protocols, ","),
+		"inter.broker.listener.name":     between,
+	}
 }
 
 // prepare writes the broker's configuration, formats its folder and makes its unit.
@@ -99,12 +127,18 @@ func (b *Broker) prepare(ctx context.Context, p place, o KafkaOptions, clusterID
 	}
 	if p.origin == OriginDocker {
 		spec.command = kafkaContainerCommand(clusterID, file)
-		spec.env = []string{"LOG_DIR=" + filepath.Join(b.dir, "logs"), "KAFKA_HEAP_OPTS=-Xmx1g"}
+		spec.env = []string{
+			"LOG_DIR=" + filepath.Join(b.dir, "logs"), "KAFKA_HEAP_OPTS=-Xmx1g", "KAFKA_OPTS=" + b.hosts,
+		}
 	} else {
 		if err := formatStorage(ctx, p, b, clusterID, file); err != nil {
 			return err
 		}
-		spec.command = append(javaCommand(p, b.dir, o.Java...), "kafka.Kafka", file)
+		spec.command = javaCommand(p, b.dir, o.Java...)
+		if b.hosts != "" {
+			spec.command = append(spec.command, b.hosts)
+		}
+		spec.command = append(spec.command, "kafka.Kafka", file)
 	}
 	b.unit = newUnit(p, spec)
 	return nil

@@ -34,8 +34,12 @@ func NewProxy(target string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", port.addr())
-	port.release() // the listener itself holds it from here on
+	defer port.release() // the listener itself holds it from here on
+	return newProxyAt(port.addr(), target)
+}
+
+func newProxyAt(addr, target string) (*Proxy, error) {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("proxy for %s: %w", target, err)
 	}

@@ -19,9 +19,19 @@ import (
 // replicated is a world on a cluster of three brokers, with three copies of everything, two of which have to be in sync.
 func replicated(ctx context.Context, t *testing.T, shards int) (*world.World, *integration.Kafka) {
 	t.Helper()
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{
-		Brokers: 3, Java: []string{"-Xmx512m"}, Properties: map[string]string{"default.replication.factor": "3", "min.insync.replicas": "2"},
-	})
+	return replicatedOn(ctx, t, shards, integration.KafkaOptions{})
+}
+
+// replicatedOn is replicated with options for the cluster.
+func replicatedOn(ctx context.Context, t *testing.T, shards int, o integration.KafkaOptions) (*world.World, *integration.Kafka) {
+	t.Helper()
+	o.Brokers, o.Java = 3, []string{"-Xmx512m"}
+	o.Properties = map[string]string{
+		"default.replication.factor": "3", "min.insync.replicas": "2",
+		// Leaders move when a test moves them.
+		"auto.leader.rebalance.enable": "false",
+	}
+	k, err := integration.StartKafka(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}

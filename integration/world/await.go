@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -18,27 +19,30 @@ import (
 // entries as Redis says were ever added to it.
 func (w *World) AwaitCommitted(limit time.Duration) {
 	w.t.Helper()
-	w.Await(limit, func(ctx context.Context) error {
-		positions, err := relay.ReadPositions(ctx, w.KafkaDirect(), w.Outbox, w.Shards)
+	w.Await(limit, func(ctx context.Context) error { return w.Committed(ctx, w.KafkaDirect()) })
+}
+
+// Committed is what AwaitCommitted waits for, asked once of the given brokers. The error says what is missing.
+func (w *World) Committed(ctx context.Context, kafka []kgo.Opt) error {
+	positions, err := relay.ReadPositions(ctx, kafka, w.Outbox, w.Shards)
+	if err != nil {
+		return err
+	}
+	for shard := range w.Shards {
+		info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
 		if err != nil {
 			return err
 		}
-		for shard := range w.Shards {
-			info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
-			if err != nil {
-				return err
-			}
-			p := positions[shard]
-			if info.EntriesAdded == 0 {
-				continue
-			}
-			if p.Entry.String() != info.LastGeneratedID || int64(p.Count+p.Missing) != info.EntriesAdded {
-				return fmt.Errorf("shard %d: the committed position is %s after %d entries (%d missing), the last entry is %s after %d; %s",
-					shard, p.Entry, p.Count, p.Missing, info.LastGeneratedID, info.EntriesAdded, w.describe(ctx, shard))
-			}
+		p := positions[shard]
+		if info.EntriesAdded == 0 {
+			continue
 		}
-		return nil
-	})
+		if p.Entry.String() != info.LastGeneratedID || int64(p.Count+p.Missing) != info.EntriesAdded {
+			return fmt.Errorf("shard %d: the committed position is %s after %d entries (%d missing), the last entry is %s after %d; %s",
+				shard, p.Entry, p.Count, p.Missing, info.LastGeneratedID, info.EntriesAdded, w.describe(ctx, shard))
+		}
+	}
+	return nil
 }
 
 // AwaitAcknowledged is AwaitCommitted for at-least-once delivery: the consumer group of every shard has delivered the last entry, and

@@ -145,6 +145,11 @@ func (w *World) Await(limit time.Duration, what func(context.Context) error) {
 	}
 }
 
+// Within is Await for a condition that need not come to hold: it returns why it did not.
+func (w *World) Within(limit time.Duration, what func(context.Context) error) error {
+	return Poll(context.Background(), limit, what)
+}
+
 // Poll is Await for goroutines that may not end the test: it returns what the test would fail with.
 func Poll(ctx context.Context, limit time.Duration, what func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
