@@ -15,10 +15,10 @@ var ErrNotIsolable = errors.New("integration: this broker's cluster was not star
 // mesh is the network among the brokers of one cluster. Clients do not come through it.
 //
 // Brokers advertise names to each other, and every broker's virtual machine has a hosts file of its
-// own, in which the name of another broker is the address of a proxy: one for each direction between
-// two brokers, at the other's port on an address of its own in 127/8. So it is known of every
-// connection from whom to whom it goes. A broker's own name is its real address: it can always reach
-// itself.
+// own, in which the name of another broker is the address of a proxy: one for each direction
+// between two brokers, at the other's port on an address of its own in 127/8. So it is known of
+// every connection from whom to whom it goes. A broker's own name is its real address: it can
+// always reach itself.
 type mesh struct {
 	mu        sync.Mutex
 	links     []*meshLink
@@ -64,20 +64,20 @@ func (s separation) wants(l *meshLink) linkState {
 }
 
 // Isolate cuts the broker off from the other brokers and from their controllers: nothing is
-// replicated from it or to it, and what the controllers decide it does not learn. Clients reach it as
-// before, and it serves them with what it knows. Connections break; new ones fail at once.
+// replicated from it or to it, and what the controllers decide it does not learn. Clients reach it
+// as before, and it serves them with what it knows. Connections break; new ones fail at once.
 func (b *Broker) Isolate() error { return b.separate(isolated) }
 
-// IsolateFromControllers is Isolate for controllers only: other brokers still reach this one, and it
-// them.
+// IsolateFromControllers is Isolate for controllers only: other brokers still reach this one, and
+// it them.
 func (b *Broker) IsolateFromControllers() error { return b.separate(withoutControllers) }
 
-// Hold is Isolate without a sign: connections stay open, and what is sent on them is kept back. Heal
-// lets it go on, so that what was under way arrives late.
+// Hold is Isolate without a sign: connections stay open, and what is sent on them is kept back.
+// Heal lets it go on, so that what was under way arrives late.
 func (b *Broker) Hold() error { return b.separate(held) }
 
-// Heal ends Isolate, IsolateFromControllers and Hold. Towards a broker that is still separated itself
-// nothing changes.
+// Heal ends Isolate, IsolateFromControllers and Hold. Towards a broker that is still separated
+// itself nothing changes.
 func (b *Broker) Heal() error { return b.separate(joined) }
 
 func (b *Broker) separate(s separation) error {
@@ -97,8 +97,8 @@ func (m *mesh) separate(id int, s separation) {
 	}
 }
 
-// become leaves a link alone that is as it should be: a connection that was let through for a moment
-// would be a hole.
+// become leaves a link alone that is as it should be: a connection that was let through for a
+// moment would be a hole.
 func (l *meshLink) become(s linkState) {
 	if s == l.state {
 		return
@@ -143,8 +143,8 @@ func newMesh(brokers []*Broker, nodes []node) (*mesh, error) {
 // meshName is how brokers call each other.
 func meshName(id int) string { return fmt.Sprintf("kafka-%d", id) }
 
-// meshHost is where one broker finds the proxies before another. Linux has all of 127/8 on loopback;
-// elsewhere such addresses have to be added to the interface first.
+// meshHost is where one broker finds the proxies before another. Linux has all of 127/8 on
+// loopback; elsewhere such addresses have to be added to the interface first.
 func meshHost(from, to int) string {
 	if from == to {
 		return "127.0.0.1"
@@ -154,8 +154,8 @@ func meshHost(from, to int) string {
 
 func meshAddr(from, to, port int) string { return fmt.Sprintf("%s:%d", meshHost(from, to), port) }
 
-// meshHosts writes the hosts file of a broker, and returns the option that makes Java use it instead
-// of any other source of addresses.
+// meshHosts writes the hosts file of a broker, and returns the option that makes Java use it
+// instead of any other source of addresses.
 func meshHosts(b *Broker, nodes []node) (string, error) {
 	text := "127.0.0.1 localhost\n"
 	if name, err := os.Hostname(); err == nil && !strings.Contains(name, "localhost") {

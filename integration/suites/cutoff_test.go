@@ -25,10 +25,10 @@ var separations = []struct {
 // cutOffs is how many times a broker is cut off in a run.
 const cutOffs = 10
 
-// TestExactlyOnceWhileBrokersAreCutOff: relays die and are replaced while one broker after another is cut
-// off from the other brokers or from their controllers, and goes on serving clients with what it knows.
-// Leaders of partitions and coordinators are there twice for a while, the old one without knowing it.
-// Each event is delivered once.
+// TestExactlyOnceWhileBrokersAreCutOff: relays die and are replaced while one broker after another
+// is cut off from the other brokers or from their controllers, and goes on serving clients with
+// what it knows. Leaders of partitions and coordinators are there twice for a while, the old one
+// without knowing it. Each event is delivered once.
 func TestExactlyOnceWhileBrokersAreCutOff(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 20*time.Minute)
@@ -52,8 +52,8 @@ func TestExactlyOnceWhileBrokersAreCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(1)
-		// Some faults come before the others have noticed, some when they have delivered more than the
-		// broker that is cut off can know of.
+		// Some faults come before the others have noticed, some when they have delivered more than
+		// the broker that is cut off can know of.
 		before := d.Within(upTo(random, 10*time.Second), d.passed(b))
 		c.fault()
 		write(2)

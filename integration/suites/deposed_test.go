@@ -15,22 +15,23 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// deposedShards is how many shards stand before a deposed leader at once. Each is a case of its own.
+// deposedShards is how many shards stand before a deposed leader at once. Each is a case of its
+// own.
 const deposedShards = 5
 
-// TestDeposedLeader: the broker that leads the positions is cut off from the others and does not learn
-// that another one leads now.
+// TestDeposedLeader: the broker that leads the positions is cut off from the others and does not
+// learn that another one leads now.
 //
 //	relay A        delivers 10 entries
 //	               the leader of the positions is cut off, another one is elected
 //	relay A        delivers 10 more, their position is at the new leader; ends
-//	relay B        asks the old leader first, which has the position of the first 10, and says it leads
+//	relay B        asks the old leader first, which says it leads and has the position of 10
 //	               10 more entries are written
 //	               the old leader is healed
 //	relay B        has delivered the last 10, and not what A has delivered
 //
-// In every second round the other partitions and the coordinators may be the deposed leader's as well;
-// then a relay may have to wait until it is healed.
+// In every second round the other partitions and the coordinators may be the deposed leader's as
+// well; then a relay may have to wait until it is healed.
 func TestDeposedLeader(t *testing.T) {
 	t.Parallel()
 	rounds := (scaled(t, 50) + deposedShards - 1) / deposedShards
@@ -65,8 +66,8 @@ func TestDeposedLeader(t *testing.T) {
 		}
 		b := d.owner(fmt.Sprintf("b-%d", n), seededBy(old))
 		d.addEach(10, "behind the relay's first look")
-		// How far it comes before the heal is its affair. A relay that trusts the deposed leader has
-		// sent by then, and waits for it to take the position, which it cannot.
+		// How far it comes before the heal is its affair. A relay that trusts the deposed leader
+		// has sent by then, and waits for it to take the position, which it cannot.
 		limit := time.Second + upTo(random, 6*time.Second)
 		ran := d.Within(limit, func(context.Context) error { return d.running(b) })
 		d.heal(old)
@@ -100,8 +101,9 @@ func positionsAt(
 	}
 }
 
-// TestPositionsAreNotReadFromADeposedLeader: whoever asks for positions while a deposed leader is there,
-// and while it is healed, gets those that are committed, or an error, but never those that it has.
+// TestPositionsAreNotReadFromADeposedLeader: whoever asks for positions while a deposed leader is
+// there, and while it is healed, gets those that are committed, or an error, but never those that
+// it has.
 func TestPositionsAreNotReadFromADeposedLeader(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 10*time.Minute)

@@ -93,8 +93,8 @@ func (d *isolable) viewOf(ctx context.Context, b *integration.Broker) (view, err
 	return v, nil
 }
 
-// lead makes brokers the leaders of all partitions as choose says, and returns when every broker knows
-// it and every copy is in sync.
+// lead makes brokers the leaders of all partitions as choose says, and returns when every broker
+// knows it and every copy is in sync.
 func (d *isolable) lead(choose func(place) *integration.Broker) {
 	d.t.Helper()
 	ctx := deadline(d.t, 2*time.Minute)
@@ -145,8 +145,8 @@ func (d *isolable) lead(choose func(place) *integration.Broker) {
 	})
 }
 
-// isolate cuts a broker off and returns when the others have taken over all that it led, of which it
-// knows nothing.
+// isolate cuts a broker off and returns when the others have taken over all that it led, of which
+// it knows nothing.
 func (d *isolable) isolate(b *integration.Broker) {
 	d.t.Helper()
 	if err := b.Isolate(); err != nil {
@@ -168,7 +168,8 @@ func (d *isolable) isolate(b *integration.Broker) {
 	})
 }
 
-// leads says whether a broker takes itself for the leader of every partition of the positions topic.
+// leads says whether a broker takes itself for the leader of every partition of the positions
+// topic.
 func (d *isolable) leads(ctx context.Context, b *integration.Broker) error {
 	v, err := d.viewOf(ctx, b)
 	if err != nil {

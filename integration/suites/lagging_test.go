@@ -19,9 +19,9 @@ import (
 // laggingShards is how many relays, with one shard each, look for a new topic at a time.
 const laggingShards = 10
 
-// TestTopicThatOneBrokerHasNotHeardOf: topics are created while a broker is cut off, and relays that
-// dead-letter entries for unknown topics ask that broker first. The topics exist, so their entries
-// are delivered, when the broker is healed at the latest, and none is dead-lettered.
+// TestTopicThatOneBrokerHasNotHeardOf: topics are created while a broker is cut off, and relays
+// that dead-letter entries for unknown topics ask that broker first. The topics exist, so their
+// entries are delivered, when the broker is healed at the latest, and none is dead-lettered.
 //
 // Which broker a relay asks next is chance: each round has new topics and new relays.
 func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
@@ -43,10 +43,12 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 		var relays []*world.Running
 		for shard, topic := range fresh {
 			for range 10 {
-				d.AddFields(shard, "*", append(d.Fields("for a new topic"), outbox.FieldTopic, topic)...)
+				fields := append(d.Fields("for a new topic"), outbox.FieldTopic, topic)
+				d.AddFields(shard, "*", fields...)
 			}
 			cfg := d.Config()
-			cfg.Kafka, cfg.Assign, cfg.Topics.OnUnknown = seededBy(lagging), []int{shard}, relay.DeadLetterUnknown
+			cfg.Kafka, cfg.Assign = seededBy(lagging), []int{shard}
+			cfg.Topics.OnUnknown = relay.DeadLetterUnknown
 			relays = append(relays, d.World.Run(cfg))
 		}
 		err := d.Within(15*time.Second, func(ctx context.Context) error {
@@ -73,9 +75,11 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 	verify(t, d.World, topics...)
 }
 
-// createBehindTheBackOf creates a topic for each shard that the other brokers know and the one that is
-// cut off does not.
-func (d *isolable) createBehindTheBackOf(ctx context.Context, lagging *integration.Broker, round int) []string {
+// createBehindTheBackOf creates a topic for each shard that the other brokers know and the one that
+// is cut off does not.
+func (d *isolable) createBehindTheBackOf(
+	ctx context.Context, lagging *integration.Broker, round int,
+) []string {
 	d.t.Helper()
 	var topics []string
 	for shard := range d.Shards {

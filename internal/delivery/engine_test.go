@@ -83,8 +83,8 @@ func TestRelease(t *testing.T) {
 		if got := e.Shards(); !slices.Equal(got, []int{1}) {
 			t.Errorf("shards %v", got)
 		}
-		if a.state != Stopped {
-			t.Errorf("the shard is %s", a.state)
+		if a.seen().state != Stopped {
+			t.Errorf("the shard is %s", a.seen().state)
 		}
 		g := l.ledger(e, 0)
 		if len(g.live) != 0 || g.last == nil {
@@ -308,8 +308,8 @@ func TestStalledPartition(t *testing.T) {
 				t.Error("the others are in its lane")
 			}
 		}
-		if flows[0].committed != 5 || flows[0].state != Waiting || !strings.Contains(flows[0].reason, "stalled") {
-			t.Errorf("the shard is %s: %s", flows[0].state, flows[0].reason)
+		if flows[0].seen().committed != 5 || flows[0].seen().state != Waiting || !strings.Contains(flows[0].seen().reason, "stalled") {
+			t.Errorf("the shard is %s: %s", flows[0].seen().state, flows[0].seen().reason)
 		}
 		for _, f := range others {
 			for _, told := range f.told() {
@@ -362,7 +362,7 @@ func TestRefusedRecords(t *testing.T) {
 						t.Errorf("shard %d: %v were refused, want %v", i, got, want)
 					}
 				}
-				for n, err := range flows[0].refused {
+				for n, err := range flows[0].seen().refused {
 					if !errors.Is(err, kerr.InvalidRecord) {
 						t.Errorf("entry %d: %v", n, err)
 					}
@@ -449,8 +449,8 @@ func TestPause(t *testing.T) {
 		b.add(5, place{"events", 0})
 		l.delivered(b)
 		time.Sleep(time.Minute)
-		if a.committed != 5 || a.reason != "by the test" {
-			t.Errorf("%d committed, %s: %s", a.committed, a.state, a.reason)
+		if a.seen().committed != 5 || a.seen().reason != "by the test" {
+			t.Errorf("%d committed, %s: %s", a.seen().committed, a.seen().state, a.seen().reason)
 		}
 		a.set(func() { a.paused = false })
 		e.Wake()
@@ -477,8 +477,8 @@ func TestHalt(t *testing.T) {
 		b.add(5, place{"events", 0})
 		l.delivered(b)
 		time.Sleep(time.Minute)
-		if a.reason != "the stream is gone" || a.runs < 10 || a.runs > 30 || len(slices.Compact(a.inLanes())) != 1 {
-			t.Errorf("%s: %s, looked again %d times in a minute, in the lanes %v", a.state, a.reason, a.runs, slices.Compact(a.inLanes()))
+		if a.seen().reason != "the stream is gone" || a.seen().runs < 10 || a.seen().runs > 30 || len(slices.Compact(a.inLanes())) != 1 {
+			t.Errorf("%s: %s, looked again %d times in a minute, in the lanes %v", a.seen().state, a.seen().reason, a.seen().runs, slices.Compact(a.inLanes()))
 		}
 		a.set(func() { a.failure = nil })
 		a.add(5, place{"events", 0})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,6 +292,21 @@ func (f *flow) Paused() (string, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return "by the test", f.paused
+}
+
+// seen is what a flow knows at one moment.
+type seen struct {
+	state     State
+	reason    string
+	committed int
+	runs      int
+	refused   map[int]error
+}
+
+func (f *flow) seen() seen {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return seen{f.state, f.reason, f.committed, f.runs, maps.Clone(f.refused)}
 }
 
 // told are the states and reasons so far.

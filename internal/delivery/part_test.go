@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ import (
 
 // desk is a lane without producers, for what can be told without Kafka.
 func desk(shards ...int) (*lane, []*Seat) {
-	e := &Engine{cfg: Config{Outbox: "orders", Topic: "positions", Logger: slog.New(slog.DiscardHandler)}, budget: newBudget(1 << 20)}
+	e := &Engine{cfg: Config{Outbox: "orders", Topic: "positions", Logger: slog.New(slog.DiscardHandler)}, budget: newBudget(1 << 20), hard: context.Background()}
+	e.fencer.engine, e.reader.engine = e, e
 	e.cfg.MaxBytes, e.cfg.MaxEntries, e.cfg.TransactionTimeout = 1<<20, 10_000, 10*time.Second
 	l := &lane{
 		engine: e, name: "lane-1", kind: main, producers: &producers{}, pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),

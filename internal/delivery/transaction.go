@@ -22,7 +22,7 @@ const (
 	company = time.Second
 	// leastStall is the least time after which shards without an answer are told from their neighbours, which have all
 	// theirs; typicalStalls is the same in usual durations of a transaction.
-	leastStall    = 500 * time.Millisecond
+	leastStall    = time.Second
 	typicalStalls = 20
 )
 

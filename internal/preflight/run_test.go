@@ -123,7 +123,7 @@ func TestRunReady(t *testing.T) {
 	wants(t, all, OK, "configuration", "settings", "exactly-once")
 	wants(t, all, OK, "redis", "reachable", "Redis at")
 	wants(t, all, OK, "kafka", "reachable", "1 broker")
-	wants(t, all, OK, "layout", "version", "version 2, 2 shards")
+	wants(t, all, OK, "layout", "version", "version 3, 2 shards")
 	wants(t, all, OK, "topics", "route", "known when events are there")
 	wants(t, all, OK, "audit", "permissions", "nothing that an audit reads or writes is refused")
 }
