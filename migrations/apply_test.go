@@ -25,15 +25,15 @@ func TestApplyCreatesTheLayout(t *testing.T) {
 
 	want := `sluice:{OUTBOX:0} stream 0 [{sluice 0 0 0 0 0}]
 sluice:{OUTBOX:1} stream 0 [{sluice 0 0 0 0 0}]
-sluice:{OUTBOX}:layout hash map[format:1 shards:2 version:2]
+sluice:{OUTBOX}:layout hash map[format:1 shards:2 version:3]
 sluice.OUTBOX.dlq 2 1 map[cleanup.policy:compact max.message.bytes:1048588]
-sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:300000 segment.bytes:8388608]
+sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:60000 segment.bytes:1048576]
 `
 	if diff := cmp.Diff(want, s.snapshot(t, orders)); diff != "" {
 		t.Error(diff)
 	}
 	layout, err := outbox.ReadLayout(testContext(t), s.redisClient(t), orders.Outbox)
-	if err != nil || layout.Version != 2 || layout.Shards != 2 || layout.Created.IsZero() {
+	if err != nil || layout.Version != Newest || layout.Shards != 2 || layout.Created.IsZero() {
 		t.Errorf("writers read %+v, %v", layout, err)
 	}
 }
@@ -57,7 +57,7 @@ func TestApplyOneVersionAtATime(t *testing.T) {
 	}
 
 	m := s.migrator(t, orders)
-	if err := migrate(testContext(t), m, 2); err != nil {
+	if err := migrate(testContext(t), m, Newest); err != nil {
 		t.Fatal(err)
 	}
 	mustBeCurrent(t, m)

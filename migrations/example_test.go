@@ -50,7 +50,7 @@ func Example() {
 	fmt.Println("\nrelays can start:", status.Current())
 
 	// Output:
-	// outbox orders: version 0 -> 2
+	// outbox orders: version 0 -> 3
 	//
 	// version 1: layout hash, streams and consumer groups
 	//   create  layout   sluice:{orders}:layout  format 1, 1 shard
@@ -58,9 +58,12 @@ func Example() {
 	//   record  version  sluice:{orders}:layout  version 1
 	//
 	// version 2: positions topic and dead-letter topic
-	//   create  topic    sluice.orders.positions  1 partition, cleanup.policy=compact, delete.retention.ms=300000, segment.bytes=8388608
+	//   create  topic    sluice.orders.positions  1 partition, cleanup.policy=compact, delete.retention.ms=60000, segment.bytes=1048576
 	//   create  topic    sluice.orders.dlq        1 partition, cleanup.policy=compact, max.message.bytes=1048588
 	//   record  version  sluice:{orders}:layout   version 2
+	//
+	// version 3: positions of lanes, which several shards share
+	//   record  version  sluice:{orders}:layout  version 3
 	//
 	// relays can start: true
 }

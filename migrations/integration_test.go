@@ -90,9 +90,9 @@ func TestRealLayout(t *testing.T) {
 	mustBeCurrent(t, m)
 	want := `sluice:{OUTBOX:0} stream 0 [{sluice 0 0 0-0 0 0}]
 sluice:{OUTBOX:1} stream 0 [{sluice 0 0 0-0 0 0}]
-sluice:{OUTBOX}:layout hash map[format:1 shards:2 version:2]
+sluice:{OUTBOX}:layout hash map[format:1 shards:2 version:3]
 sluice.OUTBOX.dlq 2 1 map[cleanup.policy:compact max.message.bytes:1048588 min.insync.replicas:1]
-sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:300000 min.insync.replicas:1 segment.bytes:8388608]
+sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:60000 min.insync.replicas:1 segment.bytes:1048576]
 `
 	if got := s.snapshot(t, cfg); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -274,7 +274,7 @@ func TestRealReplicatedTopics(t *testing.T) {
 		mustBeCurrent(t, one.migrator(t, cfg))
 	}
 	for _, want := range []string{
-		"positions 6 3 map[cleanup.policy:compact delete.retention.ms:300000 min.insync.replicas:2 segment.bytes:8388608]",
+		"positions 6 3 map[cleanup.policy:compact delete.retention.ms:60000 min.insync.replicas:2 segment.bytes:1048576]",
 		"dlq 6 3 map[cleanup.policy:compact max.message.bytes:1048588 min.insync.replicas:2]",
 	} {
 		if got := s.snapshot(t, cfg); !strings.Contains(got, want) {

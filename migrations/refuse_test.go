@@ -40,7 +40,7 @@ func TestRefusals(t *testing.T) {
 		says    string // part of the finding or its fix
 		drift   bool
 	}{
-		{"newer version", set("version", Newest+1), NewerVersion, "is at layout version 3; this build knows versions up to 2", true},
+		{"newer version", set("version", Newest+1), NewerVersion, "is at layout version 4; this build knows versions up to 3", true},
 		{"other format", set("format", 2), OtherFormat, "wire format 2", true},
 		{"other shards", set("shards", 8), OtherShards, "the number of shards of an existing outbox cannot be changed", true},
 		{"no version", set("version", ""), UnreadableLayout, `field "version" is ""`, true},

@@ -3,6 +3,7 @@ package migrations
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -35,6 +36,9 @@ func (p Plan) writeSteps(b *strings.Builder) {
 	for _, version := range Versions() {
 		if version.Number > p.To {
 			break
+		}
+		if !slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Version == version.Number }) {
+			continue // reached, and nothing of its own stands on a server
 		}
 		fmt.Fprintf(b, "\nversion %d: %s\n", version.Number, version.Summary)
 		kept := 0

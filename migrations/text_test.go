@@ -23,7 +23,7 @@ func TestText(t *testing.T) {
 	fine := topicState{partitions: 2, policy: "compact", maxMessage: deadLetterMaxMessage}
 	whole := observed{
 		redis:   modern,
-		layout:  layoutState{exists: true, version: 2, format: 1, shards: 2, created: 1767225600000},
+		layout:  layoutState{exists: true, version: 3, format: 1, shards: 2, created: 1767225600000},
 		streams: []streamState{{kind: "stream", group: true}, {kind: "stream", group: true}},
 		topics:  map[string]topicState{"sluice.orders.positions": fine, "sluice.orders.dlq": fine},
 	}

@@ -29,7 +29,8 @@ func TestDeliveryErrorText(t *testing.T) {
 	}
 }
 
-// What a dead relay had read is delivered by its successor, first and in order, and nothing of it is stranded.
+// What a dead relay had read is delivered by its successor, first and in order, and nothing of it
+// is stranded.
 func TestClaimsWhatOthersLeft(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -96,7 +97,8 @@ func TestFindsStrayedEntries(t *testing.T) {
 	})
 }
 
-// A group that was destroyed is made again at the position: nothing is skipped, nothing begins at 0.
+// A group that was destroyed is made again at the position: nothing is skipped, nothing begins at
+// 0.
 func TestDestroyedGroup(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {

@@ -162,7 +162,8 @@ func TestNamesOfChoices(t *testing.T) {
 	}
 }
 
-// facts is what a relay did in a scenario that has something for every field of the configuration to change.
+// facts is what a relay did in a scenario that has something for every field of the configuration
+// to change.
 func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 	t.Helper()
 	inLab(t, 3, func(t *testing.T, l *lab) {
@@ -207,7 +208,8 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 			return false
 		})
 
-		// Shard 0: a backlog with entries that are old, empty, undecodable, or for a topic that does not exist.
+		// Shard 0: a backlog with entries that are old, empty, undecodable, or for a topic that
+		// does not exist.
 		old := time.Now().Add(-2 * time.Hour).UnixMilli()
 		for i := range 200 {
 			l.add(0, EntryID{uint64(old), uint64(i)}.String(), event(fmt.Sprint(i), "k")...)

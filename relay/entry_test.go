@@ -279,7 +279,8 @@ func TestDecodeVectors(t *testing.T) {
 	}
 }
 
-// The vectors' records, raw format: either the record that has to come out, or an entry that is undecodable.
+// The vectors' records, raw format: either the record that has to come out, or an entry that is
+// undecodable.
 func TestRecordVectors(t *testing.T) {
 	t.Parallel()
 	decodable, undecodable := 0, 0
@@ -343,7 +344,8 @@ func TestFingerprintText(t *testing.T) {
 			t.Errorf("%q: got %d, want an error", text, got)
 		}
 	}
-	// XXH64 of the empty input, by its specification: the fingerprint must not change between versions of Sluice.
+	// XXH64 of the empty input, by its specification: the fingerprint must not change between
+	// versions of Sluice.
 	if got := formatFingerprint(fingerprint(nil)); got != "ef46db3751d8e999" {
 		t.Errorf("fingerprint of nothing is %s", got)
 	}

@@ -86,7 +86,8 @@ var redisFaults = map[string]func(l *lab, c *call){
 	},
 }
 
-// deliverWith runs a relay over four groups of three events and one that cannot be decoded, with a fault, and checks what came out.
+// deliverWith runs a relay over four groups of three events and one that cannot be decoded, with a
+// fault, and checks what came out.
 func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n int64) (hit bool) {
 	t.Helper()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -145,7 +146,8 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 	return hit
 }
 
-// Fail call n, for every n, until a run has fewer calls: whatever fails, each event is there once, in order.
+// Fail call n, for every n, until a run has fewer calls: whatever fails, each event is there once,
+// in order.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {

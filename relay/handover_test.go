@@ -181,7 +181,8 @@ func TestPositionAfter(t *testing.T) {
 	})
 }
 
-// The two deliveries take over from each other: nothing is lost, and nothing is there twice when the other stopped cleanly.
+// The two deliveries take over from each other: nothing is lost, and nothing is there twice when
+// the other stopped cleanly.
 func TestHandover(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

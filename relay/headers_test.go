@@ -58,7 +58,8 @@ func TestParseHeadersRefuses(t *testing.T) {
 	}
 }
 
-// The destination is a piece of memory shared by many records: what stood in it stays, and does not count as a double.
+// The destination is a piece of memory shared by many records: what stood in it stays, and does not
+// count as a double.
 func TestParseHeadersAppends(t *testing.T) {
 	t.Parallel()
 	dst := []kgo.RecordHeader{{Key: "a", Value: []byte("of another record")}}
@@ -71,7 +72,8 @@ func TestParseHeadersAppends(t *testing.T) {
 	}
 }
 
-// members reads an object of strings by encoding/json, in order, with what parseHeaders is stricter about.
+// members reads an object of strings by encoding/json, in order, with what parseHeaders is stricter
+// about.
 func members(b []byte) (flat []string, ok bool) {
 	if len(b) == 0 {
 		return nil, true

@@ -92,7 +92,8 @@ func (l *lab) trims() func() []string {
 	return func() []string { mu.Lock(); defer mu.Unlock(); return asked }
 }
 
-// Promise 4: never above the confirmed position, never younger than the retention, and never the anchor itself.
+// Promise 4: never above the confirmed position, never younger than the retention, and never the
+// anchor itself.
 func TestTrim(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -145,8 +146,8 @@ func TestTrim(t *testing.T) {
 	}
 }
 
-// A limit lets go what the retention and the position let go, up to the limit, and nothing as long as it is not known. How long the rest
-// has been due is told.
+// A limit lets go what the retention and the position let go, up to the limit, and nothing as long
+// as it is not known. How long the rest has been due is told.
 func TestTrimLimit(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -214,7 +215,8 @@ func mustStream(t *testing.T, l *lab, shard int) []miniredis.StreamEntry {
 	return entries
 }
 
-// An entry that an ex-owner took late is pending below the position, undelivered: it must outlive the trim.
+// An entry that an ex-owner took late is pending below the position, undelivered: it must outlive
+// the trim.
 func TestTrimSparesPendingEntries(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -253,7 +255,8 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 	})
 }
 
-// Redis shows the position in the group, and shows it again after somebody has destroyed the group or set it back.
+// Redis shows the position in the group, and shows it again after somebody has destroyed the group
+// or set it back.
 func TestMirror(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -27,9 +27,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// lab is an in-memory Redis and an in-memory Kafka with one outbox, inside a bubble of testing/synctest: nothing
-// touches the network, and waiting costs no time. What it shows of Redis and Kafka is what the stand-ins know; claims
-// about the real ones are proved on the real ones.
+// lab is an in-memory Redis and an in-memory Kafka with one outbox, inside a bubble of
+// testing/synctest: nothing touches the network, and waiting costs no time. What it shows of Redis
+// and Kafka is what the stand-ins know; claims about the real ones are proved on the real ones.
 type lab struct {
 	t       *testing.T
 	outbox  string
@@ -47,7 +47,8 @@ type lab struct {
 	dead   []Reason
 }
 
-// inLab runs f in a bubble with a lab whose outbox is laid out. Everything that f starts has to have ended when it returns.
+// inLab runs f in a bubble with a lab whose outbox is laid out. Everything that f starts has to
+// have ended when it returns.
 func inLab(t *testing.T, shards int, f func(t *testing.T, l *lab)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -101,7 +102,8 @@ func (l *lab) close() {
 
 func (l *lab) stream(shard int) string { return outbox.StreamKey(l.outbox, shard) }
 
-// hook answers XINFO STREAM as Redis 7 does, of which miniredis knows a part, and then whatever a test has set.
+// hook answers XINFO STREAM as Redis 7 does, of which miniredis knows a part, and then whatever a
+// test has set.
 func (l *lab) hook(c *server.Peer, cmd string, args ...string) bool {
 	l.mu.Lock()
 	hooks := slices.Clone(l.hooks)
@@ -140,8 +142,8 @@ func (l *lab) hook(c *server.Peer, cmd string, args ...string) bool {
 	return true
 }
 
-// setGroup is XGROUP SETID, which miniredis does not know: the group is made again. What is pending is lost, which it is not on
-// a real server.
+// setGroup is XGROUP SETID, which miniredis does not know: the group is made again. What is pending
+// is lost, which it is not on a real server.
 func (l *lab) setGroup(c *server.Peer, args []string) bool {
 	nobody := server.NewPeer(bufio.NewWriter(io.Discard))
 	l.mini.Server().Dispatch(nobody, []string{"XGROUP", "DESTROY", args[1], args[2]})
@@ -315,8 +317,8 @@ func header(r *kgo.Record, name string) string {
 
 func (l *lab) admin() *kadm.Client { return kadm.NewClient(l.kafka) }
 
-// refuse has the broker refuse batches for a topic in which a bad event is, by its id, as KIP-467 says it, with or without naming
-// them.
+// refuse has the broker refuse batches for a topic in which a bad event is, by its id, as KIP-467
+// says it, with or without naming them.
 func (l *lab) refuse(topic string, bad func(id string) bool, named bool) {
 	topicID := l.cluster.TopicInfo(topic).TopicID
 	l.cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {

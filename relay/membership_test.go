@@ -68,7 +68,8 @@ func TestRelaysShareShards(t *testing.T) {
 	})
 }
 
-// Two relays that both believe they own a shard: fencing decides, and it costs throughput alone (invariant 1).
+// Two relays that both believe they own a shard: fencing decides, and it costs throughput alone
+// (invariant 1).
 func TestTwoOwners(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

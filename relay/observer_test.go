@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// What is told of transactions is, in sum, what is told of their shards' commits; who counts commits counts no transactions.
+// What is told of transactions is, in sum, what is told of their shards' commits; who counts
+// commits counts no transactions.
 func TestTransactionsAreTold(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {

@@ -57,8 +57,8 @@ func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position
 	return lastPosition(t.Context(), l.kafka, found[topic], outboxName, shard)
 }
 
-// The end of the partition is whatever transactions have left there: markers, aborted records, other keys, and the position may
-// be far behind it.
+// The end of the partition is whatever transactions have left there: markers, aborted records,
+// other keys, and the position may be far behind it.
 func TestLastPositionBehindOtherThings(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -75,7 +75,8 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		}
 		check("at the end")
 
-		// An owner that died within its transaction: invisible while it is open, and when it was aborted.
+		// An owner that died within its transaction: invisible while it is open, and when it was
+		// aborted.
 		dead, err := kgo.NewClient(append(l.opts, kgo.TransactionalID(outbox.LaneID(l.outbox, "dead", 'a')), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 		if err != nil {
 			t.Fatal(err)

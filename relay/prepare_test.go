@@ -14,8 +14,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// testPreparer prepares for topic "events", which has seven partitions and takes 10,000 bytes, and for dead letters; topic "absent"
-// does not exist, any other cannot be asked for.
+// testPreparer prepares for topic "events", which has seven partitions and takes 10,000 bytes, and
+// for dead letters; topic "absent" does not exist, any other cannot be asked for.
 func testPreparer(t testing.TB, on ...Reason) *preparer {
 	t.Helper()
 	router, err := newRouter("events")
@@ -165,7 +165,8 @@ func TestChunkDeadLetters(t *testing.T) {
 		}
 	}
 
-	// The same entries when a reason is not to be dead-lettered: everything before is delivered, nothing behind.
+	// The same entries when a reason is not to be dead-lettered: everything before is delivered,
+	// nothing behind.
 	for i, reason := range reasons {
 		p := testPreparer(t, slices.DeleteFunc(slices.Clone(reasons), func(r Reason) bool { return r == reason })...)
 		p.quarantine.condemn(refusal)

@@ -16,7 +16,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// wholeGroups against the dumb way: give every entry the number of its group, and leave out the last one if it is not whole.
+// wholeGroups against the dumb way: give every entry the number of its group, and leave out the
+// last one if it is not whole.
 func TestWholeGroups(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -270,7 +271,8 @@ func TestReaderKeepsGroups(t *testing.T) {
 	}
 }
 
-// A group that is larger than a transaction may be is cut, and so is what a faulty writer calls one group: the shard goes on.
+// A group that is larger than a transaction may be is cut, and so is what a faulty writer calls one
+// group: the shard goes on.
 func TestReaderCutsGiants(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -318,7 +320,8 @@ func TestReaderHalts(t *testing.T) {
 	})
 }
 
-// Invariant 6, while the reader waits for the next entry: the stream loses what was read, and gets new entries.
+// Invariant 6, while the reader waits for the next entry: the stream loses what was read, and gets
+// new entries.
 func TestReaderNoticesRollBack(t *testing.T) {
 	t.Parallel()
 	for name, roll := range map[string]func(l *lab, last EntryID){
@@ -361,7 +364,8 @@ func TestReaderNoticesRollBack(t *testing.T) {
 	}
 }
 
-// A relay's memory is bounded when Kafka is slow: the reader stops with what follows it, and goes on when that does.
+// A relay's memory is bounded when Kafka is slow: the reader stops with what follows it, and goes
+// on when that does.
 func TestReaderWaitsForWhatFollowsIt(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -187,8 +187,8 @@ func TestRecordSizeIsNotTooSmall(t *testing.T) {
 	})
 }
 
-// A record that recordSize finds small enough has to pass the producer, whose own count is not the broker's: it is sent to
-// a topic that takes exactly as much.
+// A record that recordSize finds small enough has to pass the producer, whose own count is not the
+// broker's: it is sent to a topic that takes exactly as much.
 func TestRecordSizeAgreesWithProducer(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -18,7 +18,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// canned is a connection on which a server answers each command with the next reply, whatever is asked.
+// canned is a connection on which a server answers each command with the next reply, whatever is
+// asked.
 type canned struct {
 	net.Conn // nothing else is called
 	next     func() []byte
@@ -45,7 +46,8 @@ func (c *canned) SetDeadline(time.Time) error      { return nil }
 func (c *canned) SetReadDeadline(time.Time) error  { return nil }
 func (c *canned) SetWriteDeadline(time.Time) error { return nil }
 
-// cannedReader reads through a go-redis client that has one connection at a time; dials counts them.
+// cannedReader reads through a go-redis client that has one connection at a time; dials counts
+// them.
 func cannedReader(slowly func(io.Reader) io.Reader, next func() []byte) (r *streamReader, dials *int) {
 	dials = new(int)
 	client := redis.NewClient(&redis.Options{
@@ -123,7 +125,8 @@ func TestReplyBufferLeavesTheRest(t *testing.T) {
 	}
 }
 
-// A reply that does not come to its end, or is not RESP, is an error, and its connection is not used again.
+// A reply that does not come to its end, or is not RESP, is an error, and its connection is not
+// used again.
 func TestReplyBufferRefuses(t *testing.T) {
 	t.Parallel()
 	whole := string(respEntries(rawEntry{EntryID{5, 0}, resp(event("e-1", "k")...)}, rawEntry{EntryID{6, 0}, resp("a", "\r\n")}))

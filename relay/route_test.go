@@ -153,7 +153,8 @@ func TestRouteCacheIsBounded(t *testing.T) {
 	}
 }
 
-// An event whose aggregate type looks like an internal key of the cache must not redirect the overrides of others.
+// An event whose aggregate type looks like an internal key of the cache must not redirect the
+// overrides of others.
 func TestRouteCacheKeepsOverridesApart(t *testing.T) {
 	t.Parallel()
 	r, err := newRouter("{{.Type}}.events")

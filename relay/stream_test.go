@@ -71,7 +71,8 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
-// Halted, told with the reason, looked at again, and running once the cause has gone, without a restart.
+// Halted, told with the reason, looked at again, and running once the cause has gone, without a
+// restart.
 func TestHaltAndRecover(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
@@ -157,8 +158,8 @@ func TestHaltAtLostAnchor(t *testing.T) {
 	})
 }
 
-// Records that the broker refuses take nobody with them: their neighbours are delivered once, and they become dead letters, all at
-// once and no others.
+// Records that the broker refuses take nobody with them: their neighbours are delivered once, and
+// they become dead letters, all at once and no others.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
@@ -219,7 +220,8 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// Policy halt for what the broker refuses: halted, and delivered when the cause has gone, without a restart.
+// Policy halt for what the broker refuses: halted, and delivered when the cause has gone, without a
+// restart.
 func TestPoisonHaltsAndRecovers(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -200,7 +200,7 @@ func (t *topics) describe(ctx context.Context, topic string) (*kafkalog.Topic, e
 	if found[topic] == nil {
 		return nil, kerr.UnknownTopicOrPartition
 	}
-	return found[topic], nil
+	return found[topic], found[topic].Err
 }
 
 func (t *topics) create(ctx context.Context, topic string) error {

@@ -70,17 +70,17 @@ func (s *migrateStage) wants(text string, parts ...string) {
 func TestMigrate(t *testing.T) {
 	s := newMigrateStage(t, "outbox: {name: orders, shards: 2}\n")
 	_, errs := s.run(exitThreshold, "status")
-	s.wants(errs, "the outbox is at layout version 0 of 2")
+	s.wants(errs, "the outbox is at layout version 0 of 3")
 
 	out, _ := s.run(exitFine, "plan")
-	s.wants(out, "outbox orders: version 0 -> 2", "create  stream   sluice:{orders:1}", "create  topic    sluice.orders.positions")
+	s.wants(out, "outbox orders: version 0 -> 3", "create  stream   sluice:{orders:1}", "create  topic    sluice.orders.positions")
 	if len(s.redis.Keys()) > 0 {
 		t.Errorf("plan created %v", s.redis.Keys())
 	}
 	out, _ = s.run(exitFine, "apply")
-	s.wants(out, "outbox orders: version 0 -> 2", "\ndone\n")
+	s.wants(out, "outbox orders: version 0 -> 3", "\ndone\n")
 	out, _ = s.run(exitFine, "status")
-	s.wants(out, "version  2 (newest 2)", "drift    none")
+	s.wants(out, "version  3 (newest 3)", "drift    none")
 	out, _ = s.run(exitFine, "apply")
 	s.wants(out, "nothing to do")
 	if strings.Contains(out, "done") {
@@ -110,13 +110,13 @@ func TestMigrateJSON(t *testing.T) {
 	var plan migrations.Plan
 	out, _ := s.run(exitFine, "plan", "-o", "json")
 	read(out, &plan)
-	if plan.Todo() != 7 {
+	if plan.Todo() != 8 {
 		t.Errorf("%d steps to do in %s", plan.Todo(), out)
 	}
 	var applied appliedPlan
 	out, _ = s.run(exitFine, "apply", "-o", "json")
 	read(out, &applied)
-	if !applied.Applied || applied.Todo() != 7 {
+	if !applied.Applied || applied.Todo() != 8 {
 		t.Errorf("applied %v in %s", applied.Applied, out)
 	}
 	var again appliedPlan
@@ -136,10 +136,10 @@ func TestMigrateJSON(t *testing.T) {
 func TestMigrateRefuses(t *testing.T) {
 	s := newMigrateStage(t, "outbox: {name: orders, shards: 2}\n")
 	s.run(exitFine, "apply")
-	s.redis.HSet(outbox.LayoutKey("orders"), "version", "3")
+	s.redis.HSet(outbox.LayoutKey("orders"), "version", "4")
 	for _, command := range []string{"plan", "apply"} {
 		out, errs := s.run(exitFailed, command)
-		s.wants(out, "outbox orders: refused", "is at layout version 3")
+		s.wants(out, "outbox orders: refused", "is at layout version 4")
 		if errs != "" {
 			t.Errorf("%s says it twice: %s", command, errs)
 		}

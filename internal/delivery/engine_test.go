@@ -64,7 +64,8 @@ func TestShardsShareTransactions(t *testing.T) {
 	})
 }
 
-// A shard that is given back has withdrawn its claim behind its position, so that nobody need fence the lane.
+// A shard that is given back has withdrawn its claim behind its position, so that nobody need fence
+// the lane.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
@@ -116,7 +117,8 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-// A second engine that believes to own a shard fences the first, whatever that is doing, and nothing is lost or doubled.
+// A second engine that believes to own a shard fences the first, whatever that is doing, and
+// nothing is lost or doubled.
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
@@ -164,7 +166,8 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
-// Two engines that both stay convinced of a shard: each event is there once, in order, and neither keeps the other from going on.
+// Two engines that both stay convinced of a shard: each event is there once, in order, and neither
+// keeps the other from going on.
 func TestContestedShard(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
@@ -261,8 +264,8 @@ func TestCommitWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A partition without answers sends its own shard into a lane of its own; the others go on without it, and it comes back when it is
-// well.
+// A partition without answers sends its own shard into a lane of its own; the others go on without
+// it, and it comes back when it is well.
 func TestStalledPartition(t *testing.T) {
 	t.Parallel()
 	inLab(t, 4, func(t *testing.T, l *lab) {
@@ -331,7 +334,8 @@ func TestStalledPartition(t *testing.T) {
 	})
 }
 
-// Records that Kafka refuses for what they are come back to their source, all of them, and hold nobody up.
+// Records that Kafka refuses for what they are come back to their source, all of them, and hold
+// nobody up.
 func TestRefusedRecords(t *testing.T) {
 	t.Parallel()
 	for name, named := range map[string]bool{"named by the broker": true, "not named": false} {
@@ -390,7 +394,8 @@ func TestRefusedRecords(t *testing.T) {
 	}
 }
 
-// refuse has the broker refuse batches for a topic that have a bad record, as KIP-467 says it, with or without naming them.
+// refuse has the broker refuse batches for a topic that have a bad record, as KIP-467 says it, with
+// or without naming them.
 func (l *lab) refuse(topic string, bad func(key string) bool, named bool) {
 	ids := func() [16]byte { return l.cluster.TopicInfo(topic).TopicID }()
 	l.on(kmsg.Produce, func(r kmsg.Request) kmsg.Response {

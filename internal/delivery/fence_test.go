@@ -15,7 +15,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// coordinator answers InitProducerID with CONCURRENT_TRANSACTIONS while an id is in a state, and tells that state, as Kafka does.
+// coordinator answers InitProducerID with CONCURRENT_TRANSACTIONS while an id is in a state, and
+// tells that state, as Kafka does.
 type coordinator struct {
 	l      *lab
 	states map[string]func() string // by turn; "": initialised

@@ -23,8 +23,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// lab is an in-memory Kafka with a positions topic, inside a bubble of testing/synctest: nothing touches the network, and waiting
-// costs no time. What it shows of Kafka is what the stand-in knows; claims about the real one are proved on the real one.
+// lab is an in-memory Kafka with a positions topic, inside a bubble of testing/synctest: nothing
+// touches the network, and waiting costs no time. What it shows of Kafka is what the stand-in
+// knows; claims about the real one are proved on the real one.
 type lab struct {
 	t       *testing.T
 	shards  int
@@ -70,7 +71,8 @@ func newLab(t *testing.T, shards int) *lab {
 	return l
 }
 
-// refuseRecovery answers a producer that wants its old id back as Kafka does when another one has initialised the id since.
+// refuseRecovery answers a producer that wants its old id back as Kafka does when another one has
+// initialised the id since.
 func (l *lab) refuseRecovery(r kmsg.Request) kmsg.Response {
 	req := r.(*kmsg.InitProducerIDRequest)
 	if req.TransactionalID == nil || req.ProducerID < 0 || req.ProducerEpoch < 0 {
@@ -81,7 +83,8 @@ func (l *lab) refuseRecovery(r kmsg.Request) kmsg.Response {
 	return resp
 }
 
-// on has f answer requests of a kind before the stand-in does, until the test ends; nil leaves it to the stand-in.
+// on has f answer requests of a kind before the stand-in does, until the test ends; nil leaves it
+// to the stand-in.
 func (l *lab) on(key kmsg.Key, f func(kmsg.Request) kmsg.Response) {
 	l.cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		l.cluster.KeepControl()
@@ -395,7 +398,8 @@ func (l *lab) all(topics ...string) []*kgo.Record {
 	}
 }
 
-// check looks whether each entry of the flows is visible once, in the order of its partition, and in the letters if it was refused.
+// check looks whether each entry of the flows is visible once, in the order of its partition, and
+// in the letters if it was refused.
 func (l *lab) check(flows ...*flow) {
 	l.t.Helper()
 	topics := map[string]bool{letters: true}

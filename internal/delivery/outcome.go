@@ -7,17 +7,19 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
 // outcome decides how a transaction has ended that hangs in a shard's partition of the positions topic. All shards that
 // share a data partition with it in the same transaction are looked at, so that whoever decides for one of them decides alike.
 func (e *Engine) outcome(ctx context.Context, k keys, lane string, x openTransaction) (commit bool, err error) {
 	d := &decision{engine: e, lane: lane, producer: x.producer, shards: map[int]bool{}, data: map[place][]*kgo.Record{}}
-	d.visit(k.shard)
+	d.visit(k.shard, func(r *kgo.Record, _ *Position) bool { return r.Offset >= x.first })
 	for len(d.todo) > 0 {
-		shard := d.todo[0]
+		next := d.todo[0]
 		d.todo = d.todo[1:]
-		if err := d.look(ctx, keys{k.outbox, k.topic, shard}); err != nil {
+		if err := d.look(ctx, keys{k.outbox, k.topic, next.shard}, next.in); err != nil {
 			return false, err
 		}
 		if d.known {
@@ -33,7 +35,7 @@ type decision struct {
 	lane     string
 	producer int64
 	shards   map[int]bool
-	todo     []int
+	todo     []visit
 	parts    []positionPart
 	data     map[place][]*kgo.Record // where it stands open
 	known    bool                    // a marker or a record behind it has told
@@ -47,17 +49,23 @@ type positionPart struct {
 	previous json.RawMessage
 }
 
-func (d *decision) visit(shard int) {
+// visit is a shard to look at. in tells whether a position record of the producer is of the transaction: one id writes many.
+type visit struct {
+	shard int
+	in    func(r *kgo.Record, p *Position) bool
+}
+
+func (d *decision) visit(shard int, in func(*kgo.Record, *Position) bool) {
 	if !d.shards[shard] {
 		d.shards[shard] = true
-		d.todo = append(d.todo, shard)
+		d.todo = append(d.todo, visit{shard, in})
 	}
 }
 
 func (d *decision) tell(commit bool) { d.known, d.commit = true, commit }
 
 // look takes in a shard's position in the transaction, and the data that it names.
-func (d *decision) look(ctx context.Context, k keys) error {
+func (d *decision) look(ctx context.Context, k keys, in func(*kgo.Record, *Position) bool) error {
 	records, err := d.engine.readAll(ctx, place{k.topic, int32(k.shard)}, 0)
 	if err != nil {
 		return err
@@ -65,17 +73,28 @@ func (d *decision) look(ctx context.Context, k keys) error {
 	part := positionPart{shard: k.shard}
 	at := -1
 	for i, r := range records {
-		if r.ProducerID == d.producer && !r.Attrs.IsControl() && k.isPosition(r) && r.Value != nil {
-			at = i
+		if r.ProducerID != d.producer || r.Attrs.IsControl() {
+			continue
+		}
+		var p *Position
+		if k.isPosition(r) && r.Value != nil {
+			if p, err = ParsePosition(r.Value); err != nil {
+				return err
+			}
+		}
+		if !in(r, p) {
+			continue
+		}
+		at = i
+		if p != nil {
+			part.record = p
 		}
 	}
-	first := slices.IndexFunc(records, func(r *kgo.Record) bool { return r.ProducerID == d.producer && !r.Attrs.IsControl() })
-	if at < 0 && first < 0 {
+	if at < 0 {
 		d.parts = append(d.parts, part) // its position was never written
 		return nil
 	}
-	from := max(at, first)
-	for _, r := range records[from+1:] {
+	for _, r := range records[at+1:] {
 		switch {
 		case r.Attrs.IsControl() && r.ProducerID == d.producer:
 			d.tell(isCommitMarker(r))
@@ -85,12 +104,9 @@ func (d *decision) look(ctx context.Context, k keys) error {
 			return nil
 		}
 	}
-	if at < 0 {
+	if part.record == nil {
 		d.parts = append(d.parts, part) // claims alone: nothing was delivered on their strength
 		return nil
-	}
-	if part.record, err = ParsePosition(records[at].Value); err != nil {
-		return err
 	}
 	before, _, err := d.engine.reader.ledger(ctx, k)
 	if err != nil {
@@ -134,22 +150,44 @@ func (d *decision) lookAtData(ctx context.Context, part positionPart) error {
 		d.data[x.place] = records
 		for _, r := range records {
 			if shard, ok := d.engine.cfg.Origin(r); ok {
-				d.visit(shard)
+				d.visit(shard, func(_ *kgo.Record, p *Position) bool { return p != nil && d.engine.cfg.Covers(p.Position, r) })
 			}
 		}
 	}
-	for topic, partitions := range part.record.Wrote {
-		for _, n := range partitions {
-			at := place{topic, n}
-			if _, open := d.data[at]; open {
-				continue
-			}
-			if err := d.lookForMarker(ctx, part, at); err != nil || d.known {
-				return err
-			}
+	places, err := d.engine.expand(ctx, part.record.Wrote)
+	if err != nil {
+		return err
+	}
+	for _, at := range places {
+		if _, open := d.data[at]; open {
+			continue
+		}
+		if err := d.lookForMarker(ctx, part, at); err != nil || d.known {
+			return err
 		}
 	}
 	return nil
+}
+
+// expand lists partitions one by one, all of a topic that stands for all of them.
+func (e *Engine) expand(ctx context.Context, p Places) (places []place, err error) {
+	for topic, partitions := range p {
+		if len(partitions) == 0 {
+			found, err := kafkalog.Leaders(ctx, e.cfg.Client, topic)
+			if err != nil {
+				return nil, err
+			}
+			if t := found[topic]; t != nil {
+				for n := range t.Partitions {
+					places = append(places, place{topic, int32(n)})
+				}
+			}
+		}
+		for _, n := range partitions {
+			places = append(places, place{topic, n})
+		}
+	}
+	return places, nil
 }
 
 // lookForMarker looks in a partition where the transaction does not stand open for the marker that ended it.

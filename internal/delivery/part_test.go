@@ -137,7 +137,8 @@ func TestPartWithoutPosition(t *testing.T) {
 	}
 }
 
-// A refusal counts more than another failure, the first more than a later one, and a topic that failed is told.
+// A refusal counts more than another failure, the first more than a later one, and a topic that
+// failed is told.
 func TestPartFaults(t *testing.T) {
 	t.Parallel()
 	type answer struct {
@@ -187,8 +188,8 @@ func TestPartFaults(t *testing.T) {
 	}
 }
 
-// Who is told what when a lane dies: a seat with a fault of its own is told of it, its neighbours that the lane has ended; what all
-// have in common is nobody's own.
+// Who is told what when a lane dies: a seat with a fault of its own is told of it, its neighbours
+// that the lane has ended; what all have in common is nobody's own.
 func TestFaultsOfADeadLane(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("connection lost")

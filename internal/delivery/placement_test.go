@@ -11,7 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A slot has one lane at a time, and another one when that is dead. How many it makes is bounded in time.
+// A slot has one lane at a time, and another one when that is dead. How many it makes is bounded in
+// time.
 func TestSlot(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

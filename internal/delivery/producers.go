@@ -111,6 +111,14 @@ func (p *producers) commit(ctx context.Context) error {
 	return nil
 }
 
+// endEmpty ends a transaction in which nothing was produced: kgo sends nothing for it, and the turn stays.
+func (p *producers) endEmpty(ctx context.Context) error {
+	if err := p.client[p.turn].EndTransaction(ctx, kgo.TryAbort); err != nil {
+		return fmt.Errorf("kafka: end an empty transaction: %w", err)
+	}
+	return nil
+}
+
 // connectionWatch notices what a lane must not live with: a request without an answer, after which markers may be missing
 // (recovery.go), and an id that its client has initialised again. It also knows who owes an answer.
 type connectionWatch struct {

@@ -46,7 +46,8 @@ func (l *lab) values(topics ...string) (values []string) {
 	return values
 }
 
-// Two ids take turns, a first; a turn ends with a commit that was acknowledged. Each is initialised once.
+// Two ids take turns, a first; a turn ends with a commit that was acknowledged. Each is initialised
+// once.
 func TestProducersTakeTurns(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -92,8 +93,8 @@ func TestTurnEndsWithACommit(t *testing.T) {
 	})
 }
 
-// Whoever fences both ids ends what a lane has open, and the lane cannot commit any more, neither on the id that it has open nor on the
-// other one.
+// Whoever fences both ids ends what a lane has open, and the lane cannot commit any more, neither
+// on the id that it has open nor on the other one.
 func TestFencedProducers(t *testing.T) {
 	t.Parallel()
 	for _, turns := range []int{0, 1, 2} {
@@ -165,7 +166,8 @@ func TestProducersEnd(t *testing.T) {
 	})
 }
 
-// After a request without an answer no transaction begins: markers of the one before may be missing.
+// After a request without an answer no transaction begins: markers of the one before may be
+// missing.
 func TestNoTransactionAfterALostBroker(t *testing.T) {
 	t.Parallel()
 	var p producers
@@ -184,7 +186,8 @@ func TestNoTransactionAfterALostBroker(t *testing.T) {
 	}
 }
 
-// A client that initialises its id by itself, as kgo does after some errors, is given up: a lane never does it twice.
+// A client that initialises its id by itself, as kgo does after some errors, is given up: a lane
+// never does it twice.
 func TestNoTransactionAfterAnotherInitialisation(t *testing.T) {
 	t.Parallel()
 	key := kmsg.InitProducerID.Int16()

@@ -168,7 +168,8 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// places and merge against sets; a topic in too many partitions may be taken for all of them, never for fewer.
+// places and merge against sets; a topic in too many partitions may be taken for all of them, never
+// for fewer.
 func TestPlacesAgainstSets(t *testing.T) {
 	t.Parallel()
 	drawPlace := rapid.Custom(func(t *rapid.T) place {

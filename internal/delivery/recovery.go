@@ -252,10 +252,8 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 	if err != nil {
 		return err
 	}
-	for at, err := range unknown {
-		if len(older) > 0 && wrote.has(at) && !isDenied(err) {
-			return fmt.Errorf("kafka: whether a transaction of an earlier owner was left open in %v is not known: %w", at, err)
-		}
+	if err := allKnown(wrote, unknown); len(older) > 0 && err != nil {
+		return err
 	}
 	hanging, err := e.hanging(ctx, lanes, open)
 	if err != nil || len(hanging) == 0 {
@@ -264,6 +262,29 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 	for _, x := range hanging {
 		if err := e.endRecord(ctx, k, last, x); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// canLook makes sure that the partitions can be asked to which fenced lanes have written last. It comes before their claims are
+// withdrawn: whoever tries again later is to find them, and to look again.
+func (e *Engine) canLook(ctx context.Context, k keys, g *ledger, older []string) error {
+	_, wrote, topics, err := e.wrote(ctx, k, g, older)
+	if err != nil || len(topics) == 0 {
+		return err
+	}
+	_, unknown, err := e.survey.ask(ctx, topics)
+	if err != nil {
+		return err
+	}
+	return allKnown(wrote, unknown)
+}
+
+func allKnown(wrote Places, unknown map[place]error) error {
+	for at, err := range unknown {
+		if wrote.has(at) && !isDenied(err) {
+			return fmt.Errorf("kafka: whether a transaction of an earlier owner was left open in %v is not known: %w", at, err)
 		}
 	}
 	return nil

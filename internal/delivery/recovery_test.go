@@ -27,8 +27,8 @@ type standing struct {
 	producer int64
 }
 
-// ruin is what a dead lane has left in Kafka: transactions that the coordinator calls ended, some of whose markers are missing.
-// The stand-in loses no markers, so it is told what to say of them.
+// ruin is what a dead lane has left in Kafka: transactions that the coordinator calls ended, some
+// of whose markers are missing. The stand-in loses no markers, so it is told what to say of them.
 type ruin struct {
 	l    *lab
 	lane string
@@ -240,7 +240,8 @@ func (r *ruin) close() {
 	}
 }
 
-// What hangs of a dead lane is ended as it should have been, whatever markers are missing, and nothing is lost or doubled.
+// What hangs of a dead lane is ended as it should have been, whatever markers are missing, and
+// nothing is lost or doubled.
 func TestHangingTransactions(t *testing.T) {
 	t.Parallel()
 	var (
@@ -399,7 +400,8 @@ func TestHangingTransactionDenied(t *testing.T) {
 	})
 }
 
-// Whether something hangs in a partition that the earlier owner has written to has to be known; of others it need not.
+// Whether something hangs in a partition that the earlier owner has written to has to be known; of
+// others it need not.
 func TestPartitionsOfWhichNobodyCanSay(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -445,7 +447,8 @@ func TestPartitionsOfWhichNobodyCanSay(t *testing.T) {
 	}
 }
 
-// A topic that this process must not even see is no reason to stand still: nobody could have written there through it.
+// A topic that this process must not even see is no reason to stand still: nobody could have
+// written there through it.
 func TestTopicsThatMustNotBeSeen(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -472,7 +475,8 @@ func TestTopicsThatMustNotBeSeen(t *testing.T) {
 	})
 }
 
-// A dead process's open transaction, which holds up the position, is ended by a fence, at once instead of after its time-out.
+// A dead process's open transaction, which holds up the position, is ended by a fence, at once
+// instead of after its time-out.
 func TestOpenTransactionOfADeadProcess(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -521,7 +525,8 @@ func TestOpenTransactionOfADeadProcess(t *testing.T) {
 	})
 }
 
-// A transaction that is no lane's holds up the position: the shard says so when it has lasted longer than one may.
+// A transaction that is no lane's holds up the position: the shard says so when it has lasted
+// longer than one may.
 func TestOpenTransactionOfAStranger(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

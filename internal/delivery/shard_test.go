@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A shard with a backlog leaves its neighbours for a lane for backlogs, and comes back when it has none.
+// A shard with a backlog leaves its neighbours for a lane for backlogs, and comes back when it has
+// none.
 func TestBacklogMoves(t *testing.T) {
 	t.Parallel()
 	inLab(t, 4, func(t *testing.T, l *lab) {
@@ -103,8 +104,8 @@ func TestBacklogAmongItsLike(t *testing.T) {
 	})
 }
 
-// How long a shard has to be well before it goes back doubles with each relapse, up to a bound, and is as short as at first after a long
-// time without trouble.
+// How long a shard has to be well before it goes back doubles with each relapse, up to a bound, and
+// is as short as at first after a long time without trouble.
 func TestCalmDoubles(t *testing.T) {
 	t.Parallel()
 	h := newShard(&Engine{}, 0, noSource{})

@@ -106,6 +106,10 @@ func (e *Engine) succeed(ctx context.Context, s *Seat, g *ledger, older []string
 			return nil, nil, err
 		}
 	}
+	note("the brokers are asked for transactions that were left open")
+	if err := e.canLook(ctx, s.keys, g, older); err != nil {
+		return nil, nil, err
+	}
 	withdrawals := make([]*kgo.Record, len(older))
 	for i, lane := range older {
 		withdrawals[i] = s.keys.withdrawal(lane, s.lane.name)
@@ -218,6 +222,9 @@ func (r *reader) leaders(ctx context.Context) (*kafkalog.Topic, error) {
 	}
 	if found[name] == nil {
 		return nil, fmt.Errorf("kafka: topic %s: %w", name, kafkalog.ErrNoTopic)
+	}
+	if err := found[name].Err; err != nil {
+		return nil, fmt.Errorf("kafka: topic %s: %w", name, err)
 	}
 	r.topic = found[name]
 	return r.topic, nil

@@ -47,7 +47,7 @@ func (l *lane) transaction() error {
 	l.sendTried(produce)
 	l.collect(ctx, produce)
 	if len(l.parts) == 0 && len(controls) == 0 {
-		return nil // what waited was dropped; kgo ends an empty transaction without a word
+		return l.producers.endEmpty(ctx) // what waited was dropped
 	}
 	for _, s := range l.parts {
 		record, err := s.part.seal(l.name)
@@ -80,7 +80,7 @@ type produceFunc = func(*kgo.Record, func(*kgo.Record, error))
 func (l *lane) sendControls(ctx context.Context, client *kgo.Client) ([]*control, <-chan error) {
 	l.mu.Lock()
 	controls := l.controls
-	l.controls = nil
+	l.controls, l.flying = nil, controls // the lane's until the outcome is known
 	l.mu.Unlock()
 	failed := make(chan error, 1)
 	for _, c := range controls {
@@ -97,12 +97,6 @@ func (l *lane) sendControls(ctx context.Context, client *kgo.Client) ([]*control
 			})
 		}
 	}
-	// They are the lane's until the outcome is known.
-	l.mu.Lock()
-	if l.err == nil {
-		l.flying = controls
-	}
-	l.mu.Unlock()
 	return controls, failed
 }
 
@@ -280,7 +274,7 @@ func (l *lane) settle(began time.Time, controls []*control) {
 		s.shard.source.Committed(p.batches, began)
 		s.shard.tell(Running, "", nil)
 	}
-	if told := l.engine.cfg.Transaction; told != nil {
+	if told := l.engine.cfg.Transaction; told != nil && l.entries > 0 {
 		told(Transaction{Lane: l.name, Shards: len(l.parts), Entries: l.entries, Bytes: l.bytes, Took: took})
 	}
 	carried := len(l.parts) > 0

@@ -100,7 +100,8 @@ func TestRoundsAreBounded(t *testing.T) {
 	}
 }
 
-// A shard with a backlog has a share of a transaction with others that have none, and everything where it is alone, or among its like.
+// A shard with a backlog has a share of a transaction with others that have none, and everything
+// where it is alone, or among its like.
 func TestFairShares(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -187,7 +188,8 @@ func TestCrowdingIsTold(t *testing.T) {
 	}
 }
 
-// Nobody waits when a shard in the transaction is at its end; otherwise what is known to come is waited for, a little.
+// Nobody waits when a shard in the transaction is at its end; otherwise what is known to come is
+// waited for, a little.
 func TestCollectWaits(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -237,7 +239,8 @@ func TestCollectWaits(t *testing.T) {
 	})
 }
 
-// settle releases what was held, notes the position, and tells sources and whoever waits for controls.
+// settle releases what was held, notes the position, and tells sources and whoever waits for
+// controls.
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	l, seats := desk(0, 1)
@@ -312,7 +315,8 @@ func (l *lab) still(e *Engine, shards ...int) (*lane, []*Seat) {
 	return x, x.seats
 }
 
-// What waited was dropped before the transaction came to it: the next one is as if nothing had been.
+// What waited was dropped before the transaction came to it: the next one is as if nothing had
+// been.
 func TestEmptyTransaction(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -335,7 +339,8 @@ func TestEmptyTransaction(t *testing.T) {
 	})
 }
 
-// A transaction with one record that failed is not committed, whatever kgo's EndTransaction would say.
+// A transaction with one record that failed is not committed, whatever kgo's EndTransaction would
+// say.
 func TestCommitLooksAtEveryRecord(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -367,7 +372,8 @@ func TestCommitLooksAtEveryRecord(t *testing.T) {
 	})
 }
 
-// Claims and tombstones of many shards are in one transaction, and whoever waits for one is told where it stands.
+// Claims and tombstones of many shards are in one transaction, and whoever waits for one is told
+// where it stands.
 func TestControlsShareTransactions(t *testing.T) {
 	t.Parallel()
 	inLab(t, 3, func(t *testing.T, l *lab) {

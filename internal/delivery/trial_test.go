@@ -35,7 +35,8 @@ func keysRefused(refusals []Refusal) (keys []string) {
 	return keys
 }
 
-// All records that Kafka refuses are found, and no others, whether it names them or not. Nothing of a trial is visible or left open.
+// All records that Kafka refuses are found, and no others, whether it names them or not. Nothing of
+// a trial is visible or left open.
 func TestTry(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -90,7 +91,8 @@ func TestTry(t *testing.T) {
 	}
 }
 
-// A batch may be larger than its topic takes while its records are not: only those that are too large alone are refused.
+// A batch may be larger than its topic takes while its records are not: only those that are too
+// large alone are refused.
 func TestTryTooLarge(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -118,7 +120,8 @@ func TestTryTooLarge(t *testing.T) {
 	})
 }
 
-// What is found is worth more than what is not: an error of one partition does not hide another's refusals.
+// What is found is worth more than what is not: an error of one partition does not hide another's
+// refusals.
 func TestTryFails(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

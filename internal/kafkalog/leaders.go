@@ -21,6 +21,8 @@ type Topic struct {
 	Name       string
 	ID         [16]byte
 	Partitions []Partition // by number
+	// Err is why nothing is known of it: kerr.TopicAuthorizationFailed for one that this client may not see.
+	Err error
 }
 
 // Partition is one partition of a Topic.
@@ -79,6 +81,10 @@ func Leaders(ctx context.Context, client *kgo.Client, topics ...string) (map[str
 				if err := merge(found, t); err != nil {
 					return nil, err
 				}
+			case errors.Is(err, kerr.TopicAuthorizationFailed):
+				if found[*t.Topic] == nil {
+					found[*t.Topic] = &Topic{Name: *t.Topic, Err: err}
+				}
 			default:
 				return nil, fmt.Errorf("kafka: metadata of topic %s: %w", *t.Topic, err)
 			}
@@ -110,7 +116,7 @@ func metadata(ctx context.Context, via kmsg.Requestor, topics []string) (*kmsg.M
 // merge takes in what one broker says of a topic.
 func merge(found map[string]*Topic, t *kmsg.MetadataResponseTopic) error {
 	known := found[*t.Topic]
-	if known == nil {
+	if known == nil || known.Err != nil {
 		known = &Topic{Name: *t.Topic, ID: t.TopicID}
 		found[*t.Topic] = known
 	}

@@ -50,7 +50,8 @@ type says struct {
 	silent     bool
 }
 
-// brokers has each broker answer metadata by itself; the first question, which goes to any of them, has the answer of broker 0.
+// brokers has each broker answer metadata by itself; the first question, which goes to any of them,
+// has the answer of broker 0.
 func (l *lab) brokers(of map[string][3]says) {
 	first := true
 	l.cluster.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -97,7 +98,7 @@ func TestLeaders(t *testing.T) {
 		return says{id: 1, partitions: []Partition{{Leader: leader, Epoch: epoch, Replicas: replicas}}}
 	}
 	unknown := says{code: kerr.UnknownTopicOrPartition.Code}
-	silent := says{silent: true}
+	silent, denied := says{silent: true}, says{code: kerr.TopicAuthorizationFailed.Code}
 	for name, c := range map[string]struct {
 		says    [3]says
 		leader  int32
@@ -122,7 +123,10 @@ func TestLeaders(t *testing.T) {
 		"one replica that answers":           {[3]says{led(1, 4, 1), led(1, 4, 1), silent}, 1, 4, false, "", ""},
 		"one replica that does not":          {[3]says{led(1, 4, 2), led(1, 4, 2), silent}, 1, 4, false, "", "0 of 1 replicas"},
 		"deleted and created again":          {[3]says{led(1, 4, all...), {id: 2, partitions: []Partition{{Leader: 0, Epoch: 0, Replicas: all}}}, led(1, 4, all...)}, 0, 0, false, "created again", ""},
-		"must not be seen":                   {[3]says{{code: kerr.TopicAuthorizationFailed.Code}, led(1, 4, all...), led(1, 4, all...)}, 0, 0, false, "TOPIC_AUTHORIZATION_FAILED", ""},
+		"must not be seen":                   {[3]says{denied, denied, denied}, 0, 0, false, "", "TOPIC_AUTHORIZATION_FAILED"},
+		"one broker knows of a permission":   {[3]says{denied, led(1, 4, all...), led(1, 4, all...)}, 1, 4, false, "", ""},
+		"one broker knows of none":           {[3]says{led(1, 4, all...), led(1, 4, all...), denied}, 1, 4, false, "", ""},
+		"a name that brokers refuse":         {[3]says{{code: kerr.InvalidTopicException.Code}, led(1, 4, all...), led(1, 4, all...)}, 0, 0, false, "INVALID_TOPIC", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,6 +155,12 @@ func TestLeaders(t *testing.T) {
 					}
 					return
 				}
+				if topic.Err != nil {
+					if _, err := Open(l.client, topic, 0, kgo.ReadCommitted()); !strings.Contains(topic.Err.Error(), c.uncert) || c.uncert == "" || !errors.Is(err, topic.Err) {
+						t.Errorf("nothing is known because of %v; Open gives %v", topic.Err, err)
+					}
+					return
+				}
 				p := topic.Partitions[0]
 				if topic.Name != "topic" || len(topic.Partitions) != 1 || p.Leader != c.leader || p.Epoch != c.epoch {
 					t.Errorf("found %+v", topic)
@@ -168,7 +178,8 @@ func TestLeaders(t *testing.T) {
 	}
 }
 
-// Partitions that a lagging broker does not know yet are another's to tell, and partitions that nobody tells of are without a leader.
+// Partitions that a lagging broker does not know yet are another's to tell, and partitions that
+// nobody tells of are without a leader.
 func TestLeadersOfGrowingTopic(t *testing.T) {
 	t.Parallel()
 	p := func(leader, epoch int32) Partition {
@@ -250,7 +261,8 @@ func TestLeadersDoesNotWaitForASilentBroker(t *testing.T) {
 	})
 }
 
-// merge and judge against the dumb way, whatever the brokers say and in whatever order they are heard.
+// merge and judge against the dumb way, whatever the brokers say and in whatever order they are
+// heard.
 func TestMergeTakesTheHighestEpoch(t *testing.T) {
 	t.Parallel()
 	name := "topic"

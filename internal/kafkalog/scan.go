@@ -29,6 +29,8 @@ func Open(client *kgo.Client, t *Topic, partition int, level kgo.IsolationLevel)
 	switch {
 	case t == nil:
 		return nil, ErrNoTopic
+	case t.Err != nil:
+		return nil, fmt.Errorf("topic %s: %w", t.Name, t.Err)
 	case partition >= len(t.Partitions):
 		return nil, fmt.Errorf("topic %s has %d partitions, none for number %d: run sluice migrate status", t.Name, len(t.Partitions), partition)
 	}
