@@ -49,38 +49,6 @@ func TestRedisClusterServesAllSlots(t *testing.T) {
 	}
 }
 
-// A broker that is no controller may be lost: the rest of the cluster goes on without it, and what only it has has no leader.
-func TestKafkaLosesABrokerThatIsNoController(t *testing.T) {
-	t.Parallel()
-	ctx := integration.Context(t, 2*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Brokers: 2, Controllers: 1, Java: []string{"-Xmx400m"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	integration.CloseAtEnd(t, k)
-	if err := k.Brokers[1].Kill(); err != nil {
-		t.Fatal(err)
-	}
-	c := integration.KafkaClient(t, k)
-	admin := kadm.NewClient(c)
-	for {
-		meta, err := admin.BrokerMetadata(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ids := meta.Brokers.NodeIDs(); len(ids) == 1 && ids[0] == 1 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	if _, err := admin.CreateTopic(ctx, 4, -1, nil, "t"); err != nil {
-		t.Fatalf("nobody decides any more: %v", err)
-	}
-	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "t", Value: []byte("x")}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestSentinelFailsOver(t *testing.T) {
 	t.Parallel()
 	// By command, with the master alive, and because the master died.

@@ -69,7 +69,7 @@ func TestAuditScheduleWithoutLayout(t *testing.T) {
 func TestRelayAudits(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	url, stop := s.relay(t, "--set", "audit.schedule=@every 1s", "--set", "audit.settle=0s", "--set", "relay.trim.after_audit=true", "--set", "relay.trim.keep=1ms")
+	url, stop := s.relay(t, "--set", "audit.schedule=@every 1s", "--set", "audit.settle=2s", "--set", "relay.trim.after_audit=true", "--set", "relay.trim.keep=1ms")
 	for range 3 {
 		s.add(t, 1, event...)
 	}
