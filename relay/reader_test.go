@@ -134,20 +134,20 @@ func (l *lab) read(from anchor, maxBytes int, on ...Reason) *reading {
 // next takes a chunk.
 func (r *reading) next(t *testing.T) *chunk {
 	t.Helper()
-	for c := range r.chunks {
-		if len(c.ids) == 0 {
-			t.Fatalf("a chunk without entries: %+v", c)
-		}
-		return c
+	c, ok := <-r.chunks
+	if !ok {
+		t.Fatalf("the reader has ended: %v", r.err)
 	}
-	t.Fatalf("the reader has ended: %v", r.err)
-	return nil
+	if len(c.ids) == 0 {
+		t.Fatalf("a chunk without entries: %+v", c)
+	}
+	return c
 }
 
 // end stops the reader and gives its error.
 func (r *reading) end() error {
 	r.stop()
-	for range r.chunks { //nolint:revive // what is on its way
+	for range r.chunks { // what is on its way
 	}
 	<-r.ended
 	return r.err

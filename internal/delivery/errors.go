@@ -69,7 +69,7 @@ func isFenced(err error) bool {
 	return false
 }
 
-// IsRefusal: Kafka refuses this very record, and will refuse it again.
+// IsRefusal reports whether Kafka refuses this very record, and will refuse it again.
 func IsRefusal(err error) bool {
 	for _, refusal := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp} {
 		if errors.Is(err, refusal) {

@@ -14,13 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // lab is an in-memory Kafka with a positions topic, inside a bubble of testing/synctest: nothing
@@ -472,16 +469,6 @@ func (l *lab) run(e *Engine, flows ...*flow) {
 	}
 }
 
-// producer is a transactional producer beside the engine, with a turn of a lane.
-func (l *lab) producer(lane string, turn byte) *kgo.Client {
-	l.t.Helper()
-	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(outbox.LaneID(labOutbox, lane, turn)), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return client
-}
-
 // set has an engine change a shard's number, and returns what it was.
 func (l *lab) set(e *Engine, shard int, change func(int) int) (was int) {
 	l.t.Helper()
@@ -514,5 +501,3 @@ func keysOf(t *testing.T, raw []byte) []string {
 	}
 	return keys
 }
-
-func (l *lab) admin() *kadm.Client { return kadm.NewClient(l.kafka) }

@@ -207,8 +207,8 @@ func TestSeatDrains(t *testing.T) {
 		s.takeAll()
 		synctest.Wait()
 		select {
-		case <-drained:
-			t.Error("drained before the commit")
+		case err := <-drained:
+			t.Errorf("drained before the commit: %v", err)
 		default:
 		}
 		s.committed(nil, nil, true)

@@ -164,7 +164,7 @@ func (h *shard) serve(ctx context.Context, seat *Seat) error {
 		running, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- h.source.Run(running, seat) }()
-		err, over := h.watchSource(ctx, seat, done, stop)
+		over, err := h.watchSource(ctx, seat, done, stop)
 		if over {
 			return err
 		}
@@ -175,7 +175,7 @@ func (h *shard) serve(ctx context.Context, seat *Seat) error {
 }
 
 // watchSource waits for the end of the source or for a reason to end it. over: the seat has ended or was given back.
-func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, stop context.CancelFunc) (err error, over bool) {
+func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, stop context.CancelFunc) (over bool, err error) {
 	defer stop()
 	calm := time.NewTicker(drained / 2)
 	if seat.lane.kind == main {
@@ -183,23 +183,23 @@ func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, 
 	}
 	defer calm.Stop()
 	began, dead := time.Now(), seat.dead
-	end := func(err error) (error, bool) { // the source first, then the seat
+	end := func(why error) (bool, error) { // the source first, then the seat
 		stop()
-		<-done
-		return h.leave(ctx, seat, err), true
+		drop(<-done)
+		return true, h.leave(ctx, seat, why)
 	}
 	for {
 		select {
 		case err := <-done:
-			return err, false
+			return false, err
 		case <-dead:
 			if seat.released() { // by the source itself, which goes on without
 				dead = nil
 				continue
 			}
 			stop()
-			<-done
-			return seat.failure(), true
+			drop(<-done)
+			return true, seat.failure()
 		case <-ctx.Done():
 			return end(ctx.Err())
 		case <-h.woken:
@@ -210,13 +210,13 @@ func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, 
 			return end(&moveError{backlog})
 		case refusals := <-seat.refusals:
 			stop()
-			<-done
+			drop(<-done)
 			h.source.Refused(refusals)
 			h.trouble = time.Now()
 			if err := seat.reset(ctx); err != nil {
-				return err, true
+				return true, err
 			}
-			return nil, false
+			return false, nil
 		case now := <-calm.C:
 			if h.isCalm(seat, began, now) {
 				return end(&moveError{main})
@@ -224,6 +224,9 @@ func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, 
 		}
 	}
 }
+
+// drop is for the error of a source that was told to end.
+func drop(error) {}
 
 // leave gives the seat back, and returns why.
 func (h *shard) leave(ctx context.Context, seat *Seat, why error) error {
