@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -190,20 +191,12 @@ func (l *lane) add(s *Seat, b *Batch, produce produceFunc) {
 // flush waits for every promise. Parts that have no answer while others have all of theirs are not waited for until the
 // transaction's end: they would hold up their neighbours.
 func (l *lane) flush(ctx context.Context, client *kgo.Client, began time.Time) error {
-	if len(l.parts) > 1 {
+	if l.neighbours() {
 		patient, cancel := context.WithTimeout(ctx, max(leastStall, typicalStalls*l.typical))
 		err := client.Flush(patient)
 		cancel()
-		if err != nil && ctx.Err() == nil {
-			stalled := 0
-			for _, s := range l.parts {
-				if s.part.stalled(began) != nil {
-					stalled++
-				}
-			}
-			if 0 < stalled && stalled < len(l.parts) {
-				return l.giveUp(began, nil)
-			}
+		if err != nil && ctx.Err() == nil && l.holdsUp(began) {
+			return l.giveUp(began, nil)
 		}
 	}
 	if err := client.Flush(ctx); err != nil {
@@ -224,6 +217,30 @@ func (l *lane) flush(ctx context.Context, client *kgo.Client, began time.Time) e
 		}
 	}
 	return nil
+}
+
+// neighbours reports whether the lane carries more than one shard.
+func (l *lane) neighbours() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.seats) > 1
+}
+
+// holdsUp reports whether parts without an answer are to blame: others of the transaction have all of theirs, or it is one
+// shard's alone and others wait for their turn. If nobody has an answer it is the brokers that are slow.
+func (l *lane) holdsUp(began time.Time) bool {
+	stalled := 0
+	for _, s := range l.parts {
+		if s.part.stalled(began) != nil {
+			stalled++
+		}
+	}
+	if len(l.parts) > 1 {
+		return 0 < stalled && stalled < len(l.parts)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return stalled == 1 && slices.ContainsFunc(l.seats, func(s *Seat) bool { return s.part == nil && s.hasWork() })
 }
 
 // giveUp notes for each part without an answer what it lacks. The clients are closed first: what they still hold would be
