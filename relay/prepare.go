@@ -181,6 +181,10 @@ func (p *preparer) info(ctx context.Context, topic string) (topicInfo, error) {
 // place chooses the partitions of dead letters.
 func (p *preparer) place(ctx context.Context, letters []*kgo.Record) error {
 	info, err := p.topics.info(ctx, p.deadLetter.Topic)
+	var changed *topicChangeError
+	if errors.As(err, &changed) {
+		return &HaltError{Shard: p.shard, Reason: changed.text}
+	}
 	if err != nil {
 		return fmt.Errorf("dead-letter topic %s: %w", p.deadLetter.Topic, err)
 	}

@@ -65,7 +65,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err := r.waitForServers(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	r.engine = newEngine(&r.cfg, client, r.topics)
+	engine := newEngine(&r.cfg, client, r.topics)
+	r.mu.Lock()
+	r.engine = engine // Status asks for it
+	r.mu.Unlock()
 	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { r.control.run(beside, r.cfg.HousekeepingInterval, r.Status, r.engine.Wake) })
@@ -194,10 +197,13 @@ func (r *Relay) setProblem(err error) {
 
 // Status is a copy of what this relay knows of the shards it owns, in their order.
 func (r *Relay) Status() []ShardStatus {
-	if r.engine == nil {
+	r.mu.Lock()
+	engine := r.engine
+	r.mu.Unlock()
+	if engine == nil {
 		return nil
 	}
-	owned := r.engine.Shards()
+	owned := engine.Shards()
 	slices.Sort(owned)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -24,6 +24,8 @@ type Engine struct {
 	closed    bool
 	suspended string // why no seat is taken; "": they are
 	wg        sync.WaitGroup
+
+	warnDenied sync.Once
 }
 
 // ownership is a running shard.

@@ -46,6 +46,8 @@ func newProducers(ctx context.Context, cfg *Config, lane string) (*producers, er
 			// the transaction bounds its records.
 			kgo.RetryTimeout(cfg.TransactionTimeout),
 			kgo.WithHooks(&p.watch),
+			// A client that is closed would tell the broker its metrics first, and wait for one that is silent.
+			kgo.DisableClientMetrics(),
 		)...)
 		if err != nil {
 			p.close()

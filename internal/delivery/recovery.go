@@ -255,6 +255,13 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 	if err := allKnown(wrote, unknown); len(older) > 0 && err != nil {
 		return err
 	}
+	for at, err := range unknown {
+		if isDenied(err) {
+			e.warnDenied.Do(func() {
+				e.cfg.Logger.Warn("this process may not look for transactions that brokers have left open (KAFKA-20734): allow its principal Read on the topics", "topic", at.topic)
+			})
+		}
+	}
 	hanging, err := e.hanging(ctx, lanes, open)
 	if err != nil || len(hanging) == 0 {
 		return err

@@ -40,7 +40,7 @@ const maxQueue = 64
 
 func newSeat(l *lane, of *shard) *Seat {
 	return &Seat{
-		lane: l, shard: of, keys: keys{l.engine.cfg.Outbox, l.engine.cfg.Topic, of.id}, dead: make(chan struct{}), changed: make(chan struct{}),
+		lane: l, shard: of, careful: of.careful, keys: keys{l.engine.cfg.Outbox, l.engine.cfg.Topic, of.id}, dead: make(chan struct{}), changed: make(chan struct{}),
 		crowding: make(chan struct{}, 1), refusals: make(chan []Refusal, 1),
 	}
 }

@@ -150,7 +150,6 @@ func (h *shard) sit(ctx context.Context) (*Seat, error) {
 		}
 		return nil, err
 	}
-	seat.careful = h.careful
 	h.claim, h.lastLane = seat.claim, l.name
 	return seat, nil
 }
