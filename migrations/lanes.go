@@ -29,10 +29,22 @@ const lanesVersion = 3
 // seconds.
 const aliveFor = 15 * time.Second
 
+// coordinatorPatience is how long a new Kafka may take to have a group coordinator.
+const coordinatorPatience = 30 * time.Second
+
 // runningRelays says why relays are believed to run; "" if nothing says so.
 func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	name := outbox.RelayGroup(m.cfg.Outbox)
 	groups, err := m.kafka.DescribeGroups(ctx, name)
+	// The first question of all makes brokers create their offsets topic, and until then there is no coordinator.
+	for began := time.Now(); errors.Is(err, kerr.CoordinatorNotAvailable) && time.Since(began) < coordinatorPatience; {
+		select {
+		case <-time.After(firstLook):
+		case <-ctx.Done():
+			return "", err
+		}
+		groups, err = m.kafka.DescribeGroups(ctx, name)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -171,6 +172,8 @@ type groupReader struct {
 	reader    *streamReader
 	preparer  *preparer
 	publisher *kgo.Client
+	flying    atomic.Int64 // entries that were read and are not acknowledged
+	lost      bool         // the last look found entries of this consumer's that are not under way
 }
 
 // claimInterval is how often entries are looked for that another consumer has taken: a paused owner whose
@@ -256,6 +259,7 @@ func (g *groupReader) publish(ctx, hard context.Context, raws []rawEntry) (*publ
 	if err != nil {
 		return nil, err
 	}
+	g.flying.Add(int64(len(raws)))
 	held := &delivery.Batch{Cost: c.cost}
 	if err := g.stream.relay.engine.Hold(ctx, held); err != nil {
 		return nil, err
@@ -301,6 +305,7 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 	}
 	pos.Count += uint64(len(c.ids))
 	pos.At, pos.Relay = p.began, s.cfg.Instance
+	g.flying.Add(-int64(len(c.ids)))
 	s.tracker.committed(pos)
 	s.keeper.notice()
 	s.delivered([]*chunk{c}, p.began)
@@ -373,7 +378,8 @@ func (g *groupReader) claim(ctx context.Context) error {
 	return nil
 }
 
-// strayed reports whether somebody else has entries of this shard.
+// strayed reports whether entries of this shard are pending that nobody sends: somebody else's, or this consumer's own whose reply
+// was lost and asked for again by the client, which gets later ones. The latter count when two looks find them.
 func (g *groupReader) strayed(ctx context.Context) (bool, error) {
 	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
 	if err != nil {
@@ -384,7 +390,10 @@ func (g *groupReader) strayed(ctx context.Context) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, nil
+	lost := pending.Consumers[g.stream.cfg.Instance] > 0 && g.flying.Load() == 0
+	again := lost && g.lost
+	g.lost = lost
+	return again, nil
 }
 
 // forgetConsumer removes a consumer that has nothing pending. XGROUP DELCONSUMER destroys what is pending, so that looking and

@@ -45,10 +45,12 @@ type streamReader struct {
 	buf     []rawEntry
 	// waiter waits for the entries of many quiet streams at once; nil: each waits for itself.
 	waiter *waiter
+	// activeAt is when the stream last had something to read.
+	activeAt time.Time
 }
 
 func newStreamReader(client redis.UniversalClient, shard int, key string) *streamReader {
-	return &streamReader{client: client, shard: shard, key: key, count: 64, limit: readLimit, whole: true, most: readEntries, target: readTarget}
+	return &streamReader{client: client, shard: shard, key: key, count: 64, limit: readLimit, whole: true, most: readEntries, target: readTarget, activeAt: time.Now()}
 }
 
 // bounded makes reads no larger than a transaction may be.
@@ -220,10 +222,16 @@ func (r *streamReader) adapt(bytes, entries int) {
 // go on while a transaction commits. caughtUp is called when the stream is found without anything to read at the beginning:
 // there is nothing to send, but the anchor stands, which is worth telling.
 func (r *streamReader) run(ctx context.Context, from anchor, p *preparer, maxBytes int, caughtUp func(), out func(context.Context, *chunk) error) error {
+	if r.waiter != nil {
+		defer r.waiter.leave(r.key)
+	}
 	for first := true; ; first = false {
 		raws, atEnd, err := r.read(ctx, from)
 		if err != nil {
 			return err
+		}
+		if len(raws) > 0 {
+			r.activeAt = time.Now()
 		}
 		if first && atEnd && len(raws) == 0 {
 			caughtUp()

@@ -31,6 +31,8 @@ const (
 	quietAfter = 2 * time.Second
 	// roundBlock is how long a round waits at most: how soon it takes in streams that were added.
 	roundBlock = 500 * time.Millisecond
+	// anchorRecheck is how often a quiet stream is read all the same: that it was deleted or rolled back wakes nobody.
+	anchorRecheck = 3 * time.Second
 )
 
 // newWaiter returns nil for a client that cannot ask for several streams at once.
@@ -41,18 +43,18 @@ func newWaiter(client redis.UniversalClient) *waiter {
 	return &waiter{client: client, waiting: map[string]*quietStream{}, kick: make(chan struct{}, 1)}
 }
 
-// wait returns when a stream has an entry behind after, or early; the caller reads, and waits again.
+// wait returns when a stream has an entry behind after, or early; the caller reads, which shows that its anchor stands, and waits
+// again.
 func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error {
-	began := time.Now()
-	for time.Since(began) < quietAfter {
+	for time.Since(r.activeAt) < quietAfter {
 		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	q := w.add(r.key, after)
-	defer w.remove(r.key, q)
-	for adopted := false; !adopted; { // until a round includes it the stream still waits for itself
+	q, adopted := w.join(r.key, after)
+	for !adopted { // until a round includes it the stream still waits for itself
 		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {
+			w.leave(r.key)
 			return err
 		}
 		select {
@@ -61,11 +63,34 @@ func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error
 		default:
 		}
 	}
+	again := time.NewTimer(anchorRecheck)
+	defer again.Stop()
 	select {
 	case <-q.woken:
+	case <-again.C: // it stays with the others: see join
 	case <-ctx.Done():
+		w.leave(r.key)
 	}
 	return nil
+}
+
+// join has a stream waited for by the next rounds. adopted: they do already.
+func (w *waiter) join(key string, after EntryID) (q *quietStream, adopted bool) {
+	w.mu.Lock()
+	q = w.waiting[key]
+	adopted = q != nil && q.after == after && q.joined
+	w.mu.Unlock()
+	if adopted {
+		return q, true
+	}
+	return w.add(key, after), false
+}
+
+// leave ends what join began. A reader that ends calls it.
+func (w *waiter) leave(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiting, key)
 }
 
 func (w *waiter) add(key string, after EntryID) *quietStream {
@@ -78,14 +103,6 @@ func (w *waiter) add(key string, after EntryID) *quietStream {
 	default:
 	}
 	return q
-}
-
-func (w *waiter) remove(key string, q *quietStream) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.waiting[key] == q {
-		delete(w.waiting, key)
-	}
 }
 
 // run makes rounds until ctx ends.
