@@ -26,6 +26,7 @@ type Engine struct {
 	wg        sync.WaitGroup
 
 	warnDenied sync.Once
+	owed       connectionWatch // who owes an answer to any of the lanes
 }
 
 // ownership is a running shard.

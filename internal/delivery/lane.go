@@ -58,7 +58,7 @@ type control struct {
 // newLane makes a lane, with new ids.
 func newLane(ctx context.Context, e *Engine, k kind, p *pace) (*lane, error) {
 	name := newLaneName()
-	made, err := newProducers(ctx, &e.cfg, name)
+	made, err := newProducers(ctx, &e.cfg, name, &e.owed)
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,8 @@ type producers struct {
 // producerLinger lets records of one transaction share batches; a flush ends it, so it adds no latency.
 const producerLinger = 5 * time.Millisecond
 
-// newProducers opens the clients and initialises both ids.
-func newProducers(ctx context.Context, cfg *Config, lane string) (*producers, error) {
+// newProducers opens the clients and initialises both ids. owed is told who owes an answer while that lasts.
+func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectionWatch) (*producers, error) {
 	p := &producers{}
 	for i, turn := range []byte{'a', 'b'} {
 		client, err := kgo.NewClient(append(slices.Clone(cfg.Producer),
@@ -45,7 +45,7 @@ func newProducers(ctx context.Context, cfg *Config, lane string) (*producers, er
 			// No RecordDeliveryTimeout: kgo measures it from the record's timestamp, which is the event's. The context of
 			// the transaction bounds its records.
 			kgo.RetryTimeout(cfg.TransactionTimeout),
-			kgo.WithHooks(&p.watch),
+			kgo.WithHooks(&p.watch, owed),
 			// A client that is closed would tell the broker its metrics first, and wait for one that is silent.
 			kgo.DisableClientMetrics(),
 		)...)

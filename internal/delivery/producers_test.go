@@ -20,7 +20,7 @@ import (
 func (l *lab) producers(lane string) *producers {
 	l.t.Helper()
 	cfg := l.config()
-	p, err := newProducers(l.t.Context(), &cfg, lane)
+	p, err := newProducers(l.t.Context(), &cfg, lane, &connectionWatch{})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -142,11 +142,11 @@ func TestProducersEnd(t *testing.T) {
 		cfg := l.config()
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := newProducers(cancelled, &cfg, "one"); !errors.Is(err, context.Canceled) {
+		if _, err := newProducers(cancelled, &cfg, "one", &connectionWatch{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("with a context that has ended: %v", err)
 		}
 		cfg.Producer = append(slices.Clone(cfg.Producer), kgo.DisableIdempotentWrite())
-		if _, err := newProducers(t.Context(), &cfg, "one"); err == nil {
+		if _, err := newProducers(t.Context(), &cfg, "one", &connectionWatch{}); err == nil {
 			t.Error("made without idempotence")
 		}
 		l.topic("events", 1)
@@ -160,7 +160,7 @@ func TestProducersEnd(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TxnID: outbox.LaneID(labOutbox, "one", 'b'), Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
 		cfg := l.config()
-		if _, err := newProducers(t.Context(), &cfg, "one"); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) || !strings.Contains(err.Error(), "lane one") {
+		if _, err := newProducers(t.Context(), &cfg, "one", &connectionWatch{}); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) || !strings.Contains(err.Error(), "lane one") {
 			t.Errorf("where one id is refused: %v", err)
 		}
 	})

@@ -442,6 +442,9 @@ func (h *shard) watch(now time.Time) {
 			}
 		}
 	case doing != "" && now.Sub(since) > stillAfter && (state == Starting || state == Waiting || state == Running):
+		if who := h.engine.owed.debtor(); who != "" {
+			doing += ": " + who
+		}
 		h.tell(Waiting, doing, nil)
 	}
 }

@@ -299,7 +299,7 @@ func TestTransactionsWithoutEntriesAreNotTold(t *testing.T) {
 // still is a lane with producers whose goroutine is the test.
 func (l *lab) still(e *Engine, shards ...int) (*lane, []*Seat) {
 	l.t.Helper()
-	made, err := newProducers(l.t.Context(), &e.cfg, newLaneName())
+	made, err := newProducers(l.t.Context(), &e.cfg, newLaneName(), &e.owed)
 	if err != nil {
 		l.t.Fatal(err)
 	}
