@@ -10,11 +10,12 @@
 //
 // # Parts
 //
-// A Relay joins the Kafka consumer group of its outbox and is given shards (group.go). Each shard runs sessions
-// (shard.go). A session of exactly-once delivery (exactlyonce.go) fences every earlier owner (producers.go), reads the
-// committed position (positions.go, handover.go), and then a reader runs ahead (reader.go, prepare.go) of a sender, which
-// puts what waits, and the new position, into one transaction after another. A session of at-least-once delivery
-// (atleastonce.go) lives by the stream's consumer group. Housekeeping (housekeeping.go) follows at its own pace.
+// A Relay joins the Kafka consumer group of its outbox and is given shards. Each shard's stream is a
+// source (stream.go) of package delivery, which takes the shard over in a lane, and carries the batches
+// and positions of many shards in one transaction. A reader (reader.go, prepare.go) runs ahead from the
+// committed position (handover.go). At-least-once delivery (atleastonce.go) lives by the stream's consumer
+// group, and needs a lane only to take the group over. Housekeeping (housekeeping.go) follows at its own
+// pace, and tracker.go knows the states.
 //
 // # States of a shard
 //
@@ -31,7 +32,7 @@
 //
 // # How it fails
 //
-// No error is repaired in place. Whatever happened, the session ends, its clients are closed, and the next one fences, reads the
-// position and reads Redis (docs/design.md, invariant 4). A commit whose outcome is unknown is decided by the
-// position that is found.
+// An error of Redis ends a read, which begins again at the committed position, on the same seat. An error of
+// Kafka ends the lane: it is never repaired, its shards are taken over anew, and a commit whose outcome is
+// unknown is decided by the position that is found (docs/design.md, invariant 4).
 package relay
