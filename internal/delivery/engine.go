@@ -118,16 +118,16 @@ func (e *Engine) Shards() []int {
 }
 
 // Suspend keeps shards from taking seats, because it is not known whether they are this process's still. Those that have a
-// seat go on: whoever owns a shard now fences it.
-func (e *Engine) Suspend(why string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.suspended = why
-}
+// seat go on: whoever owns a shard now fences it. Sources that gave theirs back end, since nothing else would stop them.
+func (e *Engine) Suspend(why string) { e.suspend(why) }
 
 // Resume ends what Suspend began.
-func (e *Engine) Resume() {
-	e.Suspend("")
+func (e *Engine) Resume() { e.suspend("") }
+
+func (e *Engine) suspend(why string) {
+	e.mu.Lock()
+	e.suspended = why
+	e.mu.Unlock()
 	e.Wake()
 }
 
@@ -137,7 +137,7 @@ func (e *Engine) isSuspended() (why string) {
 	return e.suspended
 }
 
-// Wake has shards look whether an operator has paused them.
+// Wake has shards look whether they are paused or suspended.
 func (e *Engine) Wake() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -186,6 +186,8 @@ type flow struct {
 	paused    bool
 	failure   error // what Run returns
 	runs      int
+	alone     bool // gives its seat back, and goes on
+	working   bool // while it is alone
 }
 
 func newFlow(shard int) *flow {
@@ -216,7 +218,18 @@ func (f *flow) record(n int) *kgo.Record {
 func (f *flow) Run(ctx context.Context, seat *Seat) error {
 	f.mu.Lock()
 	f.lanes, f.runs = append(f.lanes, seat.lane.name), f.runs+1
+	alone := f.alone
 	f.mu.Unlock()
+	if alone {
+		if err := seat.Release(ctx); err != nil {
+			return err
+		}
+		seat.Running()
+		f.set(func() { f.working = true })
+		<-ctx.Done()
+		f.set(func() { f.working = false })
+		return ctx.Err()
+	}
 	for n, first := numberOf(seat.Position()), true; ; first = false {
 		f.mu.Lock()
 		if err := f.failure; err != nil {

@@ -66,7 +66,10 @@ type moveError struct{ to kind }
 
 func (e *moveError) Error() string { return "moves to a lane of kind " + e.to.String() }
 
-var errPaused = errors.New("paused")
+var (
+	errPaused    = errors.New("paused")
+	errSuspended = errors.New("suspended")
+)
 
 // run returns when ctx ends and the seat is given back.
 func (h *shard) run(ctx context.Context) {
@@ -205,6 +208,9 @@ func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, 
 			if _, paused := h.source.Paused(); paused {
 				return end(errPaused)
 			}
+			if seat.released() && h.engine.isSuspended() != "" { // without a seat nobody fences it
+				return end(errSuspended)
+			}
 		case <-seat.crowding:
 			return end(&moveError{backlog})
 		case refusals := <-seat.refusals:
@@ -298,7 +304,7 @@ func (h *shard) next(ctx context.Context, err error) {
 	)
 	halt, halted := asHalt(err)
 	switch {
-	case err == nil, errors.Is(err, errPaused), err == errLaneEnded: //nolint:errorlint // set by this package, never wrapped
+	case err == nil, err == errPaused, err == errSuspended, err == errLaneEnded: //nolint:errorlint // set by this package, never wrapped
 	case errors.As(err, &move):
 		if h.kind = move.to; move.to == main {
 			h.careful, h.lost = false, nil
@@ -408,7 +414,7 @@ func (h *shard) idle(ctx context.Context, seat *Seat, d time.Duration) {
 	<-waited
 }
 
-// wake has the shard look whether it is paused.
+// wake has the shard look whether it is paused or suspended.
 func (h *shard) wake() {
 	select {
 	case h.woken <- struct{}{}:

@@ -367,6 +367,37 @@ func TestSuspend(t *testing.T) {
 	})
 }
 
+// A source that gave its seat back is not fenced by the shard's next owner, so it ends when ownership is in doubt.
+func TestSuspendWithoutSeat(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		f := newFlow(0)
+		f.alone = true
+		working := func() (yes bool) {
+			f.set(func() { yes = f.working })
+			return yes
+		}
+		e, end := l.engine()
+		defer end()
+		l.run(e, f)
+		l.until("the source works", working)
+		e.Wake() // nothing is in doubt
+		time.Sleep(time.Second)
+		if runs := f.seen().runs; runs != 1 {
+			t.Errorf("it ran %d times", runs)
+		}
+		e.Suspend("nobody knows whose it is")
+		l.until("the source has ended", func() bool { return !working() })
+		l.state(f, Waiting)
+		time.Sleep(time.Minute)
+		if f.seen().runs != 1 {
+			t.Errorf("it ran again: %q", f.told())
+		}
+		e.Resume()
+		l.until("the source works again", working)
+	})
+}
+
 func TestAddAndRemove(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
