@@ -72,6 +72,9 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 	if m.Sends, m.FirstSent, err = count(ctx, s.Redis, key, to, end); err != nil {
 		return m, err
 	}
+	if err := refuseReader(ctx, s.Redis, key, sh.Shard); err != nil {
+		return m, err
+	}
 	if m.FromEntry == "" {
 		return m, nil
 	}
@@ -91,10 +94,37 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 
 // ApplyMove writes the new position. The shard's owner is fenced and starts over from it.
 func ApplyMove(ctx context.Context, s Servers, outboxName string, m Move, by string) error {
+	if err := refuseReader(ctx, s.Redis, outbox.StreamKey(outboxName, m.Shard), m.Shard); err != nil {
+		return err
+	}
 	p := m.To
 	p.Delivery, p.At, p.Relay = relay.ExactlyOnce, time.Now(), by
 	if err := relay.SetPosition(ctx, s.Kafka, outboxName, m.Shard, p); err != nil {
 		return fmt.Errorf("position of shard %d was not set, or it is not known: %w; look with sluice status before trying again", m.Shard, err)
+	}
+	return nil
+}
+
+// readerIdle is the longest that a living reader of a consumer group is silent. Its reads block for a
+// fraction of a second; what it has read must be confirmed before it reads much more.
+const readerIdle = 5 * time.Second
+
+// refuseReader fails while somebody reads through the consumer group. At-least-once delivery looks for a
+// position in Kafka only when it begins, so that it would go on and the new position would be taken later,
+// unasked. The status in Redis may be stale or gone; the group is written by the reads themselves.
+func refuseReader(ctx context.Context, client redis.UniversalClient, key string, shard int) error {
+	consumers, err := client.XInfoConsumers(ctx, key, outbox.ConsumerGroup).Result()
+	if redis.HasErrorPrefix(err, "NOGROUP") {
+		return nil // nobody can read through it
+	}
+	if err != nil {
+		return fmt.Errorf("redis: XINFO CONSUMERS %s: %w", key, err)
+	}
+	for _, c := range consumers {
+		if c.Idle < readerIdle {
+			return fmt.Errorf("shard %d is read by %s through the consumer group (at-least-once delivery), last %s ago, and setting a position does not interrupt that: "+
+				"run sluice pause --shard %d, and try again after %s", shard, c.Name, c.Idle, shard, readerIdle)
+		}
 	}
 	return nil
 }

@@ -1,8 +1,12 @@
 package operate
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -55,6 +59,33 @@ func TestMoveAfterARollBack(t *testing.T) {
 		t.Errorf("got delivery %v", m.To.Delivery)
 	}
 }
+
+// Somebody reads through the consumer group: a position would not stop it, whatever the status says.
+func TestMoveWhileTheGroupIsRead(t *testing.T) {
+	s := newStage(t)
+	s.append(t, 1, 2)
+	sh := s.look(t).Shards[1]
+	m, err := PlanMove(t.Context(), s.Servers, "orders", sh, Where{After: id("1-0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "relay-7", Streams: []string{"sluice:{orders:1}", ">"}, Count: 1, Block: -1}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"apply": ApplyMove(t.Context(), s.Servers, "orders", m, "op"),
+		"plan":  second(PlanMove(t.Context(), s.Servers, "orders", sh, Where{After: id("1-0")})),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "relay-7") || !strings.Contains(err.Error(), "sluice pause --shard 1") {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	if sh := s.look(t).Shards[1]; sh.Position == "1-0" && sh.Delivery == relay.ExactlyOnce.String() {
+		t.Error("the position was set")
+	}
+}
+
+func second(_ Move, err error) error { return err }
 
 // More than one chunk of entries is counted whole.
 func TestCount(t *testing.T) {
