@@ -43,18 +43,28 @@ const (
 // inLab runs f in a bubble. Everything that f starts has to have ended when it returns.
 func inLab(t *testing.T, shards int, f func(t *testing.T, l *lab)) {
 	t.Helper()
+	inLabOf(t, 1, shards, f)
+}
+
+// inLabOf is inLab with a number of brokers.
+func inLabOf(t *testing.T, brokers, shards int, f func(t *testing.T, l *lab)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, shards)
+		l := newLab(t, brokers, shards)
 		defer l.cluster.Close()
 		defer l.kafka.Close()
 		f(t, l)
 	})
 }
 
-func newLab(t *testing.T, shards int) *lab {
+func newLab(t *testing.T, brokers, shards int) *lab {
 	t.Helper()
 	var network kfake.VirtualNetwork
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(19092), kfake.ListenFn(network.Listen),
+	var ports []int
+	for i := range brokers {
+		ports = append(ports, 19092+i)
+	}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers), kfake.Ports(ports...), kfake.ListenFn(network.Listen),
 		kfake.SeedTopics(int32(shards), labTopic), kfake.SeedTopics(1, letters))
 	if err != nil {
 		t.Fatal(err)
@@ -194,12 +204,12 @@ func newFlow(shard int) *flow {
 	return &flow{shard: shard, size: 10, refused: map[int]error{}, grown: make(chan struct{})}
 }
 
-// add appends n entries that go to a place.
-func (f *flow) add(n int, at place) {
+// add appends n entries to each place.
+func (f *flow) add(n int, at ...place) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for range n {
-		f.entries = append(f.entries, at)
+		f.entries = append(f.entries, at...)
 	}
 	close(f.grown)
 	f.grown = make(chan struct{})

@@ -25,13 +25,14 @@ import (
 // errors, is noticed and given up.
 type producers struct {
 	client [2]*kgo.Client
+	joiner [2]*joiner
 	turn   int // 0: a, 1: b; flips only after an acknowledged commit
 	watch  connectionWatch
 	closed sync.Once
 }
 
 // producerLinger lets records of one transaction share batches; a flush ends it, so it adds no latency.
-const producerLinger = 5 * time.Millisecond
+const producerLinger = 50 * time.Millisecond
 
 // newProducers opens the clients and initialises both ids. owed is told who owes an answer while that lasts.
 func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectionWatch) (*producers, error) {
@@ -60,7 +61,11 @@ func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectio
 		errs [2]error
 	)
 	for i, client := range p.client {
-		wg.Go(func() { _, _, errs[i] = client.ProducerID(ctx) })
+		wg.Go(func() {
+			if _, _, errs[i] = client.ProducerID(ctx); errs[i] == nil {
+				p.joiner[i] = newJoiner(ctx, client, outbox.LaneID(cfg.Outbox, lane, "ab"[i]))
+			}
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -93,6 +98,11 @@ func (p *producers) begin() (*kgo.Client, error) {
 		return nil, fmt.Errorf("kafka: begin transaction: %w", err)
 	}
 	return client, nil
+}
+
+// join adds partitions to the open transaction.
+func (p *producers) join(ctx context.Context, at map[place]bool) {
+	p.joiner[p.turn].join(ctx, p.client[p.turn], at)
 }
 
 // commit ends the transaction whose every promise was kept. An error leaves the outcome unknown. kgo's EndTransaction can

@@ -58,6 +58,7 @@ func (l *lane) transaction() error {
 		client.Produce(ctx, record, s.part.promise)
 	}
 	l.doingNow("records of a transaction wait for their brokers' answers")
+	l.producers.join(ctx, l.touched(controls))
 	if err := l.flush(ctx, client, began); err != nil {
 		return err
 	}

@@ -1,0 +1,173 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// joiner adds all partitions of a transaction with one request.
+//
+// Since KIP-890 a producer's client does not: the leader of each partition asks the coordinator when the
+// first record arrives. The coordinator writes one such change of a transaction at a time and refuses the
+// others meanwhile; they are repeated after add.partitions.to.txn.retry.backoff.ms, 20 ms by default. So
+// leaders join one after the other, and a transaction takes 20 ms for each broker that it writes to. The
+// coordinator answers leaders at once whose partitions it knows already.
+type joiner struct {
+	id          string
+	wanted      bool  // leaders add partitions, not the client
+	coordinator int32 // of the transactional id; -1: not known
+}
+
+// transactionFeature is the level of Kafka's transactions; from epochLevel on leaders add partitions.
+const (
+	transactionFeature = "transaction.version"
+	epochLevel         = 2
+)
+
+// newJoiner asks how transactions are made here, and who coordinates the id. What it cannot learn makes
+// transactions slower, not wrong.
+func newJoiner(ctx context.Context, client *kgo.Client, id string) *joiner {
+	j := &joiner{id: id, coordinator: -1}
+	versions, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, client)
+	if err != nil {
+		return j
+	}
+	for _, f := range versions.FinalizedFeatures {
+		if f.Name == transactionFeature && f.MaxVersionLevel >= epochLevel {
+			j.wanted = true
+		}
+	}
+	return j
+}
+
+const (
+	// joinTimeout bounds the wait for the coordinator. Without its answer leaders join by themselves.
+	joinTimeout = time.Second
+	// joinRetry is the first wait after the coordinator has refused, and joinRetryMax the longest: the id's
+	// last transaction has markers to write still, or a leader was faster.
+	joinRetry    = time.Millisecond
+	joinRetryMax = 8 * time.Millisecond
+)
+
+// join adds the partitions if they have more than one leader. Its failure needs no treatment: what is wrong
+// with the producer or a partition is told to the records too.
+func (j *joiner) join(ctx context.Context, client *kgo.Client, at map[place]bool) {
+	if !j.wanted || !spread(client, at) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	for wait := joinRetry; ; wait = min(2*wait, joinRetryMax) {
+		err := j.request(ctx, client, at)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, kerr.ConcurrentTransactions) {
+			j.coordinator = -1 // it may have moved
+			return
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+func (j *joiner) request(ctx context.Context, client *kgo.Client, at map[place]bool) error {
+	if j.coordinator < 0 {
+		node, err := findCoordinator(ctx, client, j.id)
+		if err != nil {
+			return err
+		}
+		j.coordinator = node
+	}
+	producer, epoch, err := client.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = j.id, producer, epoch
+	topics := map[string][]int32{}
+	for p := range at {
+		topics[p.topic] = append(topics[p.topic], p.partition)
+	}
+	for name, partitions := range topics {
+		t := kmsg.NewAddPartitionsToTxnRequestTopic()
+		t.Topic, t.Partitions = name, partitions
+		req.Topics = append(req.Topics, t)
+	}
+	// Sent to the broker itself: kgo would repeat what the coordinator refuses for the moment.
+	answer, err := client.Broker(int(j.coordinator)).Request(ctx, ofClients{req})
+	if err != nil {
+		return err
+	}
+	for _, t := range answer.(*kmsg.AddPartitionsToTxnResponse).Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ofClients is the request as clients send it; from version 4 on it is one between brokers.
+type ofClients struct {
+	*kmsg.AddPartitionsToTxnRequest
+}
+
+func (ofClients) MaxVersion() int16 { return 3 }
+
+// findCoordinator finds the broker that coordinates a transactional id.
+func findCoordinator(ctx context.Context, client *kgo.Client, id string) (int32, error) {
+	req := kmsg.NewPtrFindCoordinatorRequest()
+	req.CoordinatorType, req.CoordinatorKeys = 1, []string{id}
+	resp, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return -1, err
+	}
+	for _, c := range resp.Coordinators {
+		if c.Key == id && c.ErrorCode == 0 {
+			return c.NodeID, nil
+		}
+	}
+	return -1, fmt.Errorf("kafka: no coordinator of %s", id)
+}
+
+// spread reports whether partitions have more than one leader, as far as the client knows.
+func spread(client *kgo.Client, at map[place]bool) bool {
+	first := int32(-1)
+	for p := range at {
+		leader, _, err := client.PartitionLeader(p.topic, p.partition)
+		switch {
+		case err != nil || leader < 0:
+		case first < 0:
+			first = leader
+		case leader != first:
+			return true
+		}
+	}
+	return false
+}
+
+// touched are the partitions of the open transaction.
+func (l *lane) touched(controls []*control) map[place]bool {
+	at := map[place]bool{}
+	for _, c := range controls {
+		for _, r := range c.records {
+			at[place{r.Topic, r.Partition}] = true
+		}
+	}
+	for _, s := range l.parts {
+		for p := range s.part.places {
+			at[p] = true
+		}
+		at[place{s.keys.topic, int32(s.keys.shard)}] = true
+	}
+	return at
+}
