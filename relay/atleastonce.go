@@ -174,6 +174,7 @@ type groupReader struct {
 	publisher *kgo.Client
 	flying    atomic.Int64 // entries that were read and are not acknowledged
 	lost      bool         // the last look found entries of this consumer's that are not under way
+	asked     time.Time    // when the last read began
 }
 
 // claimInterval is how often entries are looked for that another consumer has taken: a paused owner whose
@@ -182,7 +183,8 @@ const claimInterval = 5 * time.Second
 
 func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) error {
 	lastClaim := time.Now()
-	for ctx.Err() == nil {
+	g.asked = lastClaim
+	for g.belongs(ctx) {
 		if time.Since(lastClaim) > claimInterval {
 			lastClaim = time.Now()
 			strayed, err := g.strayed(ctx)
@@ -193,6 +195,7 @@ func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) erro
 				return errRestart // claims first thing
 			}
 		}
+		g.asked = time.Now()
 		raws, err := g.read(ctx)
 		if err != nil {
 			return err
@@ -211,6 +214,16 @@ func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) erro
 		}
 	}
 	return g.publisher.Flush(hard)
+}
+
+// belongs reports whether the next read may begin. A process that was stopped for longer than its session does
+// not know yet that the shard is another's. What it read now would be sent beside what the new owner reads, out
+// of order. So it first gives the group the time to tell: then ctx ends.
+func (g *groupReader) belongs(ctx context.Context) bool {
+	if session := g.stream.cfg.SessionTimeout; time.Since(g.asked) > session/2 {
+		sleep(ctx, session/2)
+	}
+	return ctx.Err() == nil
 }
 
 // read takes new entries, or none after a short wait.

@@ -1,10 +1,12 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -124,6 +126,38 @@ func TestDestroyedGroup(t *testing.T) {
 				group, err := l.source(t, cfg).group.info(t.Context())
 				if err != nil || group == nil || group.LastDeliveredID != r.Status()[0].Position.Entry.String() {
 					t.Errorf("group %+v, %v; position %s", group, err, r.Status()[0].Position.Entry)
+				}
+			})
+		})
+	}
+}
+
+// A reader that was stopped for longer than half its session waits before it reads: the group tells it
+// meanwhile that the shard is another's.
+func TestReadAfterSilence(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		silent, told, waits time.Duration // told: when its ownership ends; 0: it does not
+		belongs             bool
+	}{
+		"never stopped":      {0, 0, 0, true},
+		"for a moment":       {2 * time.Second, 0, 0, true},
+		"and still a member": {4 * time.Second, 0, 3 * time.Second, true},
+		"past its session":   {9 * time.Second, 40 * time.Millisecond, 40 * time.Millisecond, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g := &groupReader{stream: &stream{cfg: &Config{SessionTimeout: 6 * time.Second}}, asked: time.Now()}
+				time.Sleep(c.silent)
+				ctx, lose := context.WithCancel(t.Context())
+				defer lose()
+				if c.told > 0 {
+					time.AfterFunc(c.told, lose)
+				}
+				began := time.Now()
+				if got := g.belongs(ctx); got != c.belongs || time.Since(began) != c.waits {
+					t.Errorf("%v after %s", got, time.Since(began))
 				}
 			})
 		})
