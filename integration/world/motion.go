@@ -11,7 +11,8 @@ import (
 type motion struct {
 	at    relay.EntryID
 	since time.Time
-	told  bool // this stillness was reported
+	heard time.Time // when its owner last said why
+	told  bool      // this stillness was reported
 }
 
 // look notes where a shard stands at a moment and where its stream ends. It returns for how long
@@ -28,10 +29,20 @@ func (m *motion) look(now time.Time, at, end relay.EntryID) time.Duration {
 	return now.Sub(m.since)
 }
 
+// silent is for how long a shard has neither moved nor been accounted for. An owner that dies has said why, and
+// its successor needs time to find out.
+func (m *motion) silent(now time.Time) time.Duration {
+	if m.heard.After(m.since) {
+		return now.Sub(m.heard)
+	}
+	return now.Sub(m.since)
+}
+
 // skip takes time in which nobody looked out of the account.
 func (m *motion) skip(d time.Duration) {
 	if !m.since.IsZero() {
 		m.since = m.since.Add(d)
+		m.heard = m.heard.Add(d)
 	}
 }
 

@@ -40,6 +40,30 @@ func TestMotion(t *testing.T) {
 	}
 }
 
+// Who has said why has the whole time again, and who moves needs no reason.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	second := func(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
+	var m motion
+	m.look(second(0), id(0), id(5))
+	if got := m.silent(second(9)); got != 9*time.Second {
+		t.Errorf("never heard of: silent for %s", got)
+	}
+	m.heard = second(9)
+	if got := m.silent(second(12)); got != 3*time.Second {
+		t.Errorf("after it told: silent for %s", got)
+	}
+	m.skip(2 * time.Second)
+	if got := m.silent(second(12)); got != time.Second {
+		t.Errorf("after a pause: silent for %s", got)
+	}
+	m.look(second(20), id(1), id(5))
+	if got := m.silent(second(21)); got != time.Second {
+		t.Errorf("after it moved: silent for %s", got)
+	}
+}
+
 func TestStatusAccountsForStillness(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)

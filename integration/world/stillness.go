@@ -13,8 +13,8 @@ import (
 )
 
 // Stillness watches that no shard stands still without saying so: one that has had entries to
-// deliver and has delivered none for longer than a limit has to be in a state other than running,
-// with a reason.
+// deliver and has delivered none has to be in a state other than running, with a reason. It may be
+// silent for no longer than a limit.
 type Stillness struct {
 	w     *World
 	limit time.Duration
@@ -110,7 +110,7 @@ func (s *Stillness) look(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if still := s.shards[shard].look(now, at, end); still > s.limit || still > s.longest {
+		if still := s.shards[shard].look(now, at, end); still > stillEnough {
 			s.judge(ctx, now, shard, end, still)
 		}
 	}
@@ -126,6 +126,9 @@ func mirrored(groups []redis.XInfoGroup) (relay.EntryID, error) {
 	return relay.EntryID{}, errors.New("there is no consumer group")
 }
 
+// stillEnough is when a shard's status is asked for: a busy relay delivers in bursts.
+const stillEnough = 2 * time.Second
+
 // judge asks for the status of a shard that stands still. Before it is found guilty the position in
 // Kafka is read: the mirror may be what stands still.
 func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end relay.EntryID, still time.Duration) {
@@ -134,15 +137,18 @@ func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end rel
 		return
 	}
 	m := &s.shards[shard]
-	if still > s.limit && !m.told && !st.accounts(now) {
+	if st.accounts(now) {
+		m.heard = now
+	}
+	if silent := m.silent(now); silent > s.limit && !m.told {
 		if p, ok := s.committed(ctx, shard); ok && m.look(now, p.Entry, end) < s.limit {
 			return
 		}
 		// It may have moved, or told, while Kafka was asked.
 		if st, err = s.w.Status(ctx, shard); err == nil && !st.accounts(time.Now()) {
 			m.told = true
-			s.found = append(s.found, fmt.Sprintf("shard %d has stood still at %s for %s, %s was to be delivered; %s",
-				shard, m.at, still.Round(100*time.Millisecond), end, st))
+			s.found = append(s.found, fmt.Sprintf("shard %d has stood still at %s for %s, the last %s without a reason, %s was to be delivered; %s",
+				shard, m.at, still.Round(100*time.Millisecond), silent.Round(100*time.Millisecond), end, st))
 		}
 	}
 	if still > s.longest {
