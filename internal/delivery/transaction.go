@@ -108,9 +108,9 @@ func (l *lane) collect(ctx context.Context, produce produceFunc) {
 	timer := time.NewTimer(batchWait)
 	defer timer.Stop()
 	for {
-		took, atEnd := l.round(produce)
+		took, full, atEnd := l.round(produce)
 		switch {
-		case l.pace.full(l.entries, l.bytes):
+		case full:
 			return
 		case took:
 			continue
@@ -129,13 +129,14 @@ func (l *lane) collect(ctx context.Context, produce produceFunc) {
 	}
 }
 
-// round takes one batch at most from each seat. took: there was one. atEnd: a shard in the transaction waits to be visible.
-func (l *lane) round(produce produceFunc) (took, atEnd bool) {
+// round takes one batch at most from each seat. took: there was one. full: the transaction has no room, or none for a batch
+// that waits. atEnd: a shard in the transaction waits to be visible.
+func (l *lane) round(produce produceFunc) (took, full, atEnd bool) {
 	l.mu.Lock()
 	seats := l.seats
 	l.mu.Unlock()
 	if len(seats) == 0 {
-		return false, true
+		return false, false, true
 	}
 	l.turn++
 	now := time.Now()
@@ -149,6 +150,7 @@ func (l *lane) round(produce produceFunc) (took, atEnd bool) {
 			case l.entries == 0:
 				return true
 			case l.entries+b.Entries > l.pace.maxEntries(), l.bytes+b.Bytes > l.pace.limit:
+				full = true
 				return false
 			case s.part != nil && crowded:
 				return s.part.entries+b.Entries <= shareEntries && s.part.bytes+b.Bytes <= shareBytes
@@ -163,7 +165,7 @@ func (l *lane) round(produce produceFunc) (took, atEnd bool) {
 			atEnd = true
 		}
 	}
-	return took, atEnd
+	return took, full || l.pace.full(l.entries, l.bytes), atEnd
 }
 
 // crowded reports whether a seat has a backlog among neighbours that have none.

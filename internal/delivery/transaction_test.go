@@ -43,6 +43,21 @@ func carries(seats []*Seat) (entries []int) {
 	return entries
 }
 
+// A transaction without room for the batch that waits does not wait for a smaller one.
+func TestFullWithRoomLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, seats := desk(0)
+		l.pace = newPace(1<<20, 10)
+		send(t, seats[0], false, 4, 4, 4)
+		began := time.Now()
+		l.collect(t.Context(), nowhere)
+		if l.entries != 8 || time.Since(began) != 0 {
+			t.Errorf("%d entries after %s", l.entries, time.Since(began))
+		}
+	})
+}
+
 // Each round takes one batch from each seat, and another seat is first the next time.
 func TestRoundsTakeTurns(t *testing.T) {
 	t.Parallel()
@@ -56,8 +71,8 @@ func TestRoundsTakeTurns(t *testing.T) {
 		for _, s := range seats {
 			s.part = nil
 		}
-		if took, atEnd := l.round(nowhere); !took || atEnd {
-			t.Errorf("took %v, at the end %v", took, atEnd)
+		if took, full, atEnd := l.round(nowhere); !took || full || atEnd {
+			t.Errorf("took %v, full %v, at the end %v", took, full, atEnd)
 		}
 		if got := carries(seats); !slices.Equal(got, []int{1, 1, 1}) {
 			t.Errorf("a round has %v", got)
@@ -68,8 +83,8 @@ func TestRoundsTakeTurns(t *testing.T) {
 		t.Errorf("%d of 3 seats were first", len(firsts))
 	}
 	none, _ := desk()
-	if took, atEnd := none.round(nowhere); took || !atEnd {
-		t.Errorf("without seats: took %v, at the end %v", took, atEnd)
+	if took, full, atEnd := none.round(nowhere); took || full || !atEnd {
+		t.Errorf("without seats: took %v, full %v, at the end %v", took, full, atEnd)
 	}
 }
 
@@ -92,7 +107,7 @@ func TestRoundsAreBounded(t *testing.T) {
 		l.pace = newPace(c.bytes, c.entries)
 		send(t, seats[0], false, c.batches...)
 		for took := true; took && !l.pace.full(l.entries, l.bytes); {
-			took, _ = l.round(nowhere)
+			took, _, _ = l.round(nowhere)
 		}
 		if got := carries(seats)[0]; got != c.want {
 			t.Errorf("%s: %d entries, want %d", name, got, c.want)
@@ -135,7 +150,7 @@ func TestFairShares(t *testing.T) {
 			}
 		}
 		for took := true; took; {
-			took, _ = l.round(nowhere)
+			took, _, _ = l.round(nowhere)
 		}
 		if got := carries(seats); !slices.Equal(got, c.want) {
 			t.Errorf("%s: the transaction carries %v, want %v", name, got, c.want)
@@ -150,7 +165,7 @@ func TestFairShares(t *testing.T) {
 		}
 	}
 	for took := true; took; {
-		took, _ = l.round(nowhere)
+		took, _, _ = l.round(nowhere)
 	}
 	if got := seats[0].part.bytes; got != shareBytes {
 		t.Errorf("%d bytes, want %d", got, shareBytes)
@@ -252,7 +267,7 @@ func TestSettle(t *testing.T) {
 		send(t, s, i == 0, 2)
 	}
 	for took := true; took; {
-		took, _ = l.round(nowhere)
+		took, _, _ = l.round(nowhere)
 	}
 	for _, s := range l.parts {
 		if _, err := s.part.seal(l.name); err != nil {
@@ -470,7 +485,7 @@ func TestFinish(t *testing.T) {
 	l, seats := desk(0, 1, 2)
 	send(t, seats[0], false, 1, 1)
 	send(t, seats[1], false, 1)
-	if took, _ := l.round(nowhere); !took {
+	if took, _, _ := l.round(nowhere); !took {
 		t.Fatal("nothing was taken")
 	}
 	c := &control{done: make(chan struct{})}
