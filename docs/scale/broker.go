@@ -13,7 +13,8 @@ type broker struct {
 	busy    time.Duration   // CPU time so far
 }
 
-// serve queues what has arrived now, and returns how long it takes with its wait. Calls are in the order of arrival.
+// serve queues what has arrived now, and returns how long it takes with its wait. Calls are in the
+// order of arrival.
 func (b *broker) serve(now, cost time.Duration) time.Duration {
 	core := 0
 	for i, free := range b.free {
@@ -31,7 +32,7 @@ type partition struct {
 	replicas    []*broker
 	coordinates bool          // a new leader reads its log first
 	ready       time.Duration // until then
-	open        []*write      // transactions in the order of their first record; the last stable offset is before the first
+	open        []*write      // by first record; the last stable offset is before it
 	newest      *write        // of the transaction that is being collected
 }
 
@@ -69,7 +70,8 @@ func (m *model) led(p *partition, do func(*broker)) {
 	m.after(m.random(m.Metadata), func() { m.led(p, do) })
 }
 
-// fetcher is a follower's fetching from a leader: one request at a time, with all that was appended meanwhile.
+// fetcher is a follower's fetching from a leader: one request at a time, with all that was appended
+// meanwhile.
 type fetcher struct {
 	leader, follower *broker
 	busy             bool
@@ -81,8 +83,8 @@ type appended struct {
 	ack  func()
 }
 
-// replicate calls done when all followers in sync have what was appended to partitions of one leader. A leader knows it from
-// the follower's next fetch.
+// replicate calls done when all followers in sync have what was appended to partitions of one
+// leader. A leader knows it from the follower's next fetch.
 func (m *model) replicate(b *broker, records int, done func(), ps ...*partition) {
 	left := 1
 	ack := func() {
@@ -134,7 +136,8 @@ func (f *fetcher) acked() {
 	}
 }
 
-// elect takes a broker out of all partitions: the next replica leads, and nobody waits for its fetches any more.
+// elect takes a broker out of all partitions: the next replica leads, and nobody waits for its
+// fetches any more.
 func (m *model) elect(lost *broker) {
 	for _, p := range m.all {
 		if p.coordinates && p.leader() == lost {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// small is a deployment of which each part can be computed by hand: three brokers, a relay beside the first, no entries.
+// small is a deployment of which each part can be computed by hand: three brokers, a relay beside
+// the first, no entries.
 func small(t *testing.T, args ...string) *model {
 	t.Helper()
 	m := newModel(with(t, append([]string{"-shards=1", "-relays=1", "-brokers=3", "-txn-partitions=1"}, args...)...))
@@ -28,7 +29,8 @@ func TestBrokerServesInTheOrderOfArrival(t *testing.T) {
 	}
 }
 
-// replicated is a fetch, the way to the follower, what it does with one partition and record, and its next fetch.
+// replicated is a fetch, the way to the follower, what it does with one partition and record, and
+// its next fetch.
 const replicated = 40*time.Microsecond + 600*time.Microsecond + 11*time.Microsecond + 600*time.Microsecond
 
 func TestReplicate(t *testing.T) {
@@ -106,5 +108,15 @@ func TestReplicasAreInAllZones(t *testing.T) {
 		if n := len(m.all) / len(m.brokers); leads[b] < n-2 || leads[b] > n+3 {
 			t.Errorf("broker %d leads %d partitions, of %d on average", b.n, leads[b], n)
 		}
+	}
+}
+
+func TestNewCoordinatorReadsItsLog(t *testing.T) {
+	m := small(t, "-load=700ms", "-metadata=1ms")
+	log, at := m.txnLog[0], time.Duration(0)
+	m.elect(log.leader())
+	m.led(log, func(*broker) { at = m.now })
+	if m.run(time.Second); at < 700*time.Millisecond || at > 702*time.Millisecond {
+		t.Errorf("it answers after %v, want 700 ms", at)
 	}
 }

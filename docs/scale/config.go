@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// config is everything that goes in. from says where a value comes from: "measured" on real servers, "assumed", "given" with
-// the question, or the default of "Kafka" or of "Sluice". Each is a flag.
+// config is everything that goes in. from says where a value comes from: "measured" on real
+// servers, "assumed", "given" with the question, or the default of "Kafka" or of "Sluice". Each is
+// a flag.
 type config struct {
 	Shards   int     `flag:"shards" default:"1000" from:"given" doc:"shards, and partitions of the topic and of the positions topic"`
 	Relays   int     `flag:"relays" default:"20" from:"given" doc:"relays, spread over the zones"`

@@ -45,8 +45,8 @@ type write struct {
 	visible bool
 }
 
-// change has the coordinator of an id write a change of its state, if it may be: written is called there, answered at the
-// caller. If not, the answer is CONCURRENT_TRANSACTIONS.
+// change has the coordinator of an id write a change of its state, if it may be: written is called
+// there, answered at the caller. If not, the answer is CONCURRENT_TRANSACTIONS.
 func (m *model) change(zone int, x *id, may func() bool, written func(), answered func(ok bool)) {
 	m.led(x.log, func(b *broker) {
 		m.send(zone, b, m.Request, func() {
@@ -100,7 +100,8 @@ func (m *model) decide(t *txn, s state) {
 	m.mark(t)
 }
 
-// mark sends the markers that are not written yet to all leaders. Those of partitions without one are sent when there is one.
+// mark sends the markers that are not written yet to all leaders. Those of partitions without one
+// are sent when there is one.
 func (m *model) mark(t *txn) {
 	b := t.id.log.leader()
 	for _, group := range m.byLeader(t.writes, func(w *write) bool { return w.joined && !w.ended }) {
@@ -121,7 +122,8 @@ func (m *model) mark(t *txn) {
 	m.complete(b, t)
 }
 
-// end is a marker. What is behind it, and committed, becomes visible up to the next transaction that is open.
+// end is a marker. What is behind it, and committed, becomes visible up to the next transaction
+// that is open.
 func (m *model) end(w *write) {
 	if w.ended {
 		return
@@ -146,8 +148,8 @@ func (m *model) complete(b *broker, t *txn) {
 	}
 }
 
-// resume has new coordinators go on where a lost one was, and markers sent whose partitions have new leaders. What the lost
-// one had not replicated has not happened.
+// resume has new coordinators go on where a lost one was, and markers sent whose partitions have
+// new leaders. What the lost one had not replicated has not happened.
 func (m *model) resume(lost *broker) {
 	for _, x := range m.ids {
 		if x.at == lost {

@@ -108,7 +108,8 @@ func (t *txn) write(p *partition) *write {
 	return p.newest
 }
 
-// join has partitions join the transaction, and tries again while the coordinator is busy with the id.
+// join has partitions join the transaction, and tries again while the coordinator is busy with the
+// id.
 func (l *lane) join(t *txn, zone int, writes []*write, joined func()) {
 	x := t.id
 	may := func() bool { return !x.fenced && t.state == open && (x.txn == nil || x.txn == t) }
@@ -127,7 +128,8 @@ func (l *lane) join(t *txn, zone int, writes []*write, joined func()) {
 	})
 }
 
-// produce sends a request to the leader of each partition. A leader that is not known is waited for.
+// produce sends a request to the leader of each partition. A leader that is not known is waited
+// for.
 func (l *lane) produce(t *txn) {
 	if l.dead {
 		return
@@ -180,7 +182,7 @@ func (l *lane) commit(t *txn) {
 	if l.dead {
 		return
 	}
-	may := func() bool { return !t.id.fenced && t.state == open }
+	may := func() bool { return t.state == open }
 	l.change(l.relay.zone, t.id, may, func() { l.decide(t, committed) }, func(ok bool) {
 		if l.dead {
 			return

@@ -15,8 +15,8 @@ func give(m *model, n int) {
 	s.lane.begin()
 }
 
-// Costs and ways of one entry, in µs, as config.go has them. The coordinator and the leader of the positions are in the relay's zone,
-// the leader of the topic is not.
+// Costs and ways of one entry, in µs, as config.go has them. The coordinator and the leader of the
+// positions are in the relay's zone, the leader of the topic is not.
 //
 //	replicated  1251 = 40 + 600 + 10 + 1 + 600
 //	join        2001 = 250 + 50 + 200 + 1251 + 250
@@ -38,8 +38,8 @@ func TestLaneAlone(t *testing.T) {
 			t.Errorf("visible after %v, want %v", got, want)
 		}
 	})
-	// The leader of the positions is nearer and joins first. The other one comes 1397 after the beginning, while that is
-	// replicated, is refused, and comes again after 20,000.
+	// The leader of the positions is nearer and joins first. The other one comes 1397 after the
+	// beginning, while that is replicated, is refused, and comes again after 20,000.
 	//
 	//	30171 = 600 + 147 + (600 + 50 + 600) + 20000 + (600 + 250 + 1251 + 600) + 1251 + 600 + 1751 + 1871
 	t.Run("leaders join one after the other", func(t *testing.T) {

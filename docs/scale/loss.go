@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// loss is what dies at one moment. clean: the brokers' leaders have moved before. silent: nothing refuses connections either.
+// loss is what dies at one moment. clean: the brokers' leaders have moved before. silent: nothing
+// refuses connections either.
 type loss struct {
 	name            string
 	relays, brokers func(zone, n int) bool
@@ -49,8 +50,8 @@ func (m *model) lose(x loss) {
 	}
 }
 
-// loseBroker ends all lanes: with keys spread over a topic each has written to every broker. Their relays take the shards again,
-// each after a short wait of its own.
+// loseBroker ends all lanes: with keys spread over a topic each has written to every broker. Their
+// relays take the shards again, each after a short wait of its own.
 func (m *model) loseBroker(b *broker, clean, silent bool) {
 	if clean {
 		m.elect(b)
@@ -91,8 +92,8 @@ func (m *model) timeOut(l *lane) {
 	}
 }
 
-// rebalance is the group's: it notices that members are silent, lets the others join, and gives them what has no owner. A new
-// coordinator gives every member a new session.
+// rebalance is the group's: it notices that members are silent, lets the others join, and gives
+// them what has no owner. A new coordinator gives every member a new session.
 func (m *model) rebalance(lost []*relay) {
 	heartbeat, moved := min(m.Session/4, 2*time.Second), m.group[0].leader().dead
 	m.led(m.group[0], func(*broker) {

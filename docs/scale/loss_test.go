@@ -8,12 +8,12 @@ import (
 
 // medium is a deployment with all that can be lost.
 func medium(t *testing.T, args ...string) config {
-	return with(t, append([]string{"-shards=60", "-relays=6", "-brokers=6", "-runs=1"}, args...)...)
+	return with(t, append([]string{"-shards=60", "-relays=6", "-brokers=6", "-rate=10", "-runs=1"}, args...)...)
 }
 
 func TestConservation(t *testing.T) {
 	for _, x := range losses {
-		for _, args := range [][]string{{}, {"-join=leaders"}, {"-lanes=3"}, {"-lanes=0"}, {"-seed=2"}, {"-rounds=2"}} {
+		for _, args := range [][]string{{}, {"-join=leaders"}, {"-lanes=3"}, {"-lanes=0"}, {"-seed=2"}} {
 			y, m := runLoss(medium(t, args...), x)
 			if !y.settled {
 				t.Errorf("%s %v: not settled", x.name, args)
@@ -44,8 +44,10 @@ func TestLosses(t *testing.T) {
 	if relay.still != 1./6 {
 		t.Errorf("%v of the shards were still, want those of one relay of six", relay.still)
 	}
-	between(relay.all, 4500*time.Millisecond, 8500*time.Millisecond) // a session less a heartbeat; heartbeats of the others and a take-over more
+	// A session less a heartbeat; the heartbeats of the others and a take-over more.
+	between(relay.all, 4500*time.Millisecond, 8500*time.Millisecond)
 	between(run(0, "-session=12s").all, 10*time.Second, 15*time.Second)
+	between(run(0, "-rounds=4").all, relay.all+time.Second, relay.all+5*time.Second)
 	between(run(1).committed, 0, 2*time.Second)
 	between(run(2).all, 7*time.Second, 10*time.Second) // the controller's session
 	between(run(2, "-broker-session=4s").all, 2*time.Second, 5*time.Second)

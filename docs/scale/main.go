@@ -1,6 +1,7 @@
-// Command scale is a model of a large deployment: relays, their lanes, brokers and zones, as docs/design.md has them. It runs
-// events in the order of their times, so that queues, collisions and take-overs come out by themselves, and prints the tables
-// of docs/scale.md, which says what it leaves out. What goes in is in config.go.
+// Command scale is a model of a large deployment: relays, their lanes, brokers and zones, as
+// docs/design.md has them. It runs events in the order of their times, so that queues, collisions
+// and take-overs come out by themselves, and prints the tables of docs/scale.md, which says what it
+// leaves out. What goes in is in config.go.
 //
 //	go run ./docs/scale -h
 package main

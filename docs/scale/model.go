@@ -53,7 +53,8 @@ type relay struct {
 	unread []func()
 }
 
-// shard has its entries up to done in Kafka, and those up to sent in its lane's transaction: done <= sent <= len(entries).
+// shard has its entries up to done in Kafka, and those up to sent in its lane's transaction: done
+// <= sent <= len(entries).
 type shard struct {
 	n          int
 	position   *partition

@@ -22,7 +22,8 @@ func (m *model) backlog() float64 {
 	return float64(waiting) / m.Rate / float64(m.Shards)
 }
 
-// runSteady runs a deployment without losses, and counts once it has settled. It returns what waited then, too.
+// runSteady runs a deployment without losses, and counts once it has settled. It returns what
+// waited then, too.
 func runSteady(cfg config) (m *model, backlog float64) {
 	m = newModel(cfg)
 	m.run(warmUp)
@@ -72,7 +73,8 @@ type lost struct {
 	settled           bool
 }
 
-// runLoss ends with nothing in the outbox that is not visible, if all shards deliver again within a minute.
+// runLoss ends with nothing in the outbox that is not visible, if all shards deliver again within a
+// minute.
 func runLoss(cfg config, x loss) (lost, *model) {
 	m := newModel(cfg)
 	m.run(warmUp)

@@ -2,8 +2,9 @@ package main
 
 import "time"
 
-// take seats a shard of which the group, or the death of a lane, has made this relay the owner: claim, read, fence, barrier,
-// read, as in docs/design.md. Nothing but the lane that had the shard has claimed it before.
+// take seats a shard of which the group, or the death of a lane, has made this relay the owner:
+// claim, read, fence, barrier, read, as in docs/design.md. Nothing but the lane that had the shard
+// has claimed it before.
 func (r *relay) take(s *shard) {
 	l, older := r.lane(s), s.claim
 	l.control(s, func(claim *write) {
@@ -43,8 +44,8 @@ func (r *relay) ask(p *partition, cost time.Duration, then func()) {
 	})
 }
 
-// read reads a shard's partition until a record of its own is seen: two questions, a few partitions at once. It is seen when
-// all transactions before it have ended. One that stays open is ended.
+// read reads a shard's partition until a record of its own is seen: two questions, a few partitions
+// at once. It is seen when all transactions before it have ended. One that stays open is ended.
 func (r *relay) read(s *shard, own *write, began time.Duration, then func()) {
 	if r.reads == r.Reads {
 		r.unread = append(r.unread, func() { r.read(s, own, began, then) })
@@ -75,8 +76,8 @@ func (r *relay) read(s *shard, own *write, began time.Duration, then func()) {
 	})
 }
 
-// grace is how long an older owner is waited for, which may be about to release the shard. It is not if it is fenced, or this
-// relay's own.
+// grace is how long an older owner is waited for, which may be about to release the shard. It is
+// not if it is fenced, or this relay's own.
 func (r *relay) grace(older *lane) time.Duration {
 	if f := r.fences[older]; older.relay == r || f != nil && f.done {
 		return 0
@@ -116,7 +117,8 @@ func (r *relay) fence(l *lane, then func()) {
 	}
 }
 
-// fenceID initialises an id. An open transaction is aborted, which shows when its state is asked for: the lane is dead then.
+// fenceID initialises an id. An open transaction is aborted, which shows when its state is asked
+// for: the lane is dead then.
 func (r *relay) fenceID(x *id, wait time.Duration, then func(dead bool)) {
 	may := func() bool {
 		r.abort(x)
