@@ -39,6 +39,11 @@ integration: ## The suites against real servers; fails if there are none. See pa
 storm: ## The long run on real servers: 200 faults, half an hour and more; SLUICE_TEST_SCALE=0.1 is CI's.
 	$(GO) test -tags integration -count=1 -timeout 3h -v -run '^TestStorm$$' $(ARGS) ./integration/suites
 
+.PHONY: modules
+modules: ## What the command is built from has no Docker client; only the suites do.
+	@found=$$($(GO) list -deps ./cmd/sluice | grep -i docker) || exit 0; \
+	echo "cmd/sluice must not depend on"; echo "$$found"; exit 1
+
 .PHONY: lint
 lint: ## The linters of .golangci.yml.
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...

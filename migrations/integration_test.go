@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/process"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -208,13 +210,13 @@ func TestRealKilledProcess(t *testing.T) {
 	}
 }
 
-func child(t *testing.T, s stage, name string) *integration.Process {
+func child(t *testing.T, s stage, name string) *process.Process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := integration.StartProcess(integration.Command{
+	p, err := process.Start(process.Command{
 		Path: self,
 		Env:  []string{childEnv + "=" + name + " " + s.redis.Addrs[0] + " " + strings.Join(s.brokers, ",")},
 	})
@@ -227,7 +229,7 @@ func child(t *testing.T, s stage, name string) *integration.Process {
 
 // On a cluster each stream and the layout have slots of their own; a migration touches one key a command.
 func TestRealCluster(t *testing.T) {
-	cluster, err := integration.StartRedisCluster(integration.Context(t, time.Minute), integration.RedisOptions{})
+	cluster, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +257,7 @@ func TestRealCluster(t *testing.T) {
 // Three brokers: the topics are replicated, every broker knows them when Apply returns, and one
 // broker that is down does not hinder.
 func TestRealReplicatedTopics(t *testing.T) {
-	kafka, err := integration.StartKafka(integration.Context(t, 3*time.Minute), integration.KafkaOptions{Brokers: 3})
+	kafka, err := servers.StartKafka(integration.Context(t, 3*time.Minute), servers.KafkaOptions{Brokers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +299,7 @@ func TestRealReplicatedTopics(t *testing.T) {
 // A user who may do what the migrator needs and nothing else. The version is learnt although INFO is
 // forbidden.
 func TestRealRedisUser(t *testing.T) {
-	r, err := integration.StartRedis(integration.Context(t, time.Minute), integration.RedisOptions{})
+	r, err := servers.StartRedis(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ Kafka do alone. Throughput over a backlog, latency at steady rates, and what the
 Latency comes with the CPU time that the carrier and the brokers took meanwhile, and with the transactions that the relay committed. The
 brokers' is known where the run has started them as processes of this machine, which takes Linux.
 
-Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
+Without --redis or --kafka a server of this machine is started for the run. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
 A run takes about three minutes; --full is several times as long, for figures that are to be written down.

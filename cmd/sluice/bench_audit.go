@@ -15,7 +15,7 @@ func newBenchAuditCommand(a *app) *cobra.Command {
 		Long: `Fills an outbox, delivers it with the relay, and measures, in one run and taking turns: what Redis alone and Kafka alone can be read at,
 an audit as fast as it can, and one with the effort of audits that run on a schedule. Then: what audits that never pause cost the relay.
 
-Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
+Without --redis or --kafka a server of this machine is started for the run. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
 The output says which of the wanted figures are reached. The exit status does not depend on it. An audit that does not agree is a failure.`,

@@ -20,7 +20,7 @@ else happens, then while the last three shards are in trouble:
 
 and prints both side by side. If the relay catches up before the run ends, the time in which it did has a column of its own.
 
-Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. The partition without a leader was on a second
+Without --redis or --kafka a server of this machine is started for the run. The partition without a leader was on a second
 broker, which is stopped before anything is measured; on a given Kafka that trouble is left out. Given servers should have nothing else to do;
 what is written to them is removed at the end.`,
 		Example: `  sluice bench neighbours

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -77,25 +78,25 @@ func TestAuditIsIncompleteWhenAStreamIsReplaced(t *testing.T) {
 func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 2*time.Minute)
-	servers := make([]*integration.Redis, 2)
-	for i := range servers {
+	nodes := make([]*servers.Redis, 2)
+	for i := range nodes {
 		var err error
-		if servers[i], err = integration.StartRedis(ctx, integration.RedisOptions{Name: "redis-" + strconv.Itoa(i)}); err != nil {
+		if nodes[i], err = servers.StartRedis(ctx, servers.RedisOptions{Name: "redis-" + strconv.Itoa(i)}); err != nil {
 			t.Fatal(err)
 		}
-		integration.CloseAtEnd(t, servers[i])
+		integration.CloseAtEnd(t, nodes[i])
 	}
-	proxy, err := integration.NewProxy(servers[0].Addr)
+	proxy, err := servers.NewProxy(nodes[0].Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, proxy)
-	replica := integration.RedisClient(t, servers[1], nil)
+	replica := integration.RedisClient(t, nodes[1], nil)
 	host, port, _ := strings.Cut(proxy.Addr(), ":")
 	if err := replica.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	w := world.New(t, world.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{servers[0].Addr}}})
+	w := world.New(t, world.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
 	c := newCarrier(t, w)
 	cfg := c.config()
 	cfg.Replica = replica
@@ -159,7 +160,7 @@ func TestAuditWaitsForAnOpenTransaction(t *testing.T) {
 // TestAuditOnAKafkaThatForgetsAndForbids has a broker with an authorizer, whose cleaner and retention come at once.
 func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 	t.Parallel()
-	k, err := integration.StartKafka(deadline(t, 2*time.Minute), integration.KafkaOptions{Properties: map[string]string{
+	k, err := servers.StartKafka(deadline(t, 2*time.Minute), servers.KafkaOptions{Properties: map[string]string{
 		"authorizer.class.name":             "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"allow.everyone.if.no.acl.found":    "true", // so that a rule that denies is all there is
 		"log.retention.check.interval.ms":   "200",

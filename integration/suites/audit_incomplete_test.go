@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -112,7 +113,7 @@ func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
 	deliver(t, w, c, 10_000)
-	proxies := integration.NewProxies()
+	proxies := servers.NewProxies()
 	integration.CloseAtEnd(t, proxies)
 	cfg := c.config()
 	cfg.Kafka = append(cfg.Kafka, kgo.Dialer(proxies.Dial))
@@ -149,7 +150,7 @@ func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
 // TestAuditFindsThatRedisWentBack restores a backup of Redis after its newest entries were delivered and audited.
 func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	t.Parallel()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 // TestAuditFindsThatRedisWentBackToWhatWasAudited restores a backup that has all that was audited, and not what was delivered since.
 func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 	t.Parallel()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}

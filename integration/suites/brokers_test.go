@@ -12,18 +12,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // replicated is a world on a cluster of three brokers, with three copies of everything, two of which have to be in sync.
-func replicated(ctx context.Context, t *testing.T, shards int) (*world.World, *integration.Kafka) {
+func replicated(ctx context.Context, t *testing.T, shards int) (*world.World, *servers.Kafka) {
 	t.Helper()
-	return replicatedOn(ctx, t, shards, integration.KafkaOptions{})
+	return replicatedOn(ctx, t, shards, servers.KafkaOptions{})
 }
 
 // replicatedOn is replicated with options for the cluster.
-func replicatedOn(ctx context.Context, t *testing.T, shards int, o integration.KafkaOptions) (*world.World, *integration.Kafka) {
+func replicatedOn(ctx context.Context, t *testing.T, shards int, o servers.KafkaOptions) (*world.World, *servers.Kafka) {
 	t.Helper()
 	o.Brokers, o.Java = 3, []string{"-Xmx512m"}
 	o.Properties = map[string]string{
@@ -31,7 +32,7 @@ func replicatedOn(ctx context.Context, t *testing.T, shards int, o integration.K
 		// Leaders move when a test moves them.
 		"auto.leader.rebalance.enable": "false",
 	}
-	k, err := integration.StartKafka(ctx, o)
+	k, err := servers.StartKafka(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 )
 
@@ -16,7 +17,7 @@ import (
 // restarted in the middle.
 func TestRedisClusterCarriesEventsOnce(t *testing.T) {
 	t.Parallel()
-	cluster, err := integration.StartRedisCluster(deadline(t, 2*time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	cluster, err := servers.StartRedisCluster(deadline(t, 2*time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}

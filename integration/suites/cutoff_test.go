@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 )
 
 // separations are what cuts a broker off.
 var separations = []struct {
 	name  string
-	begin func(*integration.Broker) error
+	begin func(*servers.Broker) error
 }{
-	{"isolated", (*integration.Broker).Isolate},
-	{"without controllers", (*integration.Broker).IsolateFromControllers},
-	{"held", (*integration.Broker).Hold},
+	{"isolated", (*servers.Broker).Isolate},
+	{"without controllers", (*servers.Broker).IsolateFromControllers},
+	{"held", (*servers.Broker).Hold},
 }
 
 // cutOffs is how many times a broker is cut off in a run.
@@ -84,6 +85,6 @@ func upTo(random *rand.Rand, most time.Duration) time.Duration {
 }
 
 // passed is whether everything is delivered, as the brokers say that are not cut off.
-func (d *isolable) passed(cut *integration.Broker) func(context.Context) error {
+func (d *isolable) passed(cut *servers.Broker) func(context.Context) error {
 	return func(ctx context.Context) error { return d.Committed(ctx, seededBy(d.others(cut)...)) }
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -91,9 +92,9 @@ func had(err error, done string) string {
 
 // positionsAt chooses leaders: one broker for the positions topic, any of some others for all else.
 func positionsAt(
-	d *isolable, old *integration.Broker, rest []*integration.Broker, random *rand.Rand,
-) func(place) *integration.Broker {
-	return func(at place) *integration.Broker {
+	d *isolable, old *servers.Broker, rest []*servers.Broker, random *rand.Rand,
+) func(place) *servers.Broker {
+	return func(at place) *servers.Broker {
 		if at.topic == outbox.PositionsTopic(d.Outbox) {
 			return old
 		}
@@ -132,7 +133,7 @@ func TestPositionsAreNotReadFromADeposedLeader(t *testing.T) {
 
 	var right, wrong int
 	failed := map[string]int{}
-	read := func(brokers ...*integration.Broker) bool {
+	read := func(brokers ...*servers.Broker) bool {
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		got, err := relay.ReadPositions(short, seededBy(brokers...), d.Outbox, d.Shards)

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -80,7 +81,7 @@ func leftOpenCases() (cases []leftOpen) {
 func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -25,7 +26,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
 	// The test goes to the brokers as a super user; the relay through the other listener, where it has to log in.
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Proxied: true, Properties: map[string]string{
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Proxied: true, Properties: map[string]string{
 		"listener.security.protocol.map":               "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:SASL_PLAINTEXT",
 		"sasl.enabled.mechanisms":                      "PLAIN",
 		"listener.name.proxied.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required user_relay="secret";`,

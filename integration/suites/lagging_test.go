@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -32,7 +33,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 	lagging := d.k.Brokers[random.IntN(len(d.k.Brokers))]
 	rest := d.others(lagging)
 	// All that a transaction needs is elsewhere, so that nothing but a doubt can hold a relay up.
-	d.lead(func(place) *integration.Broker { return rest[random.IntN(len(rest))] })
+	d.lead(func(place) *servers.Broker { return rest[random.IntN(len(rest))] })
 	d.isolate(lagging)
 
 	var topics []string
@@ -78,7 +79,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 // createBehindTheBackOf creates a topic for each shard that the other brokers know and the one that
 // is cut off does not.
 func (d *isolable) createBehindTheBackOf(
-	ctx context.Context, lagging *integration.Broker, round int,
+	ctx context.Context, lagging *servers.Broker, round int,
 ) []string {
 	d.t.Helper()
 	var topics []string

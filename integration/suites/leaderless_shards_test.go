@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -85,9 +86,9 @@ func TestLeaderlessPartition(t *testing.T) {
 }
 
 // threeBrokers is a world on a cluster of three brokers, without its topic.
-func threeBrokers(ctx context.Context, t *testing.T, shards int) (*world.World, *integration.Kafka) {
+func threeBrokers(ctx context.Context, t *testing.T, shards int) (*world.World, *servers.Kafka) {
 	t.Helper()
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}})
 	if err != nil {
 		t.Fatal(err)
 	}

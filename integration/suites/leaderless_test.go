@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -25,7 +26,7 @@ import (
 func TestCommitWhileAPartitionHasNoLeader(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Brokers: 3, Java: []string{"-Xmx400m"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx400m"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -25,7 +26,7 @@ import (
 func TestMemoryStaysBounded(t *testing.T) {
 	const limit = 256 << 20
 	// Its own, for its size, and without a file: that would be written as well.
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendonly no"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendonly no"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -31,7 +32,7 @@ const (
 func TestProducerQuota(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 30*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Java: []string{"-Xmx512m"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Java: []string{"-Xmx512m"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -128,13 +129,13 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		config []string
-		refuse func(ctx context.Context, w *world.World, server *integration.Redis) error
+		refuse func(ctx context.Context, w *world.World, server *servers.Redis) error
 	}{
-		"MASTERDOWN": {nil, func(ctx context.Context, w *world.World, _ *integration.Redis) error {
+		"MASTERDOWN": {nil, func(ctx context.Context, w *world.World, _ *servers.Redis) error {
 			return errors.Join(set("replica-serve-stale-data", "no")(ctx, w.Redis), w.Redis.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
 		}},
 		// 300 µs a command of its append-only file.
-		"LOADING": {[]string{"key-load-delay 300"}, func(ctx context.Context, _ *world.World, server *integration.Redis) error {
+		"LOADING": {[]string{"key-load-delay 300"}, func(ctx context.Context, _ *world.World, server *servers.Redis) error {
 			go func() { _ = server.Restart(ctx) }() // returns when it has loaded
 			return nil
 		}},
@@ -142,7 +143,7 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 		for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
 			t.Run(name+"/"+d.String(), func(t *testing.T) {
 				t.Parallel()
-				server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})
+				server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -10,13 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 )
 
 // ownServers are servers that the test may break.
 type ownServers struct {
-	redis *integration.Redis
-	kafka *integration.Kafka
+	redis *servers.Redis
+	kafka *servers.Kafka
 }
 
 // startServers starts a Redis that has on disk what it has acknowledged, and a Kafka.
@@ -25,11 +26,11 @@ func startServers(t *testing.T) ownServers {
 	ctx := deadline(t, 2*time.Minute)
 	var s ownServers
 	var err error
-	if s.redis, err = integration.StartRedis(ctx, integration.RedisOptions{Config: []string{"appendfsync always"}}); err != nil {
+	if s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Config: []string{"appendfsync always"}}); err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s.redis)
-	if s.kafka, err = integration.StartKafka(ctx, integration.KafkaOptions{}); err != nil {
+	if s.kafka, err = servers.StartKafka(ctx, servers.KafkaOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s.kafka)

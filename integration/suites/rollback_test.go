@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -137,9 +138,9 @@ func TestRedisSetBackGoesOnByPolicy(t *testing.T) {
 }
 
 // ownRedis is a world of one shard on a Redis of its own, and on the shared Kafka.
-func ownRedis(t *testing.T) (*world.World, *integration.Redis) {
+func ownRedis(t *testing.T) (*world.World, *servers.Redis) {
 	t.Helper()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -30,7 +31,7 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true, Persistent: true})
 	shop.Allow(events / 10)
 	w.AwaitState(0, relay.Running, time.Minute)
-	var promoted *integration.Redis
+	var promoted *servers.Redis
 	var began time.Time
 	err := whilePaused(ctx, w.World, func() error {
 		shop.Allow(events / 2)
@@ -108,9 +109,9 @@ func TestFailoverThatLosesEntriesHaltsTheShard(t *testing.T) {
 // replicatedWorld is a world of one shard on a Redis behind Sentinel.
 type replicatedWorld struct{ *world.World }
 
-func sentinelWorld(t *testing.T) (*integration.Sentinel, replicatedWorld) {
+func sentinelWorld(t *testing.T) (*servers.Sentinel, replicatedWorld) {
 	t.Helper()
-	s, err := integration.StartSentinel(deadline(t, 2*time.Minute), integration.SentinelOptions{})
+	s, err := servers.StartSentinel(deadline(t, 2*time.Minute), servers.SentinelOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func (w replicatedWorld) replicated(ctx context.Context) error {
 
 // awaitDemoted waits until the old master follows the new one: until then it takes writes of clients that still know it,
 // and forgets them.
-func (w replicatedWorld) awaitDemoted(t *testing.T, s *integration.Sentinel, promoted *integration.Redis) {
+func (w replicatedWorld) awaitDemoted(t *testing.T, s *servers.Sentinel, promoted *servers.Redis) {
 	t.Helper()
 	for _, server := range s.Redis {
 		if server == promoted {

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -61,7 +61,7 @@ func (s *storm) upTo(longest time.Duration) time.Duration {
 func (s *storm) killBrokers(n int) {
 	s.t.Helper()
 	s.over(&s.brokers)
-	var away []*integration.Broker
+	var away []*servers.Broker
 	for _, i := range s.random.Perm(len(s.k.Brokers))[:n] {
 		away = append(away, s.k.Brokers[i])
 		if err := s.k.Brokers[i].Kill(); err != nil {
@@ -150,9 +150,9 @@ func elect(ctx context.Context, w *world.World, topic string, partition int32, c
 func (s *storm) breakNetwork() {
 	s.t.Helper()
 	s.over(&s.network)
-	begin := []func(*integration.Proxy){
-		(*integration.Proxy).Cut, (*integration.Proxy).Pause, (*integration.Proxy).HalfOpen, (*integration.Proxy).Reset,
-		func(p *integration.Proxy) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
+	begin := []func(*servers.Proxy){
+		(*servers.Proxy).Cut, (*servers.Proxy).Pause, (*servers.Proxy).HalfOpen, (*servers.Proxy).Reset,
+		func(p *servers.Proxy) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
 	}[s.random.IntN(5)]
 	brokers := s.k.Brokers
 	if s.random.IntN(2) == 0 {

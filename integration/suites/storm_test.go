@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
 )
 
@@ -66,7 +67,7 @@ type storm struct {
 	t      *testing.T
 	ctx    context.Context
 	w      *world.World
-	k      *integration.Kafka
+	k      *servers.Kafka
 	crew   *crew
 	random *rand.Rand
 
@@ -80,12 +81,12 @@ type storm struct {
 func newStorm(t *testing.T) *storm {
 	t.Helper()
 	s := &storm{t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t), counts: map[string]int{}}
-	server, err := integration.StartRedis(s.ctx, integration.RedisOptions{})
+	server, err := servers.StartRedis(s.ctx, servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	s.k, err = integration.StartKafka(s.ctx, integration.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}, Proxied: true})
+	s.k, err = servers.StartKafka(s.ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}, Proxied: true})
 	if err != nil {
 		t.Fatal(err)
 	}

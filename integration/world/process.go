@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/process"
 )
 
 // Settings are settings of the section relay of the configuration file, by their names there.
@@ -15,7 +16,7 @@ type Settings map[string]any
 
 // Process is a command of sluice, a relay in most cases, in a process that can be killed and stopped.
 type Process struct {
-	*integration.Process
+	*process.Process
 	// Instance is its name in status and positions.
 	Instance string
 }
@@ -33,7 +34,7 @@ func (w *World) SpawnCommand(command string, s Settings, args ...string) *Proces
 	w.spawned++
 	p := &Process{Instance: fmt.Sprintf("%s-%d", command, w.spawned)}
 	var err error
-	p.Process, err = integration.StartProcess(integration.Command{
+	p.Process, err = process.Start(process.Command{
 		Name: p.Instance, Path: integration.BuildSluice(w.t), Args: append([]string{command, "-c", w.ConfigFile(p.Instance, s)}, args...),
 	})
 	if err != nil {

@@ -21,7 +21,7 @@ const aloneRate = 100
 func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+b.LatencyFor)
 	defer cancel()
-	st, err := b.servers.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
@@ -39,12 +39,12 @@ func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyR
 		defer producer.Close()
 		producers = append(producers, producer)
 	}
-	w, err := b.servers.watch(st.topic, b.partitions())
+	w, err := b.backends.watch(st.topic, b.partitions())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
 	s := newStream(rate, settle, b.LatencyFor, 0, numbering{})

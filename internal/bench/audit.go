@@ -92,8 +92,8 @@ func RunAudit(ctx context.Context, o AuditOptions) (report *AuditReport, err err
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.servers.end()) }()
-	report = &AuditReport{Environment: b.servers.env, Entries: b.Entries, Payload: b.Payload, Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
+	defer func() { err = errors.Join(err, b.backends.end()) }()
+	report = &AuditReport{Environment: b.backends.env, Entries: b.Entries, Payload: b.Payload, Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
 	for i, shards := range b.Shards {
 		backlog := o.Backlog
 		if i > 0 {
@@ -125,12 +125,12 @@ func (b *run) audits(ctx context.Context, report *AuditReport, shards, entries i
 
 // delivered is an outbox whose entries the relay has delivered.
 func (b *run) delivered(ctx context.Context, shards int) (*stage, *backlog, error) {
-	st, err := b.servers.stage(ctx, b.newName(), shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), shards, b.partitions(), nil)
 	if err != nil {
 		return st, nil, err
 	}
 	b.Progress("filling %d shard(s) with %d entries", shards, b.Entries)
-	l, err := b.servers.fill(ctx, st.name, shards, b.Entries, b.source, numbering{})
+	l, err := b.backends.fill(ctx, st.name, shards, b.Entries, b.source, numbering{})
 	if err != nil {
 		return st, l, err
 	}
@@ -195,7 +195,7 @@ func (b *run) auditSpeedOf(ctx context.Context, c Carrier, st *stage, l *backlog
 // it than audits of its own: these would sometimes have nothing to compare.
 func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *AuditCost, err error) {
 	b.Progress("filling %d shard(s) with %d entries", audited.shards, entries)
-	l, err := b.servers.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
+	l, err := b.backends.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
 	defer func() { err = errors.Join(err, l.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return nil, err

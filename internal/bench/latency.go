@@ -128,7 +128,7 @@ const settle = time.Second
 func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+b.LatencyFor)
 	defer cancel()
-	st, err := b.servers.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
@@ -138,12 +138,12 @@ func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun,
 		return r, err
 	}
 	defer p.end()
-	w, err := b.servers.watch(st.topic, b.partitions())
+	w, err := b.backends.watch(st.topic, b.partitions())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
 	if err := p.say(wordStart); err != nil {

@@ -86,16 +86,16 @@ func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *Neighbours
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.servers.end()) }()
+	defer func() { err = errors.Join(err, b.backends.end()) }()
 	report = &NeighboursReport{
-		Environment: b.servers.env, Shards: b.Shards[0], Well: b.Shards[0] - troubles, Rate: b.Rates[0], Seconds: b.LatencyFor.Seconds(),
+		Environment: b.backends.env, Shards: b.Shards[0], Well: b.Shards[0] - troubles, Rate: b.Rates[0], Seconds: b.LatencyFor.Seconds(),
 		Backlog: b.Entries, Payload: b.Payload, Settings: b.settings(),
 	}
 	leaderless := ""
 	if b.spare {
 		leaderless = b.id + ".leaderless"
 		b.Progress("stopping the only broker that has %s", leaderless)
-		if err := b.servers.leaderless(ctx, leaderless); err != nil {
+		if err := b.backends.leaderless(ctx, leaderless); err != nil {
 			return nil, err
 		}
 	} else {
@@ -121,7 +121,7 @@ const warmNeighbours = 10 * time.Second
 // neighbours is both runs, one after the other with the same relay.
 func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRun, err error) {
 	shards := b.Shards[0]
-	st, err := b.servers.stage(ctx, b.newName(), shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), shards, b.partitions(), nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
@@ -141,12 +141,12 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 	}
 	defer p.end()
 	// A partition is a shard's here: that of the backlog is not read, and costs this process nothing.
-	w, err := b.servers.watchPartitions(st.topic, t.well())
+	w, err := b.backends.watchPartitions(st.topic, t.well())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
 	if err := p.say(wordStart); err != nil {

@@ -65,7 +65,7 @@ type Options struct {
 	Progress func(format string, args ...any)
 
 	latencyShards []int
-	spare         bool // start a second broker, for servers.leaderless
+	spare         bool // start a second broker, for backends.leaderless
 }
 
 // Quick makes the run small, except where the caller has chosen otherwise: enough to see that everything works, too little

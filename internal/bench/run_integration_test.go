@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
 // carryEnv makes the test's own program a carrier.
@@ -27,13 +28,13 @@ func TestMain(m *testing.M) {
 
 // Everything once, small: what is measured is not looked at, only that it is.
 func TestRunMeasuresEverything(t *testing.T) {
-	servers := integration.Servers(t)
+	shared := integration.Servers(t)
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	report, err := Run(integration.Context(t, 5*time.Minute), Options{
-		Redis: servers.Redis.Addr, Kafka: servers.Kafka.Addrs(),
+		Redis: shared.Redis.Addr, Kafka: shared.Kafka.Addrs(),
 		Entries: 5_000, Rounds: 1, Shards: []int{1, 2}, Rates: []int{20, 200}, LatencyFor: time.Second, Writes: 200, Limit: time.Minute,
 		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
 	})
@@ -70,10 +71,10 @@ func TestRunMeasuresEverything(t *testing.T) {
 	}
 	t.Log("\n" + out.String())
 
-	nothingLeft(t, servers.Redis)
+	nothingLeft(t, shared.Redis)
 }
 
-func nothingLeft(t *testing.T, r *integration.Redis) {
+func nothingLeft(t *testing.T, r *servers.Redis) {
 	t.Helper()
 	left, err := integration.RedisClient(t, r, nil).Keys(t.Context(), "sluice:{bench-*").Result()
 	if err != nil {
@@ -88,13 +89,13 @@ func nothingLeft(t *testing.T, r *integration.Redis) {
 
 // An audit's bench measures what it should, and leaves nothing behind.
 func TestRunAuditMeasuresEverything(t *testing.T) {
-	servers := integration.Servers(t)
+	shared := integration.Servers(t)
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	report, err := RunAudit(integration.Context(t, 3*time.Minute), AuditOptions{
-		Redis: servers.Redis.Addr, Kafka: servers.Kafka.Addrs(),
+		Redis: shared.Redis.Addr, Kafka: shared.Kafka.Addrs(),
 		Entries: 5_000, Backlog: 5_000, Rounds: 1, Shards: []int{1, 2}, Limit: time.Minute,
 		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
 	})
@@ -114,5 +115,5 @@ func TestRunAuditMeasuresEverything(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 	}
-	nothingLeft(t, servers.Redis)
+	nothingLeft(t, shared.Redis)
 }

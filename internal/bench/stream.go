@@ -74,7 +74,7 @@ var atOnce = math.Inf(1)
 // write writes events from to up to at their times through outbox.Writer, one transaction each. The time of an event is
 // taken right before its EXEC.
 func (s *stream) write(ctx context.Context, b *run, name string, from, to int, rate float64) error {
-	w, err := outbox.NewWriter(b.servers.redis, outbox.Config{Outbox: name})
+	w, err := outbox.NewWriter(b.backends.redis, outbox.Config{Outbox: name})
 	if err != nil {
 		return err
 	}

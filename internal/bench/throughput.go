@@ -22,7 +22,7 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 			continue
 		}
 		b.Progress("filling %d shard(s) with %d entries", c.Shards, b.Entries)
-		l, err := b.servers.fill(ctx, b.newName(), c.Shards, b.Entries, b.source, numbering{})
+		l, err := b.backends.fill(ctx, b.newName(), c.Shards, b.Entries, b.source, numbering{})
 		backlogs[c.Shards] = l
 		if err != nil {
 			return nil, err
@@ -81,7 +81,7 @@ func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r Thr
 	if c.Kind == KafkaAlone {
 		from = nil
 	}
-	st, err := b.servers.stage(ctx, b.newName(), c.Shards, b.partitions(), from)
+	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), from)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
@@ -108,15 +108,15 @@ func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 		return r, err
 	}
 	defer p.end()
-	w, err := b.servers.watch(j.Topic, b.partitions())
+	w, err := b.backends.watch(j.Topic, b.partitions())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
-	before, err := b.servers.gauge(ctx)
+	before, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -140,7 +140,7 @@ func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 	if err != nil {
 		return r, err
 	}
-	after, err := b.servers.gauge(ctx)
+	after, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -157,7 +157,7 @@ func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 
 // untilDone lets a carrier read that says itself when it has read everything.
 func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err error) {
-	before, err := b.servers.gauge(ctx)
+	before, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -172,7 +172,7 @@ func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err e
 	if err != nil {
 		return r, err
 	}
-	after, err := b.servers.gauge(ctx)
+	after, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}

@@ -49,24 +49,24 @@ func (b *run) prepareTrouble(ctx context.Context, st *stage, leaderless string) 
 		poison: st.shards - 3, headless: st.shards - 2, backlog: st.shards - 1,
 	}
 	hour := "3600000"
-	created, err := b.servers.admin.CreateTopics(ctx, 1, -1, map[string]*string{"message.timestamp.before.max.ms": &hour}, t.old)
+	created, err := b.backends.admin.CreateTopics(ctx, 1, -1, map[string]*string{"message.timestamp.before.max.ms": &hour}, t.old)
 	if err == nil {
 		err = created[t.old].Err
 	}
 	if err != nil {
 		return t, fmt.Errorf("kafka: create %s: %w", t.old, err)
 	}
-	if err := operate.SetPause(ctx, b.servers.redis, st.name, t.backlog, operate.Pause{At: time.Now(), By: "bench"}); err != nil {
+	if err := operate.SetPause(ctx, b.backends.redis, st.name, t.backlog, operate.Pause{At: time.Now(), By: "bench"}); err != nil {
 		return t, err
 	}
 	b.Progress("filling shard %d with %d entries", t.backlog, b.Entries)
-	_, err = b.servers.fill(ctx, st.name, st.shards, b.Entries, b.source, t.numbers(t.backlog))
+	_, err = b.backends.fill(ctx, st.name, st.shards, b.Entries, b.source, t.numbers(t.backlog))
 	return t, err
 }
 
 // remove deletes what the stage does not know of.
 func (t *trouble) remove(ctx context.Context) error {
-	deleted, err := t.run.servers.admin.DeleteTopics(ctx, t.old)
+	deleted, err := t.run.backends.admin.DeleteTopics(ctx, t.old)
 	if err == nil {
 		err = deleted[t.old].Err
 	}
@@ -98,10 +98,10 @@ func (t *trouble) numbers(shard int) numbering {
 // make lets the backlog be carried, and writes to the other shards as often as to each of those that are well, until the context of that
 // name ends.
 func (t *trouble) make(ctx, until context.Context) error {
-	if _, err := operate.RemovePause(ctx, t.run.servers.redis, t.stage.name, t.backlog); err != nil {
+	if _, err := operate.RemovePause(ctx, t.run.backends.redis, t.stage.name, t.backlog); err != nil {
 		return err
 	}
-	w, err := outbox.NewWriter(t.run.servers.redis, outbox.Config{Outbox: t.stage.name})
+	w, err := outbox.NewWriter(t.run.backends.redis, outbox.Config{Outbox: t.stage.name})
 	if err != nil {
 		return err
 	}

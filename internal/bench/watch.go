@@ -88,7 +88,7 @@ type watcher struct {
 	clients    []*kgo.Client // by index of the partition
 }
 
-func (s *servers) watch(topic string, partitions int) (*watcher, error) {
+func (s *backends) watch(topic string, partitions int) (*watcher, error) {
 	all := make([]int, partitions)
 	for p := range all {
 		all[p] = p
@@ -97,7 +97,7 @@ func (s *servers) watch(topic string, partitions int) (*watcher, error) {
 }
 
 // watchPartitions sees only some of the partitions.
-func (s *servers) watchPartitions(topic string, partitions []int) (*watcher, error) {
+func (s *backends) watchPartitions(topic string, partitions []int) (*watcher, error) {
 	w := &watcher{topic: topic, partitions: partitions}
 	for _, p := range partitions {
 		client, err := kgo.NewClient(
