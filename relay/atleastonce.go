@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/rawreply"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -218,7 +219,7 @@ func (g *groupReader) read(ctx context.Context) ([]rawEntry, error) {
 	r := g.reader
 	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", outbox.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
 	switch {
-	case errors.Is(err, errReplyTooLarge):
+	case errors.Is(err, rawreply.ErrTooLarge):
 		r.fewer()
 		return nil, errRestart // what the lost reply held is pending now
 	case hasPrefix(err, "NOGROUP"):
@@ -328,7 +329,7 @@ func (g *groupReader) claim(ctx context.Context) error {
 	for cursor := "0-0"; ; {
 		r.count = count
 		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, outbox.ConsumerGroup, s.cfg.Instance, 0, cursor, "COUNT", count)
-		if errors.Is(err, errReplyTooLarge) {
+		if errors.Is(err, rawreply.ErrTooLarge) {
 			r.fewer()
 			count = r.count
 			continue

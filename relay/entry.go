@@ -9,6 +9,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/rawreply"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -137,14 +138,14 @@ func (e *entry) decode(raw rawEntry) error {
 			bit, e.contentType = hasContentType, value
 		case "time":
 			bit = hasTime
-			if ms, err := atoi(value); err != nil || ms < 0 {
+			if ms, err := rawreply.Number(value); err != nil || ms < 0 {
 				note("field time is %q, want Unix milliseconds", clip(value))
 			} else {
 				e.timeMS = int64(ms)
 			}
 		case "more":
 			bit = hasMore
-			if m, err := atoi(value); err != nil || m < 0 {
+			if m, err := rawreply.Number(value); err != nil || m < 0 {
 				note("field more is %q, want a count", clip(value))
 			} else {
 				e.more = m

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/sluice-outbox/sluice/internal/rawreply"
 )
 
 // One row for each error whose meaning errors.go decides, wrapped as callers wrap it.
@@ -80,7 +82,7 @@ func TestRedisErrorClasses(t *testing.T) {
 		"OOM command not allowed":                                         {},
 		"a text that mentions WRONGTYPE and ERR unknown":                  {},
 	} {
-		for _, err := range []error{replyError(text), fmt.Errorf("redis: XRANGE k: %w", replyError(text))} {
+		for _, err := range []error{rawreply.Error(text), fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text))} {
 			if got := isWrongType(err); got != want.wrongType {
 				t.Errorf("%v: wrong type is %v", err, got)
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/rawreply"
 )
 
 const (
@@ -71,7 +73,7 @@ func (r *streamReader) read(ctx context.Context, from anchor) (entries []rawEntr
 		count++
 	}
 	reply, err := r.do(ctx, 1, "XRANGE", r.key, start, "+", "COUNT", count)
-	if errors.Is(err, errReplyTooLarge) {
+	if errors.Is(err, rawreply.ErrTooLarge) {
 		r.fewer()
 		return nil, false, nil
 	}
@@ -112,7 +114,7 @@ func checkAnchor(shard int, from anchor, entries []rawEntry) *HaltError {
 }
 
 // do sends a command whose key is args[keyPos] and returns its raw reply, which is not larger than r.limit and
-// valid until the next. An error that Redis answered is a replyError.
+// valid until the next. An error that Redis answered is a [rawreply.Error].
 func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte, error) {
 	reply, err := r.once(ctx, keyPos, args)
 	if hasPrefix(err, "MOVED") || hasPrefix(err, "ASK") {
@@ -121,7 +123,7 @@ func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte
 		reply, err = r.once(ctx, keyPos, args)
 	}
 	switch {
-	case err == nil, errors.Is(err, errReplyTooLarge):
+	case err == nil, errors.Is(err, rawreply.ErrTooLarge):
 		return reply, err
 	case isWrongType(err):
 		return nil, notAStream(r.key)
@@ -136,14 +138,11 @@ func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byt
 	if r.scratch == nil {
 		r.scratch = spareReply()
 	}
-	buf := replyBuffer{b: r.scratch[:0], limit: r.limit}
-	cmd := redis.NewRawWriteToCmd(ctx, &buf, args...)
-	cmd.SetFirstKeyPos(keyPos)
-	if err := r.client.Process(ctx, cmd); err != nil && !(buf.ended && errors.Is(err, errReplyEnd)) {
-		return nil, err
+	reply, err := rawreply.Do(ctx, r.client, r.scratch, r.limit, keyPos, args...)
+	if reply != nil {
+		r.scratch = reply
 	}
-	r.scratch = buf.b
-	return buf.b, replyErr(buf.b)
+	return reply, err
 }
 
 func notAStream(key string) *HaltError {

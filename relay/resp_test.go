@@ -161,28 +161,6 @@ func TestParseIDAgrees(t *testing.T) {
 	})
 }
 
-func TestReplyErr(t *testing.T) {
-	t.Parallel()
-	for reply, want := range map[string]string{
-		"-WRONGTYPE Operation against a key\r\n": "WRONGTYPE Operation against a key",
-		"-MOVED 3999 127.0.0.1:6381\r\n":         "MOVED 3999 127.0.0.1:6381",
-		"!21\r\nSYNTAX invalid syntax\r\n":       "SYNTAX invalid syntax",
-		"*0\r\n":                                 "", "*-1\r\n": "", "_\r\n": "", "": "", "$2\r\n-1\r\n": "",
-	} {
-		err := replyErr([]byte(reply))
-		if err != nil {
-			if got := err.Error(); got != want {
-				t.Errorf("%q: got %q, want %q", reply, got, want)
-			}
-		} else if want != "" {
-			t.Errorf("%q: no error, want %q", reply, want)
-		}
-	}
-	if err := replyErr([]byte("-WRONGTYPE x\r\n")); !isWrongType(err) {
-		t.Errorf("%v is not of the wrong type", err)
-	}
-}
-
 func BenchmarkParserEntries(b *testing.B) {
 	entries := make([]rawEntry, 1000)
 	for i := range entries {

@@ -1,56 +1,49 @@
-package relay
+package rawreply
 
 import (
 	"bufio"
 	"errors"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
 
 var (
-	errReplyTooLarge = errors.New("reply is larger than asked for")
-	// errReplyEnd ends go-redis's copying of a reply that was read to its end. It has to be an error after which go-redis
-	// keeps the connection.
-	errReplyEnd error = redis.Nil
-	// errBehindReply would be a go-redis that reads on all the same. The connection is closed, and nothing is taken for a reply.
-	errBehindReply = errors.New("go-redis read on behind the end of a reply: this relay does not fit its version")
+	// errEnd ends go-redis's copying of a reply that was read to its end. It has to be an error after
+	// which go-redis keeps the connection.
+	errEnd error = redis.Nil
+	// errAfterEnd would be a go-redis that reads on all the same. The connection is closed, and
+	// nothing is taken for a reply.
+	errAfterEnd = errors.New("go-redis read on after the end of a reply: this program does not fit its version")
 )
 
-// replyBuffer collects one raw reply and refuses to grow beyond limit.
-//
-// go-redis copies a raw reply piece by piece, a Write for each header and an io.CopyN for each bulk string: a thousand
-// nanoseconds an entry, which is more than all that the relay does with it. But io.CopyN shows the buffer of the connection, inside
-// an io.LimitedReader. From the first bulk string on the rest is read from that buffer, up to the end of the
-// reply and not a byte further, and the copying ends with errReplyEnd. Timeouts, errors and the pool stay go-redis's affair. A
-// version of it that copies in another way is served piece by piece.
-type replyBuffer struct {
+// buffer collects one raw reply and refuses to grow beyond limit.
+type buffer struct {
 	b     []byte
 	limit int
 	ended bool // read to the end
 }
 
-func (r *replyBuffer) Write(p []byte) (int, error) {
+func (r *buffer) Write(p []byte) (int, error) {
 	if r.ended {
-		return 0, errBehindReply
+		return 0, errAfterEnd
 	}
 	if len(r.b)+len(p) > r.limit {
-		return 0, errReplyTooLarge
+		return 0, ErrTooLarge
 	}
 	r.b = append(r.b, p...)
 	return len(p), nil
 }
 
 // ReadFrom is what io.CopyN calls for a bulk string and its line end.
-func (r *replyBuffer) ReadFrom(src io.Reader) (int64, error) {
+func (r *buffer) ReadFrom(src io.Reader) (int64, error) {
 	if r.ended {
-		return 0, errBehindReply
+		return 0, errAfterEnd
 	}
 	if piece, ok := src.(*io.LimitedReader); ok {
 		if int64(len(r.b))+piece.N > int64(r.limit) {
-			return 0, errReplyTooLarge
+			return 0, ErrTooLarge
 		}
 		if conn, ok := piece.R.(*bufio.Reader); ok {
 			before := len(r.b)
@@ -61,24 +54,25 @@ func (r *replyBuffer) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{r}, src)
 }
 
-// readRest reads the reply to its end. What there is of it by now ends with the header of a bulk string.
-func (r *replyBuffer) readRest(conn *bufio.Reader) error {
-	rest := replyRest{values: 1}
-	_, missing, err := rest.walk(r.b)
+// readRest reads the reply to its end. What there is of it by now ends with the header of a bulk
+// string.
+func (r *buffer) readRest(conn *bufio.Reader) error {
+	left := remainder{values: 1}
+	_, missing, err := left.walk(r.b)
 	for need := 1; err == nil; {
 		if err = r.readN(conn, missing); err != nil {
 			break
 		}
-		if rest.values == 0 {
+		if left.values == 0 {
 			r.ended = true
-			return errReplyEnd
+			return errEnd
 		}
 		if _, err = conn.Peek(need); err != nil {
 			break
 		}
 		var whole int
 		window, _ := conn.Peek(conn.Buffered())
-		if whole, missing, err = rest.walk(window); err != nil {
+		if whole, missing, err = left.walk(window); err != nil {
 			break
 		}
 		if need = 1; whole == 0 {
@@ -92,63 +86,12 @@ func (r *replyBuffer) readRest(conn *bufio.Reader) error {
 }
 
 // readN reads n bytes, or none if they are too many.
-func (r *replyBuffer) readN(conn *bufio.Reader, n int) error {
+func (r *buffer) readN(conn *bufio.Reader, n int) error {
 	if len(r.b)+n > r.limit {
-		return errReplyTooLarge
+		return ErrTooLarge
 	}
 	r.b = slices.Grow(r.b, n)
 	m, err := io.ReadFull(conn, r.b[len(r.b):len(r.b)+n])
 	r.b = r.b[:len(r.b)+m]
 	return err
-}
-
-var replyPool sync.Pool // of *[]byte
-
-// spareReply returns the buffer of an earlier reply, nil if there is none.
-func spareReply() []byte {
-	if b, ok := replyPool.Get().(*[]byte); ok {
-		return *b
-	}
-	return nil
-}
-
-// recycleReply lets a later reply have the memory of this one, which nothing may point into any more.
-func recycleReply(b []byte) {
-	if b != nil && cap(b) <= readLimit {
-		b = b[:0]
-		replyPool.Put(&b)
-	}
-}
-
-// replyRest knows how much of a reply is still to come.
-type replyRest struct{ values int }
-
-// walk follows the reply over b, its next bytes. whole is where a header begins that b has not got to its end, or else the end of b or
-// of the reply. missing is how many bytes stand behind b of a bulk string that begins in it.
-func (r *replyRest) walk(b []byte) (whole, missing int, err error) {
-	for p := (parser{b: b}); r.values > 0; whole = p.i {
-		kind := byte('$')
-		n, end := size(b, whole, kind)
-		if p.i = end; end == 0 {
-			p.i = whole
-			if kind, n, err = p.header(); errors.Is(err, errShortReply) {
-				break
-			} else if err != nil {
-				return whole, 0, err
-			}
-		}
-		r.values--
-		switch {
-		case n < 0, kind == ':':
-		case kind == '$':
-			if p.i += n + 2; p.i >= len(b) {
-				return len(b), p.i - len(b), nil
-			}
-		case kind == '%':
-			r.values += 2 * n
-		default:
-			r.values += n
-		}
-	}
-	return whole, 0, nil
 }
