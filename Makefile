@@ -13,8 +13,11 @@ ARGS ?=
 # Tests that `make integration` leaves out: those that have a target of their own.
 SKIP ?= ^TestStorm$$
 
-# The race detector; RACE= leaves it out, which makes the suites three times as fast.
+# The race detector; RACE= leaves it out, which makes tests and suites three times as fast.
 RACE ?= -race
+
+# How many random cases a property is tried on. Vet is left to the linters, which have all of it.
+CHECKS ?= 25
 
 .PHONY: help
 help: ## This list.
@@ -25,8 +28,8 @@ build: ## The sluice command, as ./sluice.
 	$(GO) build -o sluice ./cmd/sluice
 
 .PHONY: test
-test: ## All tests that need only Go.
-	$(GO) test -race $(ARGS) ./...
+test: ## All tests that need only Go; CHECKS=100 is CI's.
+	RAPID_CHECKS=$(CHECKS) $(GO) test $(RACE) -vet=off $(ARGS) ./...
 
 .PHONY: integration
 integration: ## The suites against real servers; fails if there are none. See package integration.
