@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/internal/rawreply"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -158,7 +159,7 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 
 func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {
 	key := outbox.StreamKey(r.outbox, shard)
-	found, err := r.primary.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: outbox.ConsumerGroup, Start: id.String(), End: id.String(), Count: 1}).Result()
+	found, err := r.primary.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: names.ConsumerGroup, Start: id.String(), End: id.String(), Count: 1}).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") {
 		return false, fmt.Errorf("redis: XPENDING %s: %w", key, err)
 	}

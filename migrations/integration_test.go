@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/process"
 	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -105,26 +106,26 @@ sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:60000
 func TestRealRepair(t *testing.T) {
 	s := realServers(t)
 	cfg := Config{Outbox: integration.Prefix(t), Shards: 2}
-	positions := outbox.PositionsTopic(cfg.Outbox)
+	positions := names.PositionsTopic(cfg.Outbox)
 	m := s.migrator(t, cfg)
 	mustMigrate(t, m)
 
-	if err := s.redisClient(t).XGroupDestroy(testContext(t), outbox.StreamKey(cfg.Outbox, 0), outbox.ConsumerGroup).Err(); err != nil {
+	if err := s.redisClient(t).XGroupDestroy(testContext(t), outbox.StreamKey(cfg.Outbox, 0), names.ConsumerGroup).Err(); err != nil {
 		t.Fatal(err)
 	}
-	s.deleteTopic(t, outbox.DeadLetterTopic(cfg.Outbox))
+	s.deleteTopic(t, names.DeadLetterTopic(cfg.Outbox))
 	mustMigrate(t, m)
 	mustBeCurrent(t, m)
 
 	rdb, used := s.redisClient(t), outbox.StreamKey(cfg.Outbox, 1)
 	rdb.XAdd(testContext(t), &redis.XAddArgs{Stream: used, Values: []any{"a", "b"}})
 	rdb.XTrimMaxLen(testContext(t), used, 0)
-	rdb.XGroupDestroy(testContext(t), used, outbox.ConsumerGroup)
+	rdb.XGroupDestroy(testContext(t), used, names.ConsumerGroup)
 	mustMigrate(t, m)
 	if status, err := m.Status(testContext(t)); err != nil || len(status.Drift) != 1 {
 		t.Errorf("group of a used stream: %s, %v", asJSON(t, status), err)
 	}
-	rdb.XGroupCreate(testContext(t), used, outbox.ConsumerGroup, "$")
+	rdb.XGroupCreate(testContext(t), used, names.ConsumerGroup, "$")
 	mustBeCurrent(t, m)
 
 	refused := func(m *Migrator, want Problem) {

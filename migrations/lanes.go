@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // lanesVersion is the layout version from which on shards are delivered in lanes. Before it each shard had two transactional
@@ -34,7 +34,7 @@ const coordinatorPatience = 30 * time.Second
 
 // runningRelays says why relays are believed to run; "" if nothing says so.
 func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
-	name := outbox.RelayGroup(m.cfg.Outbox)
+	name := names.RelayGroup(m.cfg.Outbox)
 	groups, err := m.kafka.DescribeGroups(ctx, name)
 	// The first question of all makes brokers create their offsets topic, and until then there is no coordinator.
 	for began := time.Now(); errors.Is(err, kerr.CoordinatorNotAvailable) && time.Since(began) < coordinatorPatience; {
@@ -56,7 +56,7 @@ func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	if n := len(group.Members); n > 0 {
 		return "the relay group has " + count(n, "member"), nil
 	}
-	states, err := m.redis.HGetAll(ctx, outbox.StatusKey(m.cfg.Outbox)).Result()
+	states, err := m.redis.HGetAll(ctx, names.StatusKey(m.cfg.Outbox)).Result()
 	if err != nil {
 		return "", err
 	}
@@ -93,13 +93,13 @@ func (m *Migrator) convertPositions(ctx context.Context) error {
 	for shard := range shards {
 		shards[shard] = shard
 		for _, turn := range []byte{'a', 'b'} {
-			if err := m.fence(ctx, outbox.ShardID(m.cfg.Outbox, shard, turn)); err != nil {
+			if err := m.fence(ctx, names.ShardID(m.cfg.Outbox, shard, turn)); err != nil {
 				return err
 			}
 		}
 	}
 	e := delivery.New(delivery.Config{
-		Outbox: m.cfg.Outbox, Topic: outbox.PositionsTopic(m.cfg.Outbox), Client: m.client,
+		Outbox: m.cfg.Outbox, Topic: names.PositionsTopic(m.cfg.Outbox), Client: m.client,
 		Producer: m.client.Opts(), Instance: "migration", Logger: slog.New(slog.DiscardHandler),
 		MaxEntries: 10_000, MaxBytes: 16 << 20, MaxInFlight: 16 << 20, TransactionTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
 	})
@@ -161,7 +161,7 @@ func (m *Migrator) fence(ctx context.Context, id string) error {
 
 // shrinkSegments gives the positions topic the settings of this layout, where it still has those of the earlier one.
 func (m *Migrator) shrinkSegments(ctx context.Context) error {
-	name := outbox.PositionsTopic(m.cfg.Outbox)
+	name := names.PositionsTopic(m.cfg.Outbox)
 	configs, err := m.kafka.DescribeTopicConfigs(ctx, name)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -60,7 +61,7 @@ func newPlace(t testing.TB, r *servers.Redis, shards int, change func(*redis.Opt
 // createLayout writes the layout as a migration leaves it.
 func createLayout(t testing.TB, client redis.Cmdable, name string, shards int) {
 	t.Helper()
-	err := client.HSet(context.Background(), outbox.LayoutKey(name), "version", 2, "format", 1, "shards", shards).Err()
+	err := client.HSet(context.Background(), names.LayoutKey(name), "version", 2, "format", 1, "shards", shards).Err()
 	if err != nil {
 		t.Fatal(err)
 	}

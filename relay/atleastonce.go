@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/internal/rawreply"
-	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // atLeastOnce is the other delivery: the consumer group holds the position, reads are XREADGROUP, records go out through the
@@ -217,7 +217,7 @@ func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) erro
 // read takes new entries, or none after a short wait.
 func (g *groupReader) read(ctx context.Context) ([]rawEntry, error) {
 	r := g.reader
-	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", outbox.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
+	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", names.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
 	switch {
 	case errors.Is(err, rawreply.ErrTooLarge):
 		r.fewer()
@@ -297,7 +297,7 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 	for i, id := range c.ids {
 		ids[i] = id.String()
 	}
-	if err := s.cfg.Redis.XAck(ctx, s.key, outbox.ConsumerGroup, ids...).Err(); err != nil {
+	if err := s.cfg.Redis.XAck(ctx, s.key, names.ConsumerGroup, ids...).Err(); err != nil {
 		return fmt.Errorf("redis: XACK %s: %w", s.key, err)
 	}
 	pos := s.tracker.position()
@@ -318,7 +318,7 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 func (g *groupReader) claim(ctx context.Context) error {
 	s, r := g.stream, g.reader
 	others := map[string]bool{}
-	consumers, err := s.cfg.Redis.XInfoConsumers(ctx, s.key, outbox.ConsumerGroup).Result()
+	consumers, err := s.cfg.Redis.XInfoConsumers(ctx, s.key, names.ConsumerGroup).Result()
 	if err != nil {
 		return fmt.Errorf("redis: XINFO CONSUMERS %s: %w", s.key, err)
 	}
@@ -328,7 +328,7 @@ func (g *groupReader) claim(ctx context.Context) error {
 	count := 64
 	for cursor := "0-0"; ; {
 		r.count = count
-		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, outbox.ConsumerGroup, s.cfg.Instance, 0, cursor, "COUNT", count)
+		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, names.ConsumerGroup, s.cfg.Instance, 0, cursor, "COUNT", count)
 		if errors.Is(err, rawreply.ErrTooLarge) {
 			r.fewer()
 			count = r.count
@@ -382,7 +382,7 @@ func (g *groupReader) claim(ctx context.Context) error {
 // strayed reports whether entries of this shard are pending that nobody sends: somebody else's, or this consumer's own whose reply
 // was lost and asked for again by the client, which gets later ones. The latter count when two looks find them.
 func (g *groupReader) strayed(ctx context.Context) (bool, error) {
-	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
+	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {
 		return false, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}
@@ -415,7 +415,7 @@ end
 return 0`)
 
 func (g *groupReader) forget(ctx context.Context, consumer string) {
-	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, outbox.ConsumerGroup, consumer).Err(); err != nil {
+	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, names.ConsumerGroup, consumer).Err(); err != nil {
 		g.stream.log.Warn("cannot remove an idle consumer from the group; it does no harm", "consumer", consumer, "error", err)
 	}
 }
@@ -426,7 +426,7 @@ func (g *groupReader) mirror(context.Context, Position, *redis.XInfoGroup) error
 // confirmed is below the first pending entry, whoever has it: an entry may be pending with an ex-owner that took it
 // after it had lost the shard.
 func (g *groupReader) confirmed(ctx context.Context, pos Position) (EntryID, error) {
-	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
+	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {
 		return EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -194,7 +195,7 @@ func (c Config) withDefaults() Config {
 		c.Source = "sluice/" + c.Outbox
 	}
 	if c.DeadLetter.Topic == "" {
-		c.DeadLetter.Topic = outbox.DeadLetterTopic(c.Outbox)
+		c.DeadLetter.Topic = names.DeadLetterTopic(c.Outbox)
 	}
 	if c.DeadLetter.On == nil {
 		c.DeadLetter.On = []Reason{Undecodable, TooLarge, NoRoute, Rejected}
@@ -277,7 +278,7 @@ func (c Config) validate() error {
 			bad("unknown reason %q in DeadLetter.On: want undecodable, too_large, no_route, unknown_topic or rejected", r)
 		}
 	}
-	if !validTopic(c.DeadLetter.Topic) || c.DeadLetter.Topic == outbox.PositionsTopic(c.Outbox) {
+	if names.ValidateTopic(c.DeadLetter.Topic) != nil || c.DeadLetter.Topic == names.PositionsTopic(c.Outbox) {
 		bad("DeadLetter.Topic %q cannot take dead letters", c.DeadLetter.Topic)
 	}
 	for _, bound := range []struct {
@@ -314,7 +315,7 @@ func (c Config) validate() error {
 
 // router makes a router; each goroutine that routes has its own.
 func (c Config) router() (*router, error) {
-	return newRouter(c.Route, outbox.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
+	return newRouter(c.Route, names.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
 }
 
 // staticRoute is the topic of a route that is the same for every entry.

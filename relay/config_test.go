@@ -19,7 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 func TestConfigDefaults(t *testing.T) {
@@ -96,9 +96,9 @@ func TestConfigRefused(t *testing.T) {
 		"reason":                {func(c *Config) { c.DeadLetter.On = []Reason{"too-large"} }, `"too-large"`},
 		"unknown_topic, halt":   {func(c *Config) { c.DeadLetter.On = []Reason{UnknownTopic}; c.Topics.OnUnknown = HaltOnUnknown }, "unknown_topic"},
 		"DLQ name":              {func(c *Config) { c.DeadLetter.Topic = "a b" }, "DeadLetter.Topic"},
-		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = outbox.PositionsTopic("orders") }, "DeadLetter.Topic"},
+		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = names.PositionsTopic("orders") }, "DeadLetter.Topic"},
 		"route":                 {func(c *Config) { c.Route = "{{.Tenant}}" }, "Tenant"},
-		"route to positions":    {func(c *Config) { c.Route = outbox.PositionsTopic("orders") }, outbox.PositionsTopic("orders")},
+		"route to positions":    {func(c *Config) { c.Route = names.PositionsTopic("orders") }, names.PositionsTopic("orders")},
 		"MaxEntries":            {func(c *Config) { c.MaxEntries = -1 }, "MaxEntries"},
 		"MaxBytes":              {func(c *Config) { c.MaxBytes = -1 }, "MaxBytes"},
 		"MaxInFlight":           {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
@@ -200,7 +200,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		})
 		polls := 0
 		l.on(func(_ *server.Peer, cmd string, args ...string) bool {
-			if cmd == "HGETALL" && args[0] == outbox.ControlKey(l.outbox) {
+			if cmd == "HGETALL" && args[0] == names.ControlKey(l.outbox) {
 				mu.Lock()
 				polls++
 				mu.Unlock()
@@ -294,7 +294,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 			note(fmt.Sprint("length of ", shard), len(entries))
 		}
 		var topics []string
-		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters", outbox.DeadLetterTopic(l.outbox)} {
+		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters", names.DeadLetterTopic(l.outbox)} {
 			if l.cluster.TopicInfo(topic) != nil {
 				topics = append(topics, topic)
 			}

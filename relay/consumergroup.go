@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // consumerGroup is the Redis consumer group of a shard's stream. In exactly-once delivery it shows the committed position to
@@ -26,7 +26,7 @@ func (g consumerGroup) info(ctx context.Context) (*redis.XInfoGroup, error) {
 		return nil, fmt.Errorf("redis: XINFO GROUPS %s: %w", g.key, err)
 	}
 	for i := range groups {
-		if groups[i].Name == outbox.ConsumerGroup {
+		if groups[i].Name == names.ConsumerGroup {
 			return &groups[i], nil
 		}
 	}
@@ -47,7 +47,7 @@ func (g consumerGroup) set(ctx context.Context, at EntryID, count int64) error {
 // acknowledge forgets what the group has pending at or below an entry.
 func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
 	for {
-		pending, err := g.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: g.key, Group: outbox.ConsumerGroup, Start: "-", End: at.String(), Count: 1000}).Result()
+		pending, err := g.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(), Count: 1000}).Result()
 		if err != nil {
 			return fmt.Errorf("redis: XPENDING %s: %w", g.key, err)
 		}
@@ -58,7 +58,7 @@ func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
 		for i, p := range pending {
 			ids[i] = p.ID
 		}
-		if err := g.client.XAck(ctx, g.key, outbox.ConsumerGroup, ids...).Err(); err != nil {
+		if err := g.client.XAck(ctx, g.key, names.ConsumerGroup, ids...).Err(); err != nil {
 			return fmt.Errorf("redis: XACK %s: %w", g.key, err)
 		}
 	}
@@ -66,7 +66,7 @@ func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
 
 // ensure creates the group, at a position, if it is not there. It does not create the stream.
 func (g consumerGroup) ensure(ctx context.Context, at EntryID, count int64) error {
-	args := []any{"XGROUP", "CREATE", g.key, outbox.ConsumerGroup, at.String()}
+	args := []any{"XGROUP", "CREATE", g.key, names.ConsumerGroup, at.String()}
 	if count >= 0 {
 		args = append(args, "ENTRIESREAD", count)
 	}
@@ -81,7 +81,7 @@ func (g consumerGroup) ensure(ctx context.Context, at EntryID, count int64) erro
 }
 
 func (g consumerGroup) move(ctx context.Context, at EntryID, count int64) error {
-	return g.client.Do(ctx, "XGROUP", "SETID", g.key, outbox.ConsumerGroup, at.String(), "ENTRIESREAD", count).Err()
+	return g.client.Do(ctx, "XGROUP", "SETID", g.key, names.ConsumerGroup, at.String(), "ENTRIESREAD", count).Err()
 }
 
 // mirror shows a committed position. It looks at the group first, because an ex-owner that was paused may have set it

@@ -13,7 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // control follows the operators' control hash and writes the status hash. Both inform; no promise
@@ -126,9 +126,9 @@ func (c *control) run(ctx context.Context, interval time.Duration, current func(
 }
 
 func (c *control) poll(ctx context.Context, changed func()) error {
-	fields, err := c.client.HGetAll(ctx, outbox.ControlKey(c.outbox)).Result()
+	fields, err := c.client.HGetAll(ctx, names.ControlKey(c.outbox)).Result()
 	if err != nil {
-		return fmt.Errorf("redis: HGETALL %s: %w", outbox.ControlKey(c.outbox), err)
+		return fmt.Errorf("redis: HGETALL %s: %w", names.ControlKey(c.outbox), err)
 	}
 	all, shards := parseControl(fields)
 	c.mu.Lock()
@@ -180,7 +180,7 @@ func (c *control) write(ctx context.Context) error {
 		}
 		values = append(values, strconv.Itoa(shard), value)
 	}
-	if err := c.client.HSet(ctx, outbox.StatusKey(c.outbox), values...).Err(); err != nil {
+	if err := c.client.HSet(ctx, names.StatusKey(c.outbox), values...).Err(); err != nil {
 		c.mu.Lock()
 		for shard, st := range told {
 			if _, newer := c.told[shard]; !newer {
@@ -188,7 +188,7 @@ func (c *control) write(ctx context.Context) error {
 			}
 		}
 		c.mu.Unlock()
-		return fmt.Errorf("redis: HSET %s: %w", outbox.StatusKey(c.outbox), err)
+		return fmt.Errorf("redis: HSET %s: %w", names.StatusKey(c.outbox), err)
 	}
 	return nil
 }

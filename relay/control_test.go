@@ -13,7 +13,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 func TestParseControl(t *testing.T) {
@@ -59,7 +59,7 @@ func TestControlPauses(t *testing.T) {
 		c := l.control()
 		var changed atomic.Int64
 		defer c.follow(t, func() []ShardStatus { return nil }, func() { changed.Add(1) })()
-		key := outbox.ControlKey(l.outbox)
+		key := names.ControlKey(l.outbox)
 
 		time.Sleep(10 * time.Second)
 		if _, paused := c.paused(1); paused || changed.Load() != 0 {
@@ -105,7 +105,7 @@ func TestControlPauses(t *testing.T) {
 func (l *lab) told(t *testing.T, shard int) statusJSON {
 	t.Helper()
 	var st statusJSON
-	if text := l.mini.HGet(outbox.StatusKey(l.outbox), fmt.Sprint(shard)); text != "" {
+	if text := l.mini.HGet(names.StatusKey(l.outbox), fmt.Sprint(shard)); text != "" {
 		if err := json.Unmarshal([]byte(text), &st); err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func TestControlTells(t *testing.T) {
 		}
 
 		// Somebody else writes over it, or the hash is lost: told again within seconds.
-		l.mini.Del(outbox.StatusKey(l.outbox))
+		l.mini.Del(names.StatusKey(l.outbox))
 		time.Sleep(2 * heartbeat * time.Second)
 		if got := l.told(t, 1); got.State != Running || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
 			t.Errorf("got %+v", got)

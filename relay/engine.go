@@ -11,13 +11,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // newEngine makes what carries a relay's shards to Kafka.
 func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine {
 	return delivery.New(delivery.Config{
-		Outbox: cfg.Outbox, Topic: outbox.PositionsTopic(cfg.Outbox), Client: client, Producer: producerOpts(cfg, topics.limit),
+		Outbox: cfg.Outbox, Topic: names.PositionsTopic(cfg.Outbox), Client: client, Producer: producerOpts(cfg, topics.limit),
 		Instance: cfg.Instance, Logger: cfg.Logger.With("outbox", cfg.Outbox),
 		Lanes: cfg.Lanes, Linger: cfg.Linger, MaxEntries: cfg.MaxEntries, MaxBytes: cfg.MaxBytes, MaxInFlight: int64(cfg.MaxInFlight),
 		TransactionTimeout: cfg.TransactionTimeout, DrainTimeout: cfg.DrainTimeout,

@@ -188,7 +188,7 @@ func (e *entry) decode(raw rawEntry) error {
 		return fmt.Errorf("field headers: %w", err)
 	}
 	for _, h := range e.headers {
-		if reservedHeader(h.Key) {
+		if outbox.ReservedHeader(h.Key) {
 			return fmt.Errorf("header %q is reserved", clip([]byte(h.Key)))
 		}
 	}
@@ -204,12 +204,4 @@ func peekMore(fields []byte) bool {
 	var e entry
 	_ = e.decode(rawEntry{fields: fields})
 	return e.more > 0
-}
-
-func reservedHeader(name string) bool {
-	switch name {
-	case "id", "type", "content-type":
-		return true
-	}
-	return len(name) >= 3 && name[:3] == "ce_" || len(name) >= 7 && name[:7] == "sluice-"
 }

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestDecode(t *testing.T) {
@@ -436,7 +437,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("accepted %+v", e)
 		}
 		for _, h := range e.headers {
-			if reservedHeader(h.Key) {
+			if outbox.ReservedHeader(h.Key) {
 				t.Fatalf("accepted header %q", h.Key)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -114,7 +115,7 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 		return Position{}, err
 	}
 	if group == nil {
-		return Position{}, &HaltError{Reason: fmt.Sprintf("at-least-once delivery keeps the position in consumer group %s of %s, and the group is gone; run sluice resume --after the last entry that is in Kafka", outbox.ConsumerGroup, b.key)}
+		return Position{}, &HaltError{Reason: fmt.Sprintf("at-least-once delivery keeps the position in consumer group %s of %s, and the group is gone; run sluice resume --after the last entry that is in Kafka", names.ConsumerGroup, b.key)}
 	}
 	after, err := ParseEntryID(group.LastDeliveredID)
 	if err != nil {
@@ -123,7 +124,7 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 	reader := newStreamReader(b.cfg.Redis, b.shard, b.key)
 	count := group.EntriesRead // 0 also when Redis does not know
 	if group.Pending > 0 {
-		pending, err := b.cfg.Redis.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: b.key, Group: outbox.ConsumerGroup, Start: "-", End: "+", Count: 1}).Result()
+		pending, err := b.cfg.Redis.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: b.key, Group: names.ConsumerGroup, Start: "-", End: "+", Count: 1}).Result()
 		if err != nil {
 			return Position{}, fmt.Errorf("redis: XPENDING %s: %w", b.key, err)
 		}

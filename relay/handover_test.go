@@ -10,7 +10,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // Without a position a shard begins where nothing can be missed, and nowhere else.
@@ -28,13 +28,13 @@ func TestFirstPosition(t *testing.T) {
 		"all trimmed": {func(_ *testing.T, l *lab) { l.added[l.stream(0)] = 9 }, 9, "has 0 entries of 9"},
 		"no group": {func(t *testing.T, l *lab) {
 			l.addEvents(0, 0, 5)
-			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, ""},
 		"delivered before": {func(t *testing.T, l *lab) {
 			l.addEvents(0, 0, 5)
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, "were delivered"},
@@ -239,13 +239,13 @@ func TestGroupPosition(t *testing.T) {
 			}
 		}
 		check("nothing read", EntryID{}, 0)
-		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
+		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		check("four pending", ids[0].before(), 0)
 		ack := func(ids ...string) {
 			t.Helper()
-			if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, ids...).Err(); err != nil {
+			if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, ids...).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -253,7 +253,7 @@ func TestGroupPosition(t *testing.T) {
 		check("the second and third pending", ids[1].before(), 1)
 		ack(ids[1].String(), ids[2].String())
 		check("four confirmed", ids[3], 4)
-		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 			t.Fatal(err)
 		}
 		var halt *HaltError

@@ -14,7 +14,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // source makes the source of shard 0, beside a relay that does not run.
@@ -229,7 +229,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		}
 		read := func(consumer string, n int64) {
 			t.Helper()
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: consumer, Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: consumer, Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -237,7 +237,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		read("ex-owner", 1)
 		read("relay-1", 3)
 		for _, id := range []EntryID{ids[0], ids[2], ids[3], ids[4]} {
-			if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, id.String()).Err(); err != nil {
+			if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, id.String()).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -246,7 +246,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		if err != nil || confirmed.Compare(ids[1]) >= 0 || confirmed.Compare(ids[0]) < 0 {
 			t.Errorf("everything up to %s is taken for confirmed, entry %s is pending; %v", confirmed, ids[1], err)
 		}
-		if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, ids[1].String()).Err(); err != nil {
+		if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, ids[1].String()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if confirmed, err = g.confirmed(t.Context(), Position{Entry: ids[4]}); err != nil || confirmed != ids[4] {
@@ -311,7 +311,7 @@ func TestMirror(t *testing.T) {
 			mu.Unlock()
 		}
 		// Destroyed for real: made again at the position, neither at the end nor at the beginning.
-		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 			t.Fatal(err)
 		}
 		answer.Store("NOGROUP No such key or consumer group")

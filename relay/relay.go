@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -85,7 +86,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return r.runAssigned(ctx)
 	}
 	return delivery.Membership{
-		Group: outbox.RelayGroup(r.cfg.Outbox), Topic: outbox.PositionsTopic(r.cfg.Outbox), Client: clientOpts(&r.cfg),
+		Group: names.RelayGroup(r.cfg.Outbox), Topic: names.PositionsTopic(r.cfg.Outbox), Client: clientOpts(&r.cfg),
 		SessionTimeout: r.cfg.SessionTimeout, RebalanceTimeout: r.cfg.DrainTimeout + 2*time.Second, Source: r.source, Joined: r.setMember,
 	}.Run(ctx, r.engine)
 }
@@ -162,11 +163,11 @@ func (r *Relay) checkServers(ctx context.Context) error {
 	if err := r.client.Ping(probe); err != nil {
 		return fmt.Errorf("kafka: no broker answers: %w", err)
 	}
-	details, err := kadm.NewClient(r.client).ListTopics(probe, outbox.PositionsTopic(r.cfg.Outbox), r.cfg.DeadLetter.Topic)
+	details, err := kadm.NewClient(r.client).ListTopics(probe, names.PositionsTopic(r.cfg.Outbox), r.cfg.DeadLetter.Topic)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
-	needed := []string{outbox.PositionsTopic(r.cfg.Outbox)}
+	needed := []string{names.PositionsTopic(r.cfg.Outbox)}
 	if len(r.cfg.DeadLetter.On) > 0 {
 		needed = append(needed, r.cfg.DeadLetter.Topic)
 	}
@@ -226,7 +227,7 @@ func (r *Relay) Ready() error {
 		return problem
 	}
 	if member == nil || !member() {
-		return errors.New("not yet a member of the relay group " + outbox.RelayGroup(r.cfg.Outbox))
+		return errors.New("not yet a member of the relay group " + names.RelayGroup(r.cfg.Outbox))
 	}
 	var errs []error
 	for _, st := range r.Status() {

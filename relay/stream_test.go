@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 func TestIdleShardRuns(t *testing.T) {
@@ -47,7 +47,7 @@ func TestPauseAndResume(t *testing.T) {
 				defer stop()
 				l.addEvents(0, 0, 5)
 				l.consume(5, "outbox.event.order")
-				l.mini.HSet(outbox.ControlKey(l.outbox), "pause:0", `{"by":"ops","reason":"maintenance"}`)
+				l.mini.HSet(names.ControlKey(l.outbox), "pause:0", `{"by":"ops","reason":"maintenance"}`)
 				if st := l.until(r, 0, Paused); st.Reason != "paused by ops: maintenance" {
 					t.Errorf("reason %q", st.Reason)
 				}
@@ -63,7 +63,7 @@ func TestPauseAndResume(t *testing.T) {
 				if err := r.Ready(); err != nil {
 					t.Errorf("paused on purpose, and not ready: %v", err)
 				}
-				l.mini.Del(outbox.ControlKey(l.outbox))
+				l.mini.Del(names.ControlKey(l.outbox))
 				l.until(r, 0, Running)
 				l.consume(15, "outbox.event.order")
 			})
@@ -188,9 +188,9 @@ func TestPoison(t *testing.T) {
 					l.addEvents(0, 0, 20)
 					r, stop := l.run(cfg)
 					defer stop()
-					l.consume(20, "outbox.event.order", outbox.DeadLetterTopic(l.outbox))
+					l.consume(20, "outbox.event.order", names.DeadLetterTopic(l.outbox))
 					l.until(r, 0, Running)
-					dead := l.all(outbox.DeadLetterTopic(l.outbox))
+					dead := l.all(names.DeadLetterTopic(l.outbox))
 					if len(dead) != len(c.always) {
 						t.Errorf("%d dead letters, want %d", len(dead), len(c.always))
 					}
@@ -251,7 +251,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
-				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: outbox.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
+				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: names.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
 				cfg := l.config()
 				cfg.Delivery = delivery
 				l.add(0, "*", "colour", "red")
@@ -266,7 +266,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 					t.Errorf("asked %d times in a minute", n)
 				}
 				refused.Remove()
-				l.consume(1, outbox.DeadLetterTopic(l.outbox))
+				l.consume(1, names.DeadLetterTopic(l.outbox))
 				l.until(r, 0, Running)
 			})
 		})

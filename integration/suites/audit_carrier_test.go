@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -197,7 +198,7 @@ func (c *carrier) do(fault string, p *plan, shard int, entries []redis.XMessage,
 		return
 	case "dead letter": // delivered there: no finding
 		ref := fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID)
-		p.records[i] = []*kgo.Record{{Topic: outbox.DeadLetterTopic(c.w.Outbox), Key: []byte(ref), Value: []byte("*0\r\n")}}
+		p.records[i] = []*kgo.Record{{Topic: names.DeadLetterTopic(c.w.Outbox), Key: []byte(ref), Value: []byte("*0\r\n")}}
 		return
 	default:
 		c.t.Fatalf("no fault %q", fault)
@@ -238,7 +239,7 @@ func (c *carrier) send(p *plan, shard int, entries []redis.XMessage) {
 	}
 	c.last[shard] = entries[len(entries)-1].ID
 	c.produce(&kgo.Record{
-		Topic: outbox.PositionsTopic(c.w.Outbox), Partition: int32(shard), Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
+		Topic: names.PositionsTopic(c.w.Outbox), Partition: int32(shard), Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
 		Value: []byte(fmt.Sprintf(`{"v":2,"lane":"carrier","position":{"delivery":"exactly-once","entry":%q}}`, c.last[shard])),
 	})
 	c.flush()

@@ -21,7 +21,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // What an audit may not read, or what is not there any more, is never agreement. These are the faults that need servers of their own, or users.
@@ -35,7 +35,7 @@ func TestAuditWithoutLeaveInRedis(t *testing.T) {
 	for name, rules := range map[string][]any{
 		"XRANGE":   {"~*", "+@all", "-xrange"},
 		"XINFO":    {"~*", "+@all", "-xinfo"},
-		"a stream": {"~" + outbox.LayoutKey(w.Outbox), "~" + w.Stream(0), "+@all"},
+		"a stream": {"~" + names.LayoutKey(w.Outbox), "~" + w.Stream(0), "+@all"},
 		"layout":   {"~" + w.Stream(0), "~" + w.Stream(1), "+@all"},
 	} {
 		user := w.Outbox + "-" + strings.ReplaceAll(name, " ", "-")

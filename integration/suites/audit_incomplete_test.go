@@ -17,7 +17,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // incomplete wants the verdict incomplete with a reason that has the text.
@@ -258,10 +258,10 @@ func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 	ctx := deadline(t, time.Minute)
 	c.add(0, 10)
 	entries := c.waiting(0)
-	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), outbox.ConsumerGroup, c.last[0]).Err(); err != nil {
+	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), names.ConsumerGroup, c.last[0]).Err(); err != nil {
 		t.Fatal(err)
 	}
-	read := redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "died", Streams: []string{c.w.Stream(0), ">"}, Count: 10}
+	read := redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "died", Streams: []string{c.w.Stream(0), ">"}, Count: 10}
 	if err := c.w.Redis.XReadGroup(ctx, &read).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 	if len(r.Findings) > 0 {
 		t.Errorf("%v", r.Findings)
 	}
-	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), outbox.ConsumerGroup, entries[5].ID).Err(); err != nil {
+	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), names.ConsumerGroup, entries[5].ID).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 1 || len(r.Findings) != 1 {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -107,9 +107,9 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 
 // whilePaused pauses the outbox while it calls f, as `sluice pause` and `sluice resume` do.
 func whilePaused(ctx context.Context, w *world.World, f func() error) error {
-	if err := w.Redis.HSet(ctx, outbox.ControlKey(w.Outbox), "pause", `{"by":"test","reason":"maintenance"}`).Err(); err != nil {
+	if err := w.Redis.HSet(ctx, names.ControlKey(w.Outbox), "pause", `{"by":"test","reason":"maintenance"}`).Err(); err != nil {
 		return err
 	}
 	w.AwaitState(0, relay.Paused, time.Minute)
-	return errors.Join(f(), w.Redis.HDel(ctx, outbox.ControlKey(w.Outbox), "pause").Err())
+	return errors.Join(f(), w.Redis.HDel(ctx, names.ControlKey(w.Outbox), "pause").Err())
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -95,7 +95,7 @@ func positionsAt(
 	d *isolable, old *servers.Broker, rest []*servers.Broker, random *rand.Rand,
 ) func(place) *servers.Broker {
 	return func(at place) *servers.Broker {
-		if at.topic == outbox.PositionsTopic(d.Outbox) {
+		if at.topic == names.PositionsTopic(d.Outbox) {
 			return old
 		}
 		return rest[random.IntN(len(rest))]

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -173,7 +174,7 @@ func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 	l.t.Helper()
 	lane := fmt.Sprintf("left-%d", shard)
 	ids := map[byte]*rawProducer{'a': newRawProducer(ctx, l.t, l.w, lane, 'a'), 'b': newRawProducer(ctx, l.t, l.w, lane, 'b')}
-	ids[x.id].write(outbox.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
+	ids[x.id].write(names.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
 		Key: fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, lane), Value: []byte(`{"v":2,"relay":"a test","at":0}`),
 	})
 	l.transaction(ctx, ids[x.id], lane, shard, x)
@@ -213,6 +214,6 @@ func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, sh
 		p.write(l.w.Topic(), int32(2*shard+1), x.second, x.committed, batches[1]...)
 	}
 	if !x.noPosition {
-		p.write(outbox.PositionsTopic(l.w.Outbox), int32(shard), x.position, x.committed, kmsg.Record{Key: fmt.Appendf(nil, "%s/%d", l.w.Outbox, shard), Value: value})
+		p.write(names.PositionsTopic(l.w.Outbox), int32(shard), x.position, x.committed, kmsg.Record{Key: fmt.Appendf(nil, "%s/%d", l.w.Outbox, shard), Value: value})
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -68,7 +68,7 @@ func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 			w.Add(0, 300, "before")
 			w.AwaitPassed(time.Minute)
 			awaitLag(t, w, 0, 0)
-			if n, err := w.Redis.XGroupDestroy(deadline(t, time.Minute), w.Stream(0), outbox.ConsumerGroup).Result(); err != nil || n != 1 {
+			if n, err := w.Redis.XGroupDestroy(deadline(t, time.Minute), w.Stream(0), names.ConsumerGroup).Result(); err != nil || n != 1 {
 				t.Fatalf("XGROUP DESTROY: %d, %v", n, err)
 			}
 			w.Add(0, 200, "after")

@@ -19,7 +19,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -177,7 +177,7 @@ func (d *isolable) leads(ctx context.Context, b *servers.Broker) error {
 		return err
 	}
 	for shard := range d.Shards {
-		if p := v[place{outbox.PositionsTopic(d.Outbox), int32(shard)}]; p.Leader != int32(b.ID) {
+		if p := v[place{names.PositionsTopic(d.Outbox), int32(shard)}]; p.Leader != int32(b.ID) {
 			return fmt.Errorf("broker %d says that %d leads the positions of shard %d", b.ID, p.Leader, shard)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -55,9 +55,9 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 		}
 		return nil
 	})
-	positions, dead := outbox.PositionsTopic(w.Outbox), outbox.DeadLetterTopic(w.Outbox)
+	positions, dead := names.PositionsTopic(w.Outbox), names.DeadLetterTopic(w.Outbox)
 	allow(ctx, t, w, kadm.NewACLs().Topics(w.Topic(), positions, dead).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead, kadm.OpWrite, kadm.OpDescribe))
-	allow(ctx, t, w, kadm.NewACLs().Groups(outbox.RelayGroup(w.Outbox)).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead))
+	allow(ctx, t, w, kadm.NewACLs().Groups(names.RelayGroup(w.Outbox)).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead))
 	allow(ctx, t, w, kadm.NewACLs().TransactionalIDs("sluice."+w.Outbox+".").ResourcePatternType(kadm.ACLPatternPrefixed).Operations(kadm.OpDescribe, kadm.OpWrite))
 	w.AwaitCommitted(time.Minute)
 	if err := first.Stop(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -69,7 +70,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 			}
 		}
 	}
-	dead := d.Records(outbox.DeadLetterTopic(d.Outbox))
+	dead := d.Records(names.DeadLetterTopic(d.Outbox))
 	if len(dead) > 0 {
 		t.Errorf("%d entries are dead-lettered, for topics that exist", len(dead))
 	}

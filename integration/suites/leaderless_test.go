@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -121,7 +122,7 @@ func onePartitionABroker(ctx context.Context, t *testing.T, w *world.World) {
 func withoutCoordinator(ctx context.Context, t *testing.T, w *world.World) int {
 	t.Helper()
 	lane := w.Lane(0)
-	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, outbox.LaneID(w.Outbox, lane, 'a'), outbox.LaneID(w.Outbox, lane, 'b'))
+	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, names.LaneID(w.Outbox, lane, 'a'), names.LaneID(w.Outbox, lane, 'b'))
 	if err := coordinators.Error(); err != nil {
 		t.Fatal(err)
 	}

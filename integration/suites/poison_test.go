@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -102,7 +103,7 @@ func checkDeadLetters(t *testing.T, w *world.World, want map[string]poison) {
 	t.Helper()
 	last := map[string]*kgo.Record{}
 	first := map[string]*kgo.Record{} // the first chunk of each entry
-	for _, r := range w.Records(outbox.DeadLetterTopic(w.Outbox)) {
+	for _, r := range w.Records(names.DeadLetterTopic(w.Outbox)) {
 		last[string(r.Key)] = r
 		if !bytes.Contains(r.Key, []byte("#")) {
 			first[string(r.Key)] = r

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -63,7 +63,7 @@ func checkReasons(t *testing.T, w *world.World, want map[int]map[string]relay.Re
 	}
 	found := map[string]bool{} // at-least-once delivery may send a dead letter twice
 	wrong := 0
-	for _, r := range w.Records(outbox.DeadLetterTopic(w.Outbox)) {
+	for _, r := range w.Records(names.DeadLetterTopic(w.Outbox)) {
 		if bytes.Contains(r.Key, []byte("#")) {
 			continue // a later chunk of one
 		}
@@ -89,7 +89,7 @@ func deadLettered(w *world.World) map[int]map[string]bool {
 	for shard := range w.Shards {
 		dead[shard] = map[string]bool{}
 	}
-	for _, r := range w.Records(outbox.DeadLetterTopic(w.Outbox)) {
+	for _, r := range w.Records(names.DeadLetterTopic(w.Outbox)) {
 		var shard int
 		var id string
 		ref := strings.TrimPrefix(world.Header(r, "sluice-entry"), w.Outbox)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // stormFault is one kind of fault, and how often it comes among the others.
@@ -85,7 +85,7 @@ func (s *storm) killBrokers(n int) {
 func (s *storm) moveLeader() {
 	s.t.Helper()
 	s.over(&s.brokers) // only a copy in sync can lead
-	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets", outbox.PositionsTopic(s.w.Outbox), s.w.Topic()}
+	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets", names.PositionsTopic(s.w.Outbox), s.w.Topic()}
 	topic := topics[s.random.IntN(len(topics))]
 	partitions := map[string]int{"__transaction_state": 4, "__consumer_offsets": 4}[topic]
 	if partitions == 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -123,7 +123,7 @@ func (w *World) Group(ctx context.Context, shard int) (redis.XInfoGroup, error) 
 		return redis.XInfoGroup{}, err
 	}
 	for _, g := range groups {
-		if g.Name == outbox.ConsumerGroup {
+		if g.Name == names.ConsumerGroup {
 			return g, nil
 		}
 	}
@@ -145,7 +145,7 @@ type Status struct {
 // Status reads the status hash; it is empty for a shard that nobody has told about.
 func (w *World) Status(ctx context.Context, shard int) (Status, error) {
 	var st Status
-	text, err := w.Redis.HGet(ctx, outbox.StatusKey(w.Outbox), strconv.Itoa(shard)).Result()
+	text, err := w.Redis.HGet(ctx, names.StatusKey(w.Outbox), strconv.Itoa(shard)).Result()
 	if errors.Is(err, redis.Nil) {
 		return st, nil
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -118,7 +118,7 @@ func Header(r *kgo.Record, name string) string {
 func (w *World) Positions() map[int][]relay.Position {
 	w.t.Helper()
 	history := map[int][]relay.Position{}
-	for _, r := range w.Records(outbox.PositionsTopic(w.Outbox)) {
+	for _, r := range w.Records(names.PositionsTopic(w.Outbox)) {
 		if string(r.Key) != w.Outbox+"/"+strconv.Itoa(int(r.Partition)) {
 			continue // a claim
 		}
@@ -136,7 +136,7 @@ func (w *World) Lane(shard int) string {
 	w.t.Helper()
 	prefix := w.Outbox + "/" + strconv.Itoa(shard) + "/"
 	var live []string
-	for _, r := range w.Records(outbox.PositionsTopic(w.Outbox)) {
+	for _, r := range w.Records(names.PositionsTopic(w.Outbox)) {
 		lane, ok := strings.CutPrefix(string(r.Key), prefix)
 		if !ok {
 			continue

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -119,7 +119,7 @@ func (s *Stillness) look(ctx context.Context, now time.Time) error {
 
 func mirrored(groups []redis.XInfoGroup) (relay.EntryID, error) {
 	for _, g := range groups {
-		if g.Name == outbox.ConsumerGroup {
+		if g.Name == names.ConsumerGroup {
 			return relay.ParseEntryID(g.LastDeliveredID)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // aloneRate is the highest rate at which Kafka alone is asked: it is given one record after the other.
@@ -72,7 +72,7 @@ func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyR
 			e := b.source.event(n)
 			records := []*kgo.Record{{Topic: st.topic, Key: []byte(e.AggregateID), Value: e.Payload}}
 			if c.Kind == KafkaTransaction {
-				records = append(records, &kgo.Record{Topic: outbox.PositionsTopic(st.name), Key: []byte(st.name), Value: []byte("a position")})
+				records = append(records, &kgo.Record{Topic: names.PositionsTopic(st.name), Key: []byte(st.name), Value: []byte("a position")})
 			}
 			s.sent[n].Store(int64(time.Since(s.began)))
 			if err := send(ctx, producers[n%2], records); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/migrations"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -96,7 +97,7 @@ func (st *stage) remove(ctx context.Context) error {
 	if err := st.backends.removeKeys(ctx, st.name, st.shards); err != nil {
 		return err
 	}
-	deleted, err := st.backends.admin.DeleteTopics(ctx, st.topic, outbox.PositionsTopic(st.name), outbox.DeadLetterTopic(st.name), outbox.AuditsTopic(st.name))
+	deleted, err := st.backends.admin.DeleteTopics(ctx, st.topic, names.PositionsTopic(st.name), names.DeadLetterTopic(st.name), names.AuditsTopic(st.name))
 	if err != nil {
 		return fmt.Errorf("kafka: delete topics: %w", err)
 	}
@@ -106,12 +107,12 @@ func (st *stage) remove(ctx context.Context) error {
 		}
 	}
 	// A group that nobody was a member of does not exist.
-	_, _ = st.backends.admin.DeleteGroups(ctx, outbox.RelayGroup(st.name))
+	_, _ = st.backends.admin.DeleteGroups(ctx, names.RelayGroup(st.name))
 	return nil
 }
 
 func (s *backends) removeKeys(ctx context.Context, name string, shards int) error {
-	keys := []string{outbox.LayoutKey(name), outbox.StatusKey(name), outbox.ControlKey(name)}
+	keys := []string{names.LayoutKey(name), names.StatusKey(name), names.ControlKey(name)}
 	for shard := range shards {
 		keys = append(keys, outbox.StreamKey(name, shard))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -35,7 +36,7 @@ func (j job) loop(client *redis.Client, producer *kgo.Client) carrying {
 
 func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.Client, stream string) error {
 	read := &redis.XReadGroupArgs{
-		Group: outbox.ConsumerGroup, Consumer: "loop", Streams: []string{stream, ">"},
+		Group: names.ConsumerGroup, Consumer: "loop", Streams: []string{stream, ">"},
 		Count: int64(j.Batch), Block: time.Second,
 	}
 	var done []string // delivered, to be acknowledged with the next read
@@ -43,7 +44,7 @@ func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.
 		pipe := client.Pipeline()
 		var acked *redis.IntCmd
 		if len(done) > 0 {
-			acked = pipe.XAck(ctx, stream, outbox.ConsumerGroup, done...)
+			acked = pipe.XAck(ctx, stream, names.ConsumerGroup, done...)
 		}
 		next := pipe.XReadGroup(ctx, read)
 		_, _ = pipe.Exec(ctx) // the errors are looked at one by one

@@ -17,7 +17,7 @@ func options(t *testing.T, o Options) Options {
 	return o
 }
 
-func names(carriers []Carrier) string {
+func carrierNames(carriers []Carrier) string {
 	var all []string
 	for _, c := range carriers {
 		all = append(all, c.String())
@@ -50,10 +50,10 @@ func TestWhatRuns(t *testing.T) {
 		if !slices.Equal(sections, c.sections) {
 			t.Errorf("%v: sections %v, want %v", c.only, sections, c.sections)
 		}
-		if got := names(o.throughputCarriers()); got != c.throughput {
+		if got := carrierNames(o.throughputCarriers()); got != c.throughput {
 			t.Errorf("%v: throughput of %s, want %s", c.only, got, c.throughput)
 		}
-		if got := names(o.latencyCarriers(1, 20)); got != c.latency {
+		if got := carrierNames(o.latencyCarriers(1, 20)); got != c.latency {
 			t.Errorf("%v: latency of %s, want %s", c.only, got, c.latency)
 		}
 	}
@@ -69,10 +69,10 @@ func TestLatencyShards(t *testing.T) {
 		}
 	}
 	o := options(t, Options{Shards: []int{1, 64}})
-	if got, want := names(o.latencyCarriers(64, 20)), "loop/64 exactly-once/64 at-least-once/64"; got != want {
+	if got, want := carrierNames(o.latencyCarriers(64, 20)), "loop/64 exactly-once/64 at-least-once/64"; got != want {
 		t.Errorf("latency of %s, want %s", got, want)
 	}
-	if got, want := names(o.latencyCarriers(1, 200)), "loop/1 exactly-once/1 at-least-once/1"; got != want {
+	if got, want := carrierNames(o.latencyCarriers(1, 200)), "loop/1 exactly-once/1 at-least-once/1"; got != want {
 		t.Errorf("latency of %s, want %s", got, want)
 	}
 }

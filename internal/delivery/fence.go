@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // fencer fences lanes, each once: a lane never initialises its own ids again, so whoever is fenced stays so.
@@ -108,7 +108,7 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	began := time.Now()
-	ids := [2]string{outbox.LaneID(f.engine.cfg.Outbox, name, 'a'), outbox.LaneID(f.engine.cfg.Outbox, name, 'b')}
+	ids := [2]string{names.LaneID(f.engine.cfg.Outbox, name, 'a'), names.LaneID(f.engine.cfg.Outbox, name, 'b')}
 	var done [2]bool
 	dead := false
 	note("the transaction coordinator fences lane " + name)

@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // standing is where a producer has a transaction open.
@@ -47,7 +47,7 @@ func (l *lab) ruin(lane string) *ruin {
 		open: map[standing]kmsg.DescribeProducersResponseTopicPartitionActiveProducer{},
 	}
 	for _, turn := range []string{"a", "b"} {
-		id := outbox.LaneID(labOutbox, lane, turn[0])
+		id := names.LaneID(labOutbox, lane, turn[0])
 		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
 		if err != nil {
 			l.t.Fatal(err)
@@ -209,7 +209,7 @@ func (r *ruin) commit(turn string) {
 func (r *ruin) marker(turn string, at place, commit bool) {
 	r.l.t.Helper()
 	r.mu.Lock()
-	x, ok := r.open[standing{at, r.pids[outbox.LaneID(labOutbox, r.lane, turn[0])]}]
+	x, ok := r.open[standing{at, r.pids[names.LaneID(labOutbox, r.lane, turn[0])]}]
 	r.mu.Unlock()
 	if !ok {
 		r.l.t.Fatalf("nothing of turn %s stands open in %v", turn, at)
@@ -482,7 +482,7 @@ func TestOpenTransactionOfADeadProcess(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.topic("events", 1)
 		k := keys{labOutbox, labTopic, 0}
-		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(outbox.LaneID(labOutbox, "dead", 'a')),
+		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(names.LaneID(labOutbox, "dead", 'a')),
 			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
 		if err != nil {
 			t.Fatal(err)

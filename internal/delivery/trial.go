@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // trial sends records in a transaction that it always aborts, to learn which of them Kafka refuses. It writes the requests
@@ -38,7 +38,7 @@ func (e *Engine) Try(ctx context.Context, records []*kgo.Record) ([]Refusal, err
 		older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)           // from 12 on partitions join by themselves, and epochs move
 		older.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)             // likewise
 		older.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3) // from 4 on it is the brokers' own
-		t.name = outbox.LaneID(e.cfg.Outbox, newLaneName(), 'p')
+		t.name = names.LaneID(e.cfg.Outbox, newLaneName(), 'p')
 		client, err := kgo.NewClient(append(slices.Clone(e.cfg.Producer), kgo.TransactionalID(t.name), kgo.MaxVersions(older))...)
 		if err != nil {
 			return nil, fmt.Errorf("kafka: %w", err)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // Pause is why shards are not delivered. Relays follow within their housekeeping interval.
@@ -49,26 +49,26 @@ func SetPause(ctx context.Context, client redis.UniversalClient, outboxName stri
 	if err != nil {
 		return err
 	}
-	if err := client.HSet(ctx, outbox.ControlKey(outboxName), pauseField(shard), value).Err(); err != nil {
-		return fmt.Errorf("redis: HSET %s: %w", outbox.ControlKey(outboxName), err)
+	if err := client.HSet(ctx, names.ControlKey(outboxName), pauseField(shard), value).Err(); err != nil {
+		return fmt.Errorf("redis: HSET %s: %w", names.ControlKey(outboxName), err)
 	}
 	return nil
 }
 
 // RemovePause ends the pause of a shard, or the pause of All, which leaves pauses of single shards. It reports whether there was one.
 func RemovePause(ctx context.Context, client redis.UniversalClient, outboxName string, shard int) (bool, error) {
-	n, err := client.HDel(ctx, outbox.ControlKey(outboxName), pauseField(shard)).Result()
+	n, err := client.HDel(ctx, names.ControlKey(outboxName), pauseField(shard)).Result()
 	if err != nil {
-		return false, fmt.Errorf("redis: HDEL %s: %w", outbox.ControlKey(outboxName), err)
+		return false, fmt.Errorf("redis: HDEL %s: %w", names.ControlKey(outboxName), err)
 	}
 	return n > 0, nil
 }
 
 // ReadPauses reads the control hash.
 func ReadPauses(ctx context.Context, client redis.UniversalClient, outboxName string) (Pauses, error) {
-	fields, err := client.HGetAll(ctx, outbox.ControlKey(outboxName)).Result()
+	fields, err := client.HGetAll(ctx, names.ControlKey(outboxName)).Result()
 	if err != nil {
-		return Pauses{}, fmt.Errorf("redis: HGETALL %s: %w", outbox.ControlKey(outboxName), err)
+		return Pauses{}, fmt.Errorf("redis: HGETALL %s: %w", names.ControlKey(outboxName), err)
 	}
 	return parsePauses(fields), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -26,7 +27,7 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	mini := miniredis.RunT(t)
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, outbox.PositionsTopic("orders")))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, names.PositionsTopic("orders")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,9 +41,9 @@ func newStage(t *testing.T) *stage {
 	rdb := redis.NewClient(&redis.Options{Addr: mini.Addr()})
 	t.Cleanup(func() { _ = rdb.Close() })
 	s := &stage{Servers{Redis: rdb, Admin: kadm.NewClient(client), Kafka: opts}, mini, cluster}
-	mini.HSet(outbox.LayoutKey("orders"), "version", "2", "format", "1", "shards", "2")
+	mini.HSet(names.LayoutKey("orders"), "version", "2", "format", "1", "shards", "2")
 	for shard := range 2 {
-		if err := rdb.XGroupCreateMkStream(t.Context(), outbox.StreamKey("orders", shard), outbox.ConsumerGroup, "0").Err(); err != nil {
+		if err := rdb.XGroupCreateMkStream(t.Context(), outbox.StreamKey("orders", shard), names.ConsumerGroup, "0").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

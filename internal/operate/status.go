@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -65,7 +66,7 @@ func Look(ctx context.Context, s Servers, outboxName string) (Status, error) {
 		return st, err
 	}
 	if st.Relays, err = s.members(ctx, outboxName); err != nil {
-		st.Problems = append(st.Problems, fmt.Sprintf("relay group %s: %v", outbox.RelayGroup(outboxName), err))
+		st.Problems = append(st.Problems, fmt.Sprintf("relay group %s: %v", names.RelayGroup(outboxName), err))
 	}
 	positions, err := s.positions(ctx, outboxName, layout.Shards)
 	if err != nil {
@@ -96,7 +97,7 @@ func Look(ctx context.Context, s Servers, outboxName string) (Status, error) {
 }
 
 func readReports(ctx context.Context, client redis.UniversalClient, outboxName string) (map[int]report, error) {
-	key := outbox.StatusKey(outboxName)
+	key := names.StatusKey(outboxName)
 	fields, err := client.HGetAll(ctx, key).Result()
 	if err != nil {
 		return nil, fmt.Errorf("redis: HGETALL %s: %w", key, err)
@@ -115,7 +116,7 @@ func readReports(ctx context.Context, client redis.UniversalClient, outboxName s
 func (s Servers) members(ctx context.Context, outboxName string) (*int, error) {
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
-	name := outbox.RelayGroup(outboxName)
+	name := names.RelayGroup(outboxName)
 	groups, err := s.Admin.DescribeGroups(ctx, name)
 	if err != nil {
 		return nil, err
@@ -167,7 +168,7 @@ func (s Servers) streams(ctx context.Context, outboxName string, all []facts) er
 			}
 			f.info = info
 			for _, g := range groups[i].Val() {
-				if g.Name == outbox.ConsumerGroup {
+				if g.Name == names.ConsumerGroup {
 					f.group = &g
 				}
 			}
@@ -198,7 +199,7 @@ func (f *facts) askNext(ctx context.Context, p redis.Pipeliner, key string) func
 	} else if f.position != nil && f.group != nil {
 		after = f.group.LastDeliveredID
 		if f.group.Pending > 0 {
-			cmd := p.XPending(ctx, key, outbox.ConsumerGroup)
+			cmd := p.XPending(ctx, key, names.ConsumerGroup)
 			return func() (*redis.XMessage, error) {
 				v, err := cmd.Result()
 				if err != nil || v.Lower == "" {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -19,7 +20,7 @@ func TestLook(t *testing.T) {
 	if sh := st.Shards[1]; sh.Retained == nil || *sh.Retained != 3 || sh.OldestUndelivered == nil || *sh.OldestUndelivered == 0 {
 		t.Errorf("got %+v", sh)
 	}
-	s.mini.HSet(outbox.StatusKey("orders"), "0", `{"shard":0,"state":"halted","instance":"r1","since":1,"reason":"why","expected":"a","found":"b"}`)
+	s.mini.HSet(names.StatusKey("orders"), "0", `{"shard":0,"state":"halted","instance":"r1","since":1,"reason":"why","expected":"a","found":"b"}`)
 	s.mini.Del(outbox.StreamKey("orders", 1))
 	_ = s.mini.Set(outbox.StreamKey("orders", 1), "not a stream")
 	st = s.look(t)
@@ -56,7 +57,7 @@ func TestPauses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.mini.HSet(outbox.ControlKey("orders"), "pause:0", "typed by hand")
+	s.mini.HSet(names.ControlKey("orders"), "pause:0", "typed by hand")
 	p, err := ReadPauses(t.Context(), s.Redis, "orders")
 	if err != nil || p.All == nil || *p.All != (Pause{At: at, By: "op", Reason: "test"}) || p.Shards[1] != *p.All || p.Shards[0].Reason != "typed by hand" {
 		t.Errorf("got %+v, %v", p, err)
