@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -425,20 +427,20 @@ func (g *groupReader) mirror(context.Context, Position, *redis.XInfoGroup) error
 
 // confirmed is below the first pending entry, whoever has it: an entry may be pending with an ex-owner that took it
 // after it had lost the shard.
-func (g *groupReader) confirmed(ctx context.Context, pos Position) (EntryID, error) {
+func (g *groupReader) confirmed(ctx context.Context, pos Position) (outbox.EntryID, error) {
 	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {
-		return EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
+		return outbox.EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}
 	if pending.Count == 0 {
 		return pos.Entry, nil
 	}
-	first, err := ParseEntryID(pending.Lower)
+	first, err := outbox.ParseEntryID(pending.Lower)
 	if err != nil {
-		return EntryID{}, err
+		return outbox.EntryID{}, err
 	}
 	if first.Compare(pos.Entry) <= 0 {
-		return first.before(), nil
+		return first.Prev(), nil
 	}
 	return pos.Entry, nil
 }
@@ -455,7 +457,7 @@ const maxFailures = 20_000
 // recordError is the failure of a record.
 type recordError struct {
 	topic string
-	id    EntryID
+	id    outbox.EntryID
 	err   error
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -16,14 +18,14 @@ import (
 
 func TestDeliveryErrorText(t *testing.T) {
 	t.Parallel()
-	one := &deliveryError{failures: []recordError{{"t", EntryID{1, 0}, kerr.InvalidRecord}}}
+	one := &deliveryError{failures: []recordError{{"t", outbox.EntryID{MS: 1}, kerr.InvalidRecord}}}
 	if got, want := one.Error(), "kafka: topic t, entry 1-0: "+kerr.InvalidRecord.Error(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if !errors.Is(one, kerr.InvalidRecord) {
 		t.Error("the cause is not found")
 	}
-	two := &deliveryError{failures: []recordError{one.failures[0], {"t", EntryID{2, 0}, kerr.InvalidRecord}}}
+	two := &deliveryError{failures: []recordError{one.failures[0], {"t", outbox.EntryID{MS: 2}, kerr.InvalidRecord}}}
 	if got, want := two.Error(), one.Error()+" (and 1 more records)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -118,7 +118,7 @@ type Trim struct {
 	// Limit, if not nil, is asked before each trim of a shard for the last entry that may go: what was audited, or copied elsewhere. What
 	// stands after it stays, whatever its age. An error or 0-0, which is "not known", lets nothing be trimmed. It is called by all shards
 	// at the pace of housekeeping, which waits for it: answer from memory. A limit that moves back brings nothing back.
-	Limit func(ctx context.Context, shard int) (EntryID, error)
+	Limit func(ctx context.Context, shard int) (outbox.EntryID, error)
 }
 
 // Config of a Relay. Zero values mean what their field says.

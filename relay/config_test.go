@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -212,7 +214,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		// does not exist.
 		old := time.Now().Add(-2 * time.Hour).UnixMilli()
 		for i := range 200 {
-			l.add(0, EntryID{uint64(old), uint64(i)}.String(), event(fmt.Sprint(i), "k")...)
+			l.add(0, outbox.EntryID{MS: uint64(old), Seq: uint64(i)}.String(), event(fmt.Sprint(i), "k")...)
 		}
 		l.add(0, "*", event("empty", "k", "contenttype", "text/plain")...)
 		l.add(0, "*", with2("payload", "")...)
@@ -221,7 +223,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		l.add(0, "*", event("last", "k")...)
 		// Shard 1: the entry at its position is not there.
 		l.add(1, "*", event("one", "k")...)
-		if err := SetPosition(t.Context(), l.opts, l.outbox, 1, Position{Entry: EntryID{5, 0}, Count: 1, Fingerprint: "00000000000000ff"}); err != nil {
+		if err := SetPosition(t.Context(), l.opts, l.outbox, 1, Position{Entry: outbox.EntryID{MS: 5}, Count: 1, Fingerprint: "00000000000000ff"}); err != nil {
 			t.Fatal(err)
 		}
 		// Shard 2: no position, and a stream that was trimmed.
@@ -333,7 +335,7 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{TooLarge},
 		"Topics.OnUnknown": HaltOnUnknown, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": ContinueOnChange,
 		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
-		"Trim.Limit": func(context.Context, int) (EntryID, error) { return EntryID{}, nil },
+		"Trim.Limit": func(context.Context, int) (outbox.EntryID, error) { return outbox.EntryID{}, nil },
 		"MaxBytes":   500, "MaxInFlight": 1 << 20,
 		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second, "HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,
 		"Assign": []int{1}, "Init": true, "Instance": "relay-2", "Logger": slog.New(slog.DiscardHandler), "Observer": &Observer{},

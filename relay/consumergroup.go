@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/names"
@@ -34,7 +36,7 @@ func (g consumerGroup) info(ctx context.Context) (*redis.XInfoGroup, error) {
 }
 
 // set moves the group to a position and forgets what it had pending, all of which is delivered.
-func (g consumerGroup) set(ctx context.Context, at EntryID, count int64) error {
+func (g consumerGroup) set(ctx context.Context, at outbox.EntryID, count int64) error {
 	if err := g.ensure(ctx, at, count); err != nil {
 		return err
 	}
@@ -45,7 +47,7 @@ func (g consumerGroup) set(ctx context.Context, at EntryID, count int64) error {
 }
 
 // acknowledge forgets what the group has pending at or below an entry.
-func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
+func (g consumerGroup) acknowledge(ctx context.Context, at outbox.EntryID) error {
 	for {
 		pending, err := g.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(), Count: 1000}).Result()
 		if err != nil {
@@ -65,7 +67,7 @@ func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
 }
 
 // ensure creates the group, at a position, if it is not there. It does not create the stream.
-func (g consumerGroup) ensure(ctx context.Context, at EntryID, count int64) error {
+func (g consumerGroup) ensure(ctx context.Context, at outbox.EntryID, count int64) error {
 	args := []any{"XGROUP", "CREATE", g.key, names.ConsumerGroup, at.String()}
 	if count >= 0 {
 		args = append(args, "ENTRIESREAD", count)
@@ -80,14 +82,14 @@ func (g consumerGroup) ensure(ctx context.Context, at EntryID, count int64) erro
 	return nil
 }
 
-func (g consumerGroup) move(ctx context.Context, at EntryID, count int64) error {
+func (g consumerGroup) move(ctx context.Context, at outbox.EntryID, count int64) error {
 	return g.client.Do(ctx, "XGROUP", "SETID", g.key, names.ConsumerGroup, at.String(), "ENTRIESREAD", count).Err()
 }
 
 // mirror shows a committed position. It looks at the group first, because an ex-owner that was paused may have set it
 // back, and because a group that was destroyed is made again at the position. group is what it shows now, nil if that is not
 // known.
-func (g consumerGroup) mirror(ctx context.Context, at EntryID, count int64, group *redis.XInfoGroup) error {
+func (g consumerGroup) mirror(ctx context.Context, at outbox.EntryID, count int64, group *redis.XInfoGroup) error {
 	if group != nil && group.LastDeliveredID == at.String() && group.EntriesRead == count {
 		return nil
 	}

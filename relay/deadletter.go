@@ -3,6 +3,8 @@ package relay
 import (
 	"strconv"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -12,7 +14,7 @@ const deadLetterChunk = 512 << 10
 
 // deadLetter is an entry that goes to the dead-letter topic, with why.
 type deadLetter struct {
-	id     EntryID
+	id     outbox.EntryID
 	reason Reason
 	detail string
 	topic  string // where it was to go, if the broker refused it there

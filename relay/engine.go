@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
@@ -36,25 +38,25 @@ func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine
 }
 
 // originOf reads the header sluice-entry, <outbox>/<shard>/<entry ID>.
-func originOf(r *kgo.Record) (outboxName string, id EntryID, shard int) {
+func originOf(r *kgo.Record) (outboxName string, id outbox.EntryID, shard int) {
 	for _, h := range r.Headers {
 		if h.Key != "sluice-entry" {
 			continue
 		}
 		parts := strings.Split(string(h.Value), "/")
 		if len(parts) != 3 {
-			return "", EntryID{}, 0
+			return "", outbox.EntryID{}, 0
 		}
 		shard, err := strconv.Atoi(parts[1])
 		if err != nil {
-			return "", EntryID{}, 0
+			return "", outbox.EntryID{}, 0
 		}
-		if id, err = ParseEntryID(parts[2]); err != nil {
-			return "", EntryID{}, 0
+		if id, err = outbox.ParseEntryID(parts[2]); err != nil {
+			return "", outbox.EntryID{}, 0
 		}
 		return parts[0], id, shard
 	}
-	return "", EntryID{}, 0
+	return "", outbox.EntryID{}, 0
 }
 
 // newPublisher is the producer of at-least-once delivery: idempotent, so that its own retries neither double nor

@@ -15,7 +15,7 @@ import (
 
 // entry is a decoded stream entry. Its slices are parts of the reply it came in.
 type entry struct {
-	id     EntryID
+	id     outbox.EntryID
 	fields []byte // the RESP array as Redis sent it
 
 	eventID       []byte

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
@@ -17,7 +19,7 @@ import (
 type HaltError struct {
 	Shard int
 	// Entry is the entry that the halt is about; zero if it is about none.
-	Entry EntryID
+	Entry outbox.EntryID
 	// Reason says what happened and what to do.
 	Reason string
 	// Expected and Found are the evidence of an anchor mismatch.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/sluice-outbox/sluice/internal/rawreply"
@@ -15,7 +17,9 @@ import (
 // One row for each error whose meaning errors.go decides, wrapped as callers wrap it.
 func TestErrorClasses(t *testing.T) {
 	t.Parallel()
-	wrap := func(err error) error { return fmt.Errorf("kafka: commit: %w", &recordError{"t", EntryID{1, 0}, err}) }
+	wrap := func(err error) error {
+		return fmt.Errorf("kafka: commit: %w", &recordError{"t", outbox.EntryID{MS: 1}, err})
+	}
 	for _, c := range []struct {
 		err    error
 		poison Reason

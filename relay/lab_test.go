@@ -165,7 +165,7 @@ func event(id, key string, more ...string) []string {
 }
 
 // add appends one entry to a shard's stream, with the ID if it is not "*".
-func (l *lab) add(shard int, id string, fields ...string) EntryID {
+func (l *lab) add(shard int, id string, fields ...string) outbox.EntryID {
 	l.t.Helper()
 	text, err := l.mini.XAdd(l.stream(shard), id, fields)
 	if err != nil {
@@ -174,7 +174,7 @@ func (l *lab) add(shard int, id string, fields ...string) EntryID {
 	l.mu.Lock()
 	l.added[l.stream(shard)]++
 	l.mu.Unlock()
-	parsed, err := ParseEntryID(text)
+	parsed, err := outbox.ParseEntryID(text)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func (l *lab) config() Config {
 				defer l.mu.Unlock()
 				l.states = append(l.states, st)
 			},
-			DeadLettered: func(_ int, _ EntryID, reason Reason) {
+			DeadLettered: func(_ int, _ outbox.EntryID, reason Reason) {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.dead = append(l.dead, reason)
@@ -291,7 +291,7 @@ func (l *lab) until(r *Relay, shard int, want State) ShardStatus {
 }
 
 // position waits until a shard's committed position is the entry.
-func (l *lab) position(shard int, entry EntryID) Position {
+func (l *lab) position(shard int, entry outbox.EntryID) Position {
 	l.t.Helper()
 	var last Position
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

@@ -3,6 +3,8 @@ package relay
 import (
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/internal/delivery"
 )
 
@@ -15,7 +17,7 @@ type Observer struct {
 	// counts transactions, which calls of Committed do not. At-least-once delivery has none.
 	Transaction func(Transaction)
 	// DeadLettered is called for each dead-lettered entry after its record is visible.
-	DeadLettered func(shard int, entry EntryID, reason Reason)
+	DeadLettered func(shard int, entry outbox.EntryID, reason Reason)
 	// StateChanged is called when a shard's state or its reason changes.
 	StateChanged func(ShardStatus)
 	// Trimmed is called with the number of entries that Redis removed.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
@@ -21,8 +23,8 @@ func TestReadPositions(t *testing.T) {
 			t.Fatalf("of a new outbox: %v, %v", got, err)
 		}
 		want := map[int]Position{
-			0: {Entry: EntryID{5, 0}, Count: 3, Fingerprint: "00000000000000ff"},
-			2: {Delivery: AtLeastOnce, Entry: EntryID{7, 1}, Count: 9, Missing: 1},
+			0: {Entry: outbox.EntryID{MS: 5}, Count: 3, Fingerprint: "00000000000000ff"},
+			2: {Delivery: AtLeastOnce, Entry: outbox.EntryID{MS: 7, Seq: 1}, Count: 9, Missing: 1},
 		}
 		for shard, p := range want {
 			for count := range uint64(3) { // the last one counts
@@ -62,7 +64,7 @@ func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position
 func TestLastPositionBehindOtherThings(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		want := Position{Entry: EntryID{5, 0}, Count: 3}
+		want := Position{Entry: outbox.EntryID{MS: 5}, Count: 3}
 		if err := SetPosition(t.Context(), l.opts, l.outbox, 0, want); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +88,7 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range uint64(100) {
-			position, err := json.Marshal(Position{Entry: EntryID{666, i}})
+			position, err := json.Marshal(Position{Entry: outbox.EntryID{MS: 666, Seq: i}})
 			if err != nil {
 				t.Fatal(err)
 			}

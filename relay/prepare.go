@@ -16,11 +16,11 @@ import (
 // chunk is a run of a shard's entries, read, decoded, routed and formatted: what travels from the reader to the
 // sender. Unless a group is larger than a transaction may be, it holds whole groups (invariant 8).
 type chunk struct {
-	ids         []EntryID // ascending; the last is where the position will be
-	fingerprint uint64    // of the last entry
-	bytes       int       // as the entries stood in the stream
-	cost        int64     // bytes this chunk holds of the relay's budget
-	position    Position  // behind the last entry
+	ids         []outbox.EntryID // ascending; the last is where the position will be
+	fingerprint uint64           // of the last entry
+	bytes       int              // as the entries stood in the stream
+	cost        int64            // bytes this chunk holds of the relay's budget
+	position    Position         // behind the last entry
 	records     []*kgo.Record
 	dead        []deadLetter
 	// atEnd: nothing stood behind the last entry when it was read.
@@ -34,7 +34,7 @@ type chunk struct {
 	reply   []byte // nil: not to be used again
 }
 
-func (c *chunk) last() EntryID { return c.ids[len(c.ids)-1] }
+func (c *chunk) last() outbox.EntryID { return c.ids[len(c.ids)-1] }
 
 var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
 

@@ -37,7 +37,7 @@ func testPreparer(t testing.TB, on ...Reason) *preparer {
 func raws(fields ...[]byte) []rawEntry {
 	entries := make([]rawEntry, len(fields))
 	for i, f := range fields {
-		entries[i] = rawEntry{EntryID{uint64(i + 1), 0}, f}
+		entries[i] = rawEntry{outbox.EntryID{MS: uint64(i + 1)}, f}
 	}
 	return entries
 }
@@ -50,7 +50,7 @@ func TestChunk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(c.ids, []EntryID{{1, 0}, {2, 0}, {3, 0}}) || c.last() != (EntryID{3, 0}) || c.fingerprint != fingerprint(entries[2].fields) || c.halt != nil || len(c.dead) != 0 {
+	if !slices.Equal(c.ids, []outbox.EntryID{{MS: 1}, {MS: 2}, {MS: 3}}) || c.last() != (outbox.EntryID{MS: 3}) || c.fingerprint != fingerprint(entries[2].fields) || c.halt != nil || len(c.dead) != 0 {
 		t.Errorf("got %+v", c)
 	}
 	size := 0
@@ -139,7 +139,7 @@ func TestChunkDeadLetters(t *testing.T) {
 		with(),
 	)
 	reasons := []Reason{Undecodable, TooLarge, NoRoute, UnknownTopic, Rejected}
-	refusal := deadLetter{id: EntryID{6, 0}, reason: Rejected, detail: "INVALID_RECORD", topic: "events"}
+	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: Rejected, detail: "INVALID_RECORD", topic: "events"}
 
 	p := testPreparer(t, reasons...)
 	p.quarantine.condemn(refusal)
@@ -266,7 +266,7 @@ func BenchmarkChunk(b *testing.B) {
 	fields := with("payload", strings.Repeat("x", 200))
 	entries := make([]rawEntry, 1000)
 	for i := range entries {
-		entries[i] = rawEntry{EntryID{1700000000000, uint64(i)}, fields}
+		entries[i] = rawEntry{outbox.EntryID{MS: 1700000000000, Seq: uint64(i)}, fields}
 	}
 	b.SetBytes(int64(len(fields) * len(entries)))
 	b.ReportAllocs()

@@ -3,12 +3,14 @@ package relay
 import (
 	"sync"
 	"testing"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	q := newQuarantine()
-	a, b := EntryID{1, 0}, EntryID{2, 0}
+	a, b := outbox.EntryID{MS: 1}, outbox.EntryID{MS: 2}
 	expect := func(when string, empty, poisonA bool) {
 		t.Helper()
 		if _, poison := q.verdict(a); q.empty() != empty || poison != poisonA {
@@ -23,14 +25,14 @@ func TestQuarantine(t *testing.T) {
 	if d, _ := q.verdict(a); d.reason != TooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
 		t.Errorf("verdict %+v", d)
 	}
-	q.release([]EntryID{b})
+	q.release([]outbox.EntryID{b})
 	expect("another released", false, true)
 	q.reconsider(a)
 	expect("reconsidered", true, false)
-	q.release([]EntryID{a, b})
+	q.release([]outbox.EntryID{a, b})
 	expect("released", true, false)
 	q.condemn(deadLetter{id: a, reason: Rejected})
-	q.release([]EntryID{a})
+	q.release([]outbox.EntryID{a})
 	expect("condemned and released", true, false)
 }
 
@@ -42,12 +44,12 @@ func TestQuarantineConcurrently(t *testing.T) {
 	for g := range uint64(4) {
 		wg.Go(func() {
 			for i := range uint64(200) {
-				id := EntryID{i, g}
+				id := outbox.EntryID{MS: i, Seq: g}
 				q.condemn(deadLetter{id: id, reason: Rejected})
 				q.verdict(id)
 				q.reconsider(id)
 				q.empty()
-				q.release([]EntryID{id})
+				q.release([]outbox.EntryID{id})
 			}
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/rawreply"
@@ -21,7 +23,7 @@ const (
 
 // anchor is the entry that reading stands on (invariant 6).
 type anchor struct {
-	id EntryID
+	id outbox.EntryID
 	// fingerprint 0: there is no entry to stand on, reading begins after id.
 	fingerprint uint64
 }
@@ -159,10 +161,10 @@ func (r *streamReader) keep(reply []byte) []byte {
 }
 
 // first returns the first entry at or after id, nil if there is none.
-func (r *streamReader) first(ctx context.Context, id EntryID) (*rawEntry, error) {
+func (r *streamReader) first(ctx context.Context, id outbox.EntryID) (*rawEntry, error) {
 	r.count = 1
 	for {
-		entries, atEnd, err := r.read(ctx, anchor{id: id.before()})
+		entries, atEnd, err := r.read(ctx, anchor{id: id.Prev()})
 		r.count = 1
 		if err != nil || len(entries) > 0 {
 			if len(entries) > 0 {
@@ -178,7 +180,7 @@ func (r *streamReader) first(ctx context.Context, id EntryID) (*rawEntry, error)
 
 // wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the entry is read
 // with its anchor afterwards.
-func (r *streamReader) wait(ctx context.Context, from EntryID) error {
+func (r *streamReader) wait(ctx context.Context, from outbox.EntryID) error {
 	if r.waiter != nil {
 		return r.waiter.wait(ctx, r, from)
 	}
@@ -187,7 +189,7 @@ func (r *streamReader) wait(ctx context.Context, from EntryID) error {
 }
 
 // block waits on a connection of its own. ready: there is an entry.
-func (r *streamReader) block(ctx context.Context, from EntryID) (ready bool, err error) {
+func (r *streamReader) block(ctx context.Context, from outbox.EntryID) (ready bool, err error) {
 	saved := r.limit
 	r.limit = 1 << 30
 	reply, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, from.String())

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -75,12 +77,12 @@ func (f *formatter) record(r *kgo.Record, e *entry, topic string, headers []kgo.
 }
 
 // ref is the value of the header sluice-entry.
-func (f *formatter) ref(id EntryID) []byte {
+func (f *formatter) ref(id outbox.EntryID) []byte {
 	if n := len(f.prefix) + maxEntryID; cap(f.refs)-len(f.refs) < n {
 		f.refs = make([]byte, 0, max(n, refBlock))
 	}
 	start := len(f.refs)
-	f.refs = id.append(append(f.refs, f.prefix...))
+	f.refs, _ = id.AppendText(append(f.refs, f.prefix...))
 	return f.refs[start:len(f.refs):len(f.refs)]
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
@@ -85,7 +87,7 @@ func TestRecordFormats(t *testing.T) {
 						continue
 					}
 					var e entry
-					if err := e.decode(rawEntry{EntryID{1767319445678, 3}, k.fields}); err != nil {
+					if err := e.decode(rawEntry{outbox.EntryID{MS: 1767319445678, Seq: 3}, k.fields}); err != nil {
 						t.Fatal(err)
 					}
 					f := formatter{format: format, source: "sluice/orders", tombstones: tombstones, prefix: "orders/3/", now: func() time.Time { return now }}
@@ -118,7 +120,7 @@ func TestRecordHeadersShareMemory(t *testing.T) {
 	headers := make([]kgo.RecordHeader, 0, 100)
 	records := make([]kgo.Record, 3)
 	for i := range records {
-		if err := e.decode(rawEntry{EntryID{1, uint64(i)}, with("headers", fmt.Sprintf(`{"n":"%d"}`, i))}); err != nil {
+		if err := e.decode(rawEntry{outbox.EntryID{MS: 1, Seq: uint64(i)}, with("headers", fmt.Sprintf(`{"n":"%d"}`, i))}); err != nil {
 			t.Fatal(err)
 		}
 		headers = f.record(&records[i], &e, "t", headers)
@@ -228,7 +230,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(format.String(), func(b *testing.B) {
 			f := formatter{format: format, source: "sluice/orders", prefix: "orders/3/", now: time.Now}
 			var e entry
-			if err := e.decode(rawEntry{EntryID{1700000000000, 1}, with("payload", `{"text":"`+strings.Repeat("x", 180)+`"}`, "headers", `{"tenant":"acme"}`)}); err != nil {
+			if err := e.decode(rawEntry{outbox.EntryID{MS: 1700000000000, Seq: 1}, with("payload", `{"text":"`+strings.Repeat("x", 180)+`"}`, "headers", `{"tenant":"acme"}`)}); err != nil {
 				b.Fatal(err)
 			}
 			headers := make([]kgo.RecordHeader, 0, 16)

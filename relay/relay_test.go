@@ -29,14 +29,14 @@ func TestRelayDelivers(t *testing.T) {
 				got := l.consume(651, "outbox.event.order")
 
 				seen := map[string]bool{}
-				newest := map[string]EntryID{}
+				newest := map[string]outbox.EntryID{}
 				for _, rec := range got {
 					if seen[header(rec, "id")] {
 						t.Errorf("%s twice", header(rec, "id"))
 					}
 					seen[header(rec, "id")] = true
 					shard, id, ok := strings.Cut(strings.TrimPrefix(header(rec, "sluice-entry"), l.outbox+"/"), "/")
-					entry, err := ParseEntryID(id)
+					entry, err := outbox.ParseEntryID(id)
 					if !ok || err != nil {
 						t.Fatalf("sluice-entry: %q", header(rec, "sluice-entry"))
 					}

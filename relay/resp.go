@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/internal/rawreply"
 )
 
@@ -76,7 +78,7 @@ func (p *parser) bulkSlow() ([]byte, error) {
 
 // rawEntry is an entry as Redis sent it; fields is the RESP array of its field names and values.
 type rawEntry struct {
-	id     EntryID
+	id     outbox.EntryID
 	fields []byte
 }
 
@@ -114,8 +116,8 @@ func (p *parser) entries(dst []rawEntry) ([]rawEntry, error) {
 }
 
 // parseID is ParseEntryID without the allocation.
-func parseID(b []byte) (EntryID, error) {
-	var id EntryID
+func parseID(b []byte) (outbox.EntryID, error) {
+	var id outbox.EntryID
 	dash := bytes.IndexByte(b, '-')
 	if dash <= 0 || !parseUint(b[:dash], &id.MS) || !parseUint(b[dash+1:], &id.Seq) {
 		return id, fmt.Errorf("redis reply: entry ID %q", clip(b))

@@ -163,7 +163,7 @@ func (s *stream) delivered(chunks []*chunk, began time.Time) {
 // Refused implements delivery.Source: the entries become dead letters when they are read again. A dead letter that is refused
 // halts the shard.
 func (s *stream) Refused(refusals []delivery.Refusal) {
-	condemned := map[EntryID]bool{}
+	condemned := map[outbox.EntryID]bool{}
 	for _, x := range refusals {
 		s.relay.topics.forget(x.Record.Topic)
 		id := entryOf(x.Record)
@@ -230,7 +230,7 @@ func (s *stream) preparer() *preparer {
 }
 
 // entryOf finds the entry of a record by its sluice-entry header; zero if it has none.
-func entryOf(r *kgo.Record) EntryID {
+func entryOf(r *kgo.Record) outbox.EntryID {
 	_, id, _ := originOf(r)
 	return id
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -146,7 +148,7 @@ func TestHaltAtLostAnchor(t *testing.T) {
 		if n := len(l.all("outbox.event.order")); n != 5 {
 			t.Errorf("%d records", n)
 		}
-		pos, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, EntryID{})
+		pos, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, outbox.EntryID{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -21,7 +23,7 @@ type waiter struct {
 
 // quietStream is one that waits.
 type quietStream struct {
-	after   EntryID
+	after   outbox.EntryID
 	adopted chan struct{} // closed when a round includes it
 	woken   chan struct{} // closed when it has an entry, or when the round failed
 	joined  bool
@@ -45,7 +47,7 @@ func newWaiter(client redis.UniversalClient) *waiter {
 
 // wait returns when a stream has an entry behind after, or early; the caller reads, which shows that its anchor stands, and waits
 // again.
-func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error {
+func (w *waiter) wait(ctx context.Context, r *streamReader, after outbox.EntryID) error {
 	for time.Since(r.activeAt) < quietAfter {
 		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {
 			return err
@@ -75,7 +77,7 @@ func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error
 }
 
 // join has a stream waited for by the next rounds. adopted: they do already.
-func (w *waiter) join(key string, after EntryID) (q *quietStream, adopted bool) {
+func (w *waiter) join(key string, after outbox.EntryID) (q *quietStream, adopted bool) {
 	w.mu.Lock()
 	q = w.waiting[key]
 	adopted = q != nil && q.after == after && q.joined
@@ -93,7 +95,7 @@ func (w *waiter) leave(key string) {
 	delete(w.waiting, key)
 }
 
-func (w *waiter) add(key string, after EntryID) *quietStream {
+func (w *waiter) add(key string, after outbox.EntryID) *quietStream {
 	q := &quietStream{after: after, adopted: make(chan struct{}), woken: make(chan struct{})}
 	w.mu.Lock()
 	w.waiting[key] = q

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 )
@@ -105,7 +107,7 @@ func TestWaiterWakes(t *testing.T) {
 				wg.Go(func() { w.run(ctx) })
 				done := make(chan error, 2)
 				for shard := range 2 {
-					wg.Go(func() { done <- w.wait(ctx, newStreamReader(l.redis, shard, l.stream(shard)), EntryID{}) })
+					wg.Go(func() { done <- w.wait(ctx, newStreamReader(l.redis, shard, l.stream(shard)), outbox.EntryID{}) })
 				}
 				time.Sleep(quietAfter + 2*roundBlock)
 				synctest.Wait()

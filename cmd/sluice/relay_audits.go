@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/auditing"
 	"github.com/sluice-outbox/sluice/internal/config"
@@ -53,9 +55,9 @@ func (b *besideRelay) audit(m *metrics.Relay, r *relay.Relay) (err error) {
 }
 
 // limit is how far a shard may be trimmed.
-func (b *besideRelay) limit(_ context.Context, shard int) (relay.EntryID, error) {
+func (b *besideRelay) limit(_ context.Context, shard int) (outbox.EntryID, error) {
 	id, err := b.progress.UpTo(shard)
-	return relay.EntryID(id), err
+	return outbox.EntryID(id), err
 }
 
 // run audits and follows until ctx ends.

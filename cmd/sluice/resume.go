@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/internal/config"
@@ -67,7 +69,7 @@ func parseWhere(after string, fromStart, atEnd bool) (w operate.Where, move bool
 		return w, false, usagef("expected one of --after, --from-start and --at-end")
 	}
 	if after != "" {
-		if w.After, err = relay.ParseEntryID(after); err != nil {
+		if w.After, err = outbox.ParseEntryID(after); err != nil {
 			return w, false, usagef("--after: %w", err)
 		}
 	}

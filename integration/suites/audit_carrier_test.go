@@ -274,7 +274,7 @@ func (c *carrier) delivered(ctx context.Context, shard int) error {
 	if err != nil {
 		return err
 	}
-	last, err := relay.ParseEntryID(c.last[shard])
+	last, err := outbox.ParseEntryID(c.last[shard])
 	if err == nil && positions[shard].Entry.Compare(last) < 0 {
 		err = fmt.Errorf("shard %d is delivered up to %s, not yet to %s", shard, positions[shard].Entry, last)
 	}

@@ -195,7 +195,7 @@ func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, sh
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	last, err := relay.ParseEntryID(info.LastGeneratedID)
+	last, err := outbox.ParseEntryID(info.LastGeneratedID)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func TestPoisonHaltsByPolicy(t *testing.T) {
 	if got := len(w.Delivered()); got != 10 {
 		t.Errorf("%d records before the halt, want 10", got)
 	}
-	id, err := relay.ParseEntryID(bad)
+	id, err := outbox.ParseEntryID(bad)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
@@ -18,7 +20,7 @@ import (
 )
 
 // resume does what `sluice resume --after` does: from now on exactly the entries above after are delivered.
-func resume(t *testing.T, w *world.World, shard int, after relay.EntryID) {
+func resume(t *testing.T, w *world.World, shard int, after outbox.EntryID) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
 	p, err := relay.PositionAfter(ctx, w.Redis, w.Outbox, shard, after)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration/world"
 	"github.com/sluice-outbox/sluice/relay"
@@ -71,9 +73,9 @@ func limited(t *testing.T, w *world.World, d relay.Delivery) (cfg relay.Config, 
 	t.Cleanup(func() { stop(); <-done })
 	cfg = w.Config()
 	cfg.Delivery, cfg.Trim.Keep = d, time.Millisecond
-	cfg.Trim.Limit = func(_ context.Context, shard int) (relay.EntryID, error) {
+	cfg.Trim.Limit = func(_ context.Context, shard int) (outbox.EntryID, error) {
 		id, err := progress.UpTo(shard)
-		return relay.EntryID(id), err
+		return outbox.EntryID(id), err
 	}
 	return cfg, auditor
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -77,14 +79,14 @@ func (w *World) AwaitPassed(limit time.Duration, shards ...int) {
 			shards = append(shards, shard)
 		}
 	}
-	var last []relay.EntryID // of shards
+	var last []outbox.EntryID // of shards
 	w.Await(limit, func(ctx context.Context) error {
 		for _, shard := range shards[len(last):] {
 			info, err := w.Redis.XInfoStream(ctx, w.Stream(shard)).Result()
 			if err != nil {
 				return err
 			}
-			id, err := relay.ParseEntryID(info.LastGeneratedID)
+			id, err := outbox.ParseEntryID(info.LastGeneratedID)
 			if err != nil {
 				return err
 			}
@@ -101,7 +103,7 @@ func (w *World) AwaitPassed(limit time.Duration, shards ...int) {
 				if err != nil {
 					return err
 				}
-				if at, err = relay.ParseEntryID(g.LastDeliveredID); err != nil {
+				if at, err = outbox.ParseEntryID(g.LastDeliveredID); err != nil {
 					return err
 				}
 				if g.Pending > 0 { // read, but not confirmed

@@ -3,6 +3,8 @@ package world
 import (
 	"fmt"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -10,7 +12,7 @@ import (
 // Compare holds records against the entries that they should be of. It looks at one shard's entries with one key for the order. A
 // record with another event or payload than its entry's counts as one that nobody wrote, and its entry as lost.
 func Compare(entries []Entry, records []Record) integration.Report {
-	name := func(shard int, id relay.EntryID, event string, payload uint64) string {
+	name := func(shard int, id outbox.EntryID, event string, payload uint64) string {
 		return fmt.Sprintf("%d/%s %s %x", shard, id, event, payload)
 	}
 	// Keys of different shards have nothing to do with each other, even if they are spelled alike.
@@ -35,10 +37,10 @@ func CheckPositions(entries []Entry, history map[int][]relay.Position) error {
 		count uint64 // entries of the shard up to this one
 		more  bool
 	}
-	index := map[int]map[relay.EntryID]place{}
+	index := map[int]map[outbox.EntryID]place{}
 	for _, e := range entries {
 		if index[e.Shard] == nil {
-			index[e.Shard] = map[relay.EntryID]place{}
+			index[e.Shard] = map[outbox.EntryID]place{}
 		}
 		index[e.Shard][e.ID] = place{uint64(len(index[e.Shard])) + 1, e.More}
 	}

@@ -4,10 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-func id(ms uint64) relay.EntryID { return relay.EntryID{MS: ms} }
+func id(ms uint64) outbox.EntryID { return outbox.EntryID{MS: ms} }
 
 func TestCompare(t *testing.T) {
 	t.Parallel()

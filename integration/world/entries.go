@@ -9,13 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/outbox"
-	"github.com/sluice-outbox/sluice/relay"
 )
 
 // Entry is an entry as it stands in a stream.
 type Entry struct {
 	Shard   int
-	ID      relay.EntryID
+	ID      outbox.EntryID
 	Event   string // the field id
 	Key     string
 	Payload uint64 // hash
@@ -97,7 +96,7 @@ func entryOf(shard int, m redis.XMessage) Entry {
 		e.Key = text(outbox.FieldAggregateID)
 	}
 	e.More = text(outbox.FieldMore) != ""
-	id, err := relay.ParseEntryID(m.ID)
+	id, err := outbox.ParseEntryID(m.ID)
 	if err != nil {
 		panic(err) // Redis's own
 	}

@@ -3,20 +3,22 @@ package world
 import (
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // motion is what is known of one shard: how far it has come, and since when it has stood there with
 // entries waiting. The zero value is a shard that was never looked at.
 type motion struct {
-	at    relay.EntryID
+	at    outbox.EntryID
 	since time.Time
 	told  bool // this stillness was reported
 }
 
 // look notes where a shard stands at a moment and where its stream ends. It returns for how long
 // the shard has stood still; a shard without entries to deliver does not.
-func (m *motion) look(now time.Time, at, end relay.EntryID) time.Duration {
+func (m *motion) look(now time.Time, at, end outbox.EntryID) time.Duration {
 	moved := at.Compare(m.at) > 0
 	if moved {
 		m.at = at

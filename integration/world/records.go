@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -59,7 +61,7 @@ func (w *World) records(topics ...string) (records []*kgo.Record, err error) {
 // Record is a record that a relay has made of an entry.
 type Record struct {
 	Shard     int
-	Entry     relay.EntryID
+	Entry     outbox.EntryID
 	Event     string // header id
 	Key       string
 	Payload   uint64 // hash
@@ -99,7 +101,7 @@ func (w *World) parse(r *kgo.Record) (Record, error) {
 		return parsed, fmt.Errorf("header sluice-entry is %q", ref)
 	}
 	parsed.Shard = n
-	parsed.Entry, err = relay.ParseEntryID(entry)
+	parsed.Entry, err = outbox.ParseEntryID(entry)
 	return parsed, err
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/names"
@@ -102,7 +104,7 @@ func (s *Stillness) look(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for shard := range s.w.Shards {
-		end, err := relay.ParseEntryID(streams[shard].Val().LastGeneratedID)
+		end, err := outbox.ParseEntryID(streams[shard].Val().LastGeneratedID)
 		if err != nil {
 			return err
 		}
@@ -117,18 +119,18 @@ func (s *Stillness) look(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func mirrored(groups []redis.XInfoGroup) (relay.EntryID, error) {
+func mirrored(groups []redis.XInfoGroup) (outbox.EntryID, error) {
 	for _, g := range groups {
 		if g.Name == names.ConsumerGroup {
-			return relay.ParseEntryID(g.LastDeliveredID)
+			return outbox.ParseEntryID(g.LastDeliveredID)
 		}
 	}
-	return relay.EntryID{}, errors.New("there is no consumer group")
+	return outbox.EntryID{}, errors.New("there is no consumer group")
 }
 
 // judge asks for the status of a shard that stands still. Before it is found guilty the position in
 // Kafka is read: the mirror may be what stands still.
-func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end relay.EntryID, still time.Duration) {
+func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end outbox.EntryID, still time.Duration) {
 	st, err := s.w.Status(ctx, shard)
 	if err != nil {
 		return

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/relay"
@@ -41,7 +43,7 @@ func (j job) relay(client *redis.Client) (*observed, error) {
 		// Not all of what the metrics of sluice relay ask for: that has a cost an entry, which what it is compared with does not have.
 		Observer: &relay.Observer{
 			Transaction:  func(relay.Transaction) { o.transactions.Add(1) },
-			DeadLettered: func(int, relay.EntryID, relay.Reason) { o.dead.Add(1) },
+			DeadLettered: func(int, outbox.EntryID, relay.Reason) { o.dead.Add(1) },
 		},
 	})
 	return o, err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/outbox"
-	"github.com/sluice-outbox/sluice/relay"
 )
 
 // Audits is what a status tells of audits beside.
@@ -41,7 +40,7 @@ func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxN
 		case !audited.UpTo.IsZero():
 			s.Audited = audited.UpTo.String()
 		}
-		if s.TrimHeld, err = a.held(ctx, client, outbox.StreamKey(outboxName, s.Shard), s.Position, relay.EntryID(audited.Disposable()), all[i].now); err != nil {
+		if s.TrimHeld, err = a.held(ctx, client, outbox.StreamKey(outboxName, s.Shard), s.Position, outbox.EntryID(audited.Disposable()), all[i].now); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -49,13 +48,13 @@ func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxN
 }
 
 // held is how long, in seconds, the first entry that is delivered and not audited could have been trimmed; nil if none is held back.
-func (a *Audits) held(ctx context.Context, client redis.UniversalClient, key, position string, audited relay.EntryID, now time.Time) (*float64, error) {
-	due, err := relay.ParseEntryID(position)
+func (a *Audits) held(ctx context.Context, client redis.UniversalClient, key, position string, audited outbox.EntryID, now time.Time) (*float64, error) {
+	due, err := outbox.ParseEntryID(position)
 	if err != nil || a.Keep < 0 {
 		return nil, nil // nothing is delivered
 	}
 	if old := uint64(max(0, now.Add(-a.Keep).UnixMilli())); old < due.MS {
-		due = relay.EntryID{MS: old}
+		due = outbox.EntryID{MS: old}
 	}
 	if audited.Compare(due) >= 0 {
 		return nil, nil
@@ -64,7 +63,7 @@ func (a *Audits) held(ctx context.Context, client redis.UniversalClient, key, po
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}
-	id, err := relay.ParseEntryID(first[0].ID)
+	id, err := outbox.ParseEntryID(first[0].ID)
 	if err != nil {
 		return nil, err
 	}

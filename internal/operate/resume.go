@@ -14,7 +14,7 @@ import (
 // Where says from where a shard is to go on.
 type Where struct {
 	// After is the last entry that is not to be sent. Zero: from the first retained entry.
-	After relay.EntryID
+	After outbox.EntryID
 	// AtEnd overrides After: nothing that is in the stream now is sent.
 	AtEnd bool
 }
@@ -48,7 +48,7 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 		}
 		return m, fmt.Errorf("redis: XINFO STREAM %s: %w", key, err)
 	}
-	end, err := relay.ParseEntryID(info.LastGeneratedID)
+	end, err := outbox.ParseEntryID(info.LastGeneratedID)
 	if err != nil {
 		return m, err
 	}
@@ -75,7 +75,7 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 	if m.FromEntry == "" {
 		return m, nil
 	}
-	from, err := relay.ParseEntryID(m.FromEntry)
+	from, err := outbox.ParseEntryID(m.FromEntry)
 	if err != nil {
 		return m, err
 	}
@@ -99,7 +99,7 @@ func ApplyMove(ctx context.Context, s Servers, outboxName string, m Move, by str
 	return nil
 }
 
-func minID(a, b relay.EntryID) relay.EntryID {
+func minID(a, b outbox.EntryID) outbox.EntryID {
 	if a.Compare(b) < 0 {
 		return a
 	}
@@ -110,7 +110,7 @@ func minID(a, b relay.EntryID) relay.EntryID {
 const countChunk = 500
 
 // count counts the entries in (after, last].
-func count(ctx context.Context, client redis.UniversalClient, key string, after, last relay.EntryID) (n int64, first string, err error) {
+func count(ctx context.Context, client redis.UniversalClient, key string, after, last outbox.EntryID) (n int64, first string, err error) {
 	for start := after.String(); after.Compare(last) < 0; {
 		entries, err := client.XRangeN(ctx, key, "("+start, last.String(), countChunk).Result()
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/relay"
@@ -106,7 +108,7 @@ func (f facts) view() Shard {
 	case f.none:
 		s.OldestUndelivered = ptr(0.0)
 	case f.next != nil:
-		if id, err := relay.ParseEntryID(f.next.ID); err == nil {
+		if id, err := outbox.ParseEntryID(f.next.ID); err == nil {
 			s.OldestUndelivered = ptr(max(0, f.now.Sub(time.UnixMilli(int64(min(id.MS, 1<<62))))).Seconds())
 		}
 	}

@@ -4,14 +4,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-func id(s string) relay.EntryID {
-	e, err := relay.ParseEntryID(s)
+func id(s string) outbox.EntryID {
+	e, err := outbox.ParseEntryID(s)
 	if err != nil {
 		panic(err)
 	}
