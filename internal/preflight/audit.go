@@ -13,9 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/auditing"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/names"
-	"github.com/sluice-outbox/sluice/internal/schedule"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -31,7 +31,7 @@ func (c *checker) checkAuditSettings(l list) {
 		}
 		return
 	}
-	s, err := schedule.Parse(audit.Schedule)
+	s, err := auditing.ParseSchedule(audit.Schedule)
 	if err != nil {
 		return // loading has refused it
 	}

@@ -1,4 +1,4 @@
-package schedule
+package auditing
 
 import (
 	"strings"
@@ -20,7 +20,7 @@ func TestNext(t *testing.T) {
 		"TZ=UTC 0 12 * * MON":            noon.AddDate(0, 0, 7),
 		"TZ=America/New_York @every 15m": noon.Add(15 * time.Minute),
 	} {
-		s, err := Parse(text)
+		s, err := ParseSchedule(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -50,7 +50,7 @@ func TestParseRefuses(t *testing.T) {
 		"@every -5m":           "whole seconds",
 		"TZ=UTC @every -5m":    "whole seconds",
 	} {
-		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseSchedule(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -58,7 +58,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestPassed(t *testing.T) {
 	t.Parallel()
-	quarter, err := Parse("TZ=UTC */15 * * * *")
+	quarter, err := ParseSchedule("TZ=UTC */15 * * * *")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestLongestGap(t *testing.T) {
 		"TZ=UTC 0 8-18 * * MON-FRI": 62 * time.Hour, // from Friday evening to Monday morning
 		"@every 1h30m":              90 * time.Minute,
 	} {
-		s, err := Parse(text)
+		s, err := ParseSchedule(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := Parse(text)
+		s, err := ParseSchedule(text)
 		if err != nil {
 			return
 		}

@@ -1,5 +1,4 @@
-// Package schedule reads the times at which something is to happen again and again: cron expressions, and @every.
-package schedule
+package auditing
 
 import (
 	"errors"
@@ -10,25 +9,25 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Schedule is a sequence of times without end.
+// Schedule is a sequence of times without end: a cron expression, or @every.
 type Schedule struct{ times cron.Schedule }
 
-// Want says what Parse takes, for messages.
-const Want = `expected a cron expression of five fields such as "*/15 * * * *", @hourly or @every 15m`
+// scheduleWant says what ParseSchedule takes, for messages.
+const scheduleWant = `expected a cron expression of five fields such as "*/15 * * * *", @hourly or @every 15m`
 
-// Parse reads a cron expression of five fields, a word such as @hourly, or @every with a duration of whole seconds. TZ=Europe/Berlin and a
+// ParseSchedule reads a cron expression of five fields, a word such as @hourly, or @every with a duration of whole seconds. TZ=Europe/Berlin and a
 // space may stand before it; the times are local otherwise. A schedule that never comes is an error.
-func Parse(text string) (s *Schedule, err error) {
+func ParseSchedule(text string) (s *Schedule, err error) {
 	// The parser indexes what follows a time zone without looking whether there is anything: CRON_TZ= alone is a panic.
 	defer func() {
 		if recover() != nil {
-			s, err = nil, errors.New(Want)
+			s, err = nil, errors.New(scheduleWant)
 		}
 	}()
 	text = strings.TrimSpace(text)
 	times, err := cron.ParseStandard(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Want, err)
+		return nil, fmt.Errorf("%s: %w", scheduleWant, err)
 	}
 	if _, every, ok := strings.Cut(text, "@every "); ok {
 		// Shorter ones, negative ones among them, are taken for a second without a word.
