@@ -2,23 +2,20 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/control"
 )
 
-// control follows the operators' control hash and writes the status hash. Both inform; no promise
+// controller follows the operators' control hash and writes the status hash. Both inform; no promise
 // rests on them, so every failure is only logged and tried again.
-type control struct {
+type controller struct {
 	client   redis.UniversalClient
 	outbox   string
 	instance string
@@ -26,52 +23,30 @@ type control struct {
 	log      *slog.Logger
 
 	mu     sync.Mutex
-	all    *pause
-	shards map[int]pause
+	pauses control.Pauses
 	told   map[int]ShardStatus
 	wake   chan struct{}
 }
 
-// pause is the value of a field of the control hash.
-type pause struct {
-	AtMS   int64  `json:"at"`
-	By     string `json:"by"`
-	Reason string `json:"reason"`
-}
-
-func (p pause) String() string {
-	text := "paused by " + p.By
-	if p.By == "" {
-		text = "paused"
-	}
-	if p.Reason != "" {
-		text += ": " + p.Reason
-	}
-	return text
-}
-
-func newControl(cfg *Config) *control {
-	return &control{
+func newController(cfg *Config) *controller {
+	return &controller{
 		client: cfg.Redis, outbox: cfg.Outbox, instance: cfg.Instance, delivery: cfg.Delivery, log: cfg.Logger,
-		shards: map[int]pause{}, told: map[int]ShardStatus{}, wake: make(chan struct{}, 1),
+		told: map[int]ShardStatus{}, wake: make(chan struct{}, 1),
 	}
 }
 
 // paused says whether a shard is paused, and why.
-func (c *control) paused(shard int) (string, bool) {
+func (c *controller) paused(shard int) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all != nil {
-		return c.all.String(), true
-	}
-	if p, ok := c.shards[shard]; ok {
+	if p := c.pauses.Of(shard); p != nil {
 		return p.String(), true
 	}
 	return "", false
 }
 
 // tell queues a shard's status for the status hash.
-func (c *control) tell(st ShardStatus) {
+func (c *controller) tell(st ShardStatus) {
 	c.mu.Lock()
 	c.told[st.Shard] = st
 	c.mu.Unlock()
@@ -82,7 +57,7 @@ func (c *control) tell(st ShardStatus) {
 }
 
 // tellAgain queues states that are not news, behind those that are.
-func (c *control) tellAgain(states []ShardStatus) {
+func (c *controller) tellAgain(states []ShardStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, st := range states {
@@ -98,7 +73,7 @@ const heartbeat = 5
 
 // run polls and writes until ctx ends, and then writes what is still queued. current gives the states to tell again,
 // changed is called when other shards are paused than before.
-func (c *control) run(ctx context.Context, interval time.Duration, current func() []ShardStatus, changed func()) {
+func (c *controller) run(ctx context.Context, interval time.Duration, current func() []ShardStatus, changed func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false
@@ -125,15 +100,14 @@ func (c *control) run(ctx context.Context, interval time.Duration, current func(
 	}
 }
 
-func (c *control) poll(ctx context.Context, changed func()) error {
-	fields, err := c.client.HGetAll(ctx, names.ControlKey(c.outbox)).Result()
+func (c *controller) poll(ctx context.Context, changed func()) error {
+	now, err := control.ReadPauses(ctx, c.client, c.outbox)
 	if err != nil {
-		return fmt.Errorf("redis: HGETALL %s: %w", names.ControlKey(c.outbox), err)
+		return err
 	}
-	all, shards := parseControl(fields)
 	c.mu.Lock()
-	same := (all == nil) == (c.all == nil) && maps.Equal(shards, c.shards)
-	c.all, c.shards = all, shards
+	same := (now.All == nil) == (c.pauses.All == nil) && maps.Equal(now.Shards, c.pauses.Shards)
+	c.pauses = now
 	c.mu.Unlock()
 	if !same {
 		changed()
@@ -141,46 +115,20 @@ func (c *control) poll(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// parseControl reads the fields pause and pause:<shard>. A value that is not JSON pauses all the same: whoever wrote it by
-// hand meant it.
-func parseControl(fields map[string]string) (all *pause, shards map[int]pause) {
-	shards = map[int]pause{}
-	for field, value := range fields {
-		var p pause
-		if json.Unmarshal([]byte(value), &p) != nil {
-			p = pause{Reason: value}
-		}
-		if field == "pause" {
-			all = &p
-		} else if len(field) > 6 && field[:6] == "pause:" {
-			if shard, err := strconv.Atoi(field[6:]); err == nil {
-				shards[shard] = p
-			}
-		}
-	}
-	return all, shards
-}
-
-func (c *control) write(ctx context.Context) error {
+func (c *controller) write(ctx context.Context) error {
 	c.mu.Lock()
 	told := c.told
 	c.told = map[int]ShardStatus{}
 	c.mu.Unlock()
-	if len(told) == 0 {
-		return nil
-	}
-	values := make([]any, 0, 2*len(told))
+	reports := make([]control.Report, 0, len(told))
 	for shard, st := range told {
-		value, err := json.Marshal(statusJSON{
-			Shard: shard, State: st.State, Instance: c.instance, Delivery: c.delivery.String(), SinceMS: st.Since.UnixMilli(),
+		reports = append(reports, control.Report{
+			Shard: shard, State: string(st.State), Instance: c.instance, Delivery: c.delivery.String(), SinceMS: st.Since.UnixMilli(),
 			Reason: st.Reason, Entry: st.Entry, Expected: st.Expected, Found: st.Found, AtMS: time.Now().UnixMilli(),
 		})
-		if err != nil {
-			return fmt.Errorf("status: %w", err)
-		}
-		values = append(values, strconv.Itoa(shard), value)
 	}
-	if err := c.client.HSet(ctx, names.StatusKey(c.outbox), values...).Err(); err != nil {
+	err := control.WriteReports(ctx, c.client, c.outbox, reports)
+	if err != nil {
 		c.mu.Lock()
 		for shard, st := range told {
 			if _, newer := c.told[shard]; !newer {
@@ -188,21 +136,6 @@ func (c *control) write(ctx context.Context) error {
 			}
 		}
 		c.mu.Unlock()
-		return fmt.Errorf("redis: HSET %s: %w", names.StatusKey(c.outbox), err)
 	}
-	return nil
-}
-
-// statusJSON is a field's value in the status hash.
-type statusJSON struct {
-	Shard    int    `json:"shard"`
-	State    State  `json:"state"`
-	Instance string `json:"instance"`
-	Delivery string `json:"delivery"`
-	SinceMS  int64  `json:"since"`
-	Reason   string `json:"reason,omitempty"`
-	Entry    string `json:"entry,omitempty"`
-	Expected string `json:"expected,omitempty"`
-	Found    string `json:"found,omitempty"`
-	AtMS     int64  `json:"at"`
+	return err
 }

@@ -13,40 +13,17 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-func TestParseControl(t *testing.T) {
-	t.Parallel()
-	all, shards := parseControl(map[string]string{
-		"pause:3":  `{"at":1700000000000,"by":"ops","reason":"maintenance"}`,
-		"pause:12": "by hand",
-		"pause:x":  `{}`,
-		"pause:":   `{}`,
-		"pauses":   `{}`,
-		"other":    `{}`,
-	})
-	if all != nil || len(shards) != 2 || shards[3].String() != "paused by ops: maintenance" || shards[12].String() != "paused: by hand" {
-		t.Errorf("got %v, %v", all, shards)
-	}
-	for value, want := range map[string]string{`{"by":"ops"}`: "paused by ops", `{"reason":"r"}`: "paused: r", `{}`: "paused", "": "paused", "yes": "paused: yes", `"text"`: `paused: "text"`} {
-		all, shards := parseControl(map[string]string{"pause": value})
-		if all == nil || all.String() != want || len(shards) != 0 {
-			t.Errorf("%q: got %v, %v, want %s", value, all, shards, want)
-		}
-	}
-	if all, shards := parseControl(nil); all != nil || len(shards) != 0 {
-		t.Errorf("of no hash: %v, %v", all, shards)
-	}
-}
-
-func (l *lab) control() *control {
+func (l *lab) control() *controller {
 	cfg := l.config().withDefaults()
-	return newControl(&cfg)
+	return newController(&cfg)
 }
 
-// follow runs a control for the rest of the bubble's test; end waits for it.
-func (c *control) follow(t *testing.T, current func() []ShardStatus, changed func()) (end func()) {
+// follow runs a controller for the rest of the bubble's test; end waits for it.
+func (c *controller) follow(t *testing.T, current func() []ShardStatus, changed func()) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); c.run(ctx, time.Second, current, changed) }()
@@ -102,9 +79,9 @@ func TestControlPauses(t *testing.T) {
 	})
 }
 
-func (l *lab) told(t *testing.T, shard int) statusJSON {
+func (l *lab) told(t *testing.T, shard int) control.Report {
 	t.Helper()
-	var st statusJSON
+	var st control.Report
 	if text := l.mini.HGet(names.StatusKey(l.outbox), fmt.Sprint(shard)); text != "" {
 		if err := json.Unmarshal([]byte(text), &st); err != nil {
 			t.Fatal(err)
@@ -125,7 +102,7 @@ func TestControlTells(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		c.tell(ShardStatus{Shard: 1, State: Starting, Since: since})
 		synctest.Wait() // told at once, not at the next tick
-		want := statusJSON{Shard: 1, State: Starting, Instance: "relay-1", Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
+		want := control.Report{Shard: 1, State: string(Starting), Instance: "relay-1", Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
 		if got := l.told(t, 1); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
@@ -133,14 +110,14 @@ func TestControlTells(t *testing.T) {
 		c.tell(ShardStatus{Shard: 0, State: Running})
 		c.tell(halt) // the newest of a shard counts
 		synctest.Wait()
-		if got := l.told(t, 0); got.State != Halted || got.Reason != "r" || got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
+		if got := l.told(t, 0); got.State != string(Halted) || got.Reason != "r" || got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
 			t.Errorf("got %+v", got)
 		}
 
 		// Somebody else writes over it, or the hash is lost: told again within seconds.
 		l.mini.Del(names.StatusKey(l.outbox))
 		time.Sleep(2 * heartbeat * time.Second)
-		if got := l.told(t, 1); got.State != Running || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
+		if got := l.told(t, 1); got.State != string(Running) || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
 			t.Errorf("got %+v", got)
 		}
 
@@ -148,7 +125,7 @@ func TestControlTells(t *testing.T) {
 		state.Store(Stopped)
 		c.tell(ShardStatus{Shard: 1, State: Stopped, Since: since})
 		end()
-		if got := l.told(t, 1); got.State != Stopped {
+		if got := l.told(t, 1); got.State != string(Stopped) {
 			t.Errorf("after the end: %+v", got)
 		}
 	})
@@ -171,7 +148,7 @@ func TestControlWithoutRedis(t *testing.T) {
 		cfg := l.config()
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		cfg = cfg.withDefaults()
-		c := newControl(&cfg)
+		c := newController(&cfg)
 		end := c.follow(t, func() []ShardStatus { return nil }, func() {})
 		c.tell(ShardStatus{Shard: 0, State: Starting})
 		time.Sleep(time.Minute)
@@ -182,7 +159,7 @@ func TestControlWithoutRedis(t *testing.T) {
 		}
 		broken.Store(false)
 		time.Sleep(5 * time.Second)
-		if got := l.told(t, 0); got.State != Running {
+		if got := l.told(t, 0); got.State != string(Running) {
 			t.Errorf("got %+v", got)
 		}
 		end()

@@ -25,7 +25,7 @@ const LayoutVersion = 3
 // Relay moves the entries of the shards it owns to Kafka. Make it with New; Run it once.
 type Relay struct {
 	cfg     Config
-	control *control
+	control *controller
 
 	// Made by Run.
 	client *kgo.Client // metadata and questions
@@ -47,7 +47,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	return &Relay{
-		cfg: cfg, control: newControl(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{}, problem: errors.New("not started"),
+		cfg: cfg, control: newController(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{}, problem: errors.New("not started"),
 	}, nil
 }
 

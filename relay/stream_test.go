@@ -102,7 +102,7 @@ func TestHaltAndRecover(t *testing.T) {
 				if n := len(l.all("Placed")); n != 3 {
 					t.Errorf("%d records before the entry that halts", n)
 				}
-				if st := l.told(t, 0); st.State != Halted || st.Entry != at.String() {
+				if st := l.told(t, 0); st.State != string(Halted) || st.Entry != at.String() {
 					t.Errorf("status hash: %+v", st)
 				}
 				if err := l.cluster.CreateTopic("Shipped", 1, nil); err != nil {

@@ -19,9 +19,9 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/sluice-outbox/sluice/internal/admin"
 	"github.com/sluice-outbox/sluice/internal/deadletter"
 	"github.com/sluice-outbox/sluice/internal/names"
-	"github.com/sluice-outbox/sluice/internal/operate"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -163,7 +163,7 @@ func TestCommands(t *testing.T) {
 
 	last := s.add(t, 1, event...)
 	bad := s.add(t, 1, "not", "an event")
-	var st operate.Status
+	var st admin.Status
 	eventually(t, "delivered", func() bool {
 		out, _ := s.run(t, exitFine, "status", "-o", "json")
 		if err := json.Unmarshal([]byte(out), &st); err != nil {

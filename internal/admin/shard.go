@@ -1,9 +1,10 @@
-package operate
+package admin
 
 import (
 	"fmt"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/outbox"
 
 	"github.com/redis/go-redis/v9"
@@ -61,8 +62,8 @@ const (
 // facts are what was found about a shard. A nil field was not found out.
 type facts struct {
 	shard    int
-	report   *report
-	pause    *Pause
+	report   *control.Report
+	pause    *control.Pause
 	alone    bool // the relay group is known to have no members, and shards are not fixed
 	info     *redis.XInfoStream
 	noStream string // why info is nil although Redis answered
@@ -72,20 +73,6 @@ type facts struct {
 	next     *redis.XMessage // first entry that is not delivered
 	none     bool            // there is no such entry
 	now      time.Time       // by Redis's clock
-}
-
-// report is a field's value in the status hash.
-type report struct {
-	Shard    int    `json:"shard"`
-	State    string `json:"state"`
-	Instance string `json:"instance"`
-	Delivery string `json:"delivery"`
-	SinceMS  int64  `json:"since"`
-	Reason   string `json:"reason"`
-	Entry    string `json:"entry"`
-	Expected string `json:"expected"`
-	Found    string `json:"found"`
-	AtMS     int64  `json:"at"`
 }
 
 // view draws the conclusions.

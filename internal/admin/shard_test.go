@@ -1,9 +1,10 @@
-package operate
+package admin
 
 import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/outbox"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,7 +30,7 @@ func TestView(t *testing.T) {
 	now := time.UnixMilli(10_000)
 	exactly := &relay.Position{Entry: id("5-0"), Count: 7, Missing: 1}
 	atLeast := &relay.Position{Delivery: relay.AtLeastOnce}
-	running := &report{State: "running", Instance: "r1", SinceMS: 1000}
+	running := &control.Report{State: "running", Instance: "r1", SinceMS: 1000}
 	tests := []struct {
 		name string
 		in   facts
@@ -82,7 +83,7 @@ func TestView(t *testing.T) {
 		},
 		{
 			"halted",
-			facts{shard: 3, report: &report{State: "halted", Instance: "r1", Reason: "rolled back", Expected: "a", Found: "b", Entry: "5-0"}, alone: true, now: now},
+			facts{shard: 3, report: &control.Report{State: "halted", Instance: "r1", Reason: "rolled back", Expected: "a", Found: "b", Entry: "5-0"}, alone: true, now: now},
 			Shard{Shard: 3, State: "halted", Owner: "r1", Reason: "rolled back", Expected: "a", Found: "b", Entry: "5-0", Next: "sluice resume --shard 3, with --after ENTRY, --from-start or --at-end"},
 		},
 		{
@@ -92,17 +93,17 @@ func TestView(t *testing.T) {
 		},
 		{
 			"stopped relay",
-			facts{report: &report{State: "stopped", Instance: "r1"}},
+			facts{report: &control.Report{State: "stopped", Instance: "r1"}},
 			Shard{State: StateNone, Reason: "its last relay, r1, has stopped", Next: "sluice relay"},
 		},
 		{
 			"paused without a relay",
-			facts{pause: &Pause{By: "op", Reason: "maintenance"}},
+			facts{pause: &control.Pause{By: "op", Reason: "maintenance"}},
 			Shard{State: "paused", Reason: "paused by op: maintenance", Next: "sluice resume"},
 		},
 		{
 			"pause that its relay has not followed yet",
-			facts{report: running, pause: &Pause{By: "op"}},
+			facts{report: running, pause: &control.Pause{By: "op"}},
 			Shard{State: "running", Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC())},
 		},
 		{

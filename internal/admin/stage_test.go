@@ -1,4 +1,4 @@
-package operate
+package admin
 
 import (
 	"context"
@@ -67,7 +67,7 @@ func (s *stage) look(t *testing.T) Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	st, err := Look(ctx, s.Servers, "orders")
+	st, err := ReadStatus(ctx, s.Servers, "orders")
 	if err != nil {
 		t.Fatal(err)
 	}

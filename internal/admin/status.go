@@ -1,11 +1,9 @@
-package operate
+package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -48,20 +47,20 @@ type Status struct {
 // kafkaPatience is how long Kafka may take to give the positions before the status is shown without.
 const kafkaPatience = 10 * time.Second
 
-// Look reads the status. It fails if Redis cannot be asked or has no such outbox; a Kafka that cannot be asked is a problem
+// ReadStatus reads the status. It fails if Redis cannot be asked or has no such outbox; a Kafka that cannot be asked is a problem
 // in the status.
-func Look(ctx context.Context, s Servers, outboxName string) (Status, error) {
+func ReadStatus(ctx context.Context, s Servers, outboxName string) (Status, error) {
 	layout, err := outbox.ReadLayout(ctx, s.Redis, outboxName)
 	if err != nil {
 		return Status{}, err
 	}
 	st := Status{Outbox: outboxName, Version: layout.Version, Problems: []string{}}
 	all := make([]facts, layout.Shards)
-	reports, err := readReports(ctx, s.Redis, outboxName)
+	reports, err := control.ReadReports(ctx, s.Redis, outboxName)
 	if err != nil {
 		return st, err
 	}
-	pauses, err := ReadPauses(ctx, s.Redis, outboxName)
+	pauses, err := control.ReadPauses(ctx, s.Redis, outboxName)
 	if err != nil {
 		return st, err
 	}
@@ -73,7 +72,7 @@ func Look(ctx context.Context, s Servers, outboxName string) (Status, error) {
 		st.Problems = append(st.Problems, fmt.Sprintf("positions and lag are unknown: %v", err))
 	}
 	for i := range all {
-		all[i] = facts{shard: i, pause: pauses.of(i), alone: !s.Fixed && st.Relays != nil && *st.Relays == 0, asked: err == nil}
+		all[i] = facts{shard: i, pause: pauses.Of(i), alone: !s.Fixed && st.Relays != nil && *st.Relays == 0, asked: err == nil}
 		if r, ok := reports[i]; ok {
 			all[i].report = &r
 		}
@@ -94,22 +93,6 @@ func Look(ctx context.Context, s Servers, outboxName string) (Status, error) {
 		}
 	}
 	return st, nil
-}
-
-func readReports(ctx context.Context, client redis.UniversalClient, outboxName string) (map[int]report, error) {
-	key := names.StatusKey(outboxName)
-	fields, err := client.HGetAll(ctx, key).Result()
-	if err != nil {
-		return nil, fmt.Errorf("redis: HGETALL %s: %w", key, err)
-	}
-	reports := map[int]report{}
-	for field, value := range fields {
-		var r report
-		if shard, err := strconv.Atoi(field); err == nil && json.Unmarshal([]byte(value), &r) == nil {
-			reports[shard] = r
-		}
-	}
-	return reports, nil
 }
 
 // members counts the members of the relay group.

@@ -1,11 +1,11 @@
-package operate
+package admin
 
 import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -44,28 +44,15 @@ func TestLookWithoutKafka(t *testing.T) {
 
 func TestLookWithoutLayout(t *testing.T) {
 	s := newStage(t)
-	if _, err := Look(t.Context(), s.Servers, "nothing"); !errors.Is(err, outbox.ErrNoLayout) {
+	if _, err := ReadStatus(t.Context(), s.Servers, "nothing"); !errors.Is(err, outbox.ErrNoLayout) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestPauses(t *testing.T) {
+func TestStatusOfAPausedShard(t *testing.T) {
 	s := newStage(t)
-	at := time.UnixMilli(1000).UTC()
-	for _, shard := range []int{All, 1} {
-		if err := SetPause(t.Context(), s.Redis, "orders", shard, Pause{At: at, By: "op", Reason: "test"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.mini.HSet(names.ControlKey("orders"), "pause:0", "typed by hand")
-	p, err := ReadPauses(t.Context(), s.Redis, "orders")
-	if err != nil || p.All == nil || *p.All != (Pause{At: at, By: "op", Reason: "test"}) || p.Shards[1] != *p.All || p.Shards[0].Reason != "typed by hand" {
-		t.Errorf("got %+v, %v", p, err)
-	}
-	for _, want := range []bool{true, false} {
-		if removed, err := RemovePause(t.Context(), s.Redis, "orders", All); err != nil || removed != want {
-			t.Errorf("got %v, %v", removed, err)
-		}
+	if err := control.SetPause(t.Context(), s.Redis, "orders", control.All, control.Pause{By: "op", Reason: "test"}); err != nil {
+		t.Fatal(err)
 	}
 	if st := s.look(t); st.Shards[1].State != "paused" || st.Shards[1].Reason != "paused by op: test" {
 		t.Errorf("got %+v", st.Shards[1])

@@ -11,7 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"github.com/sluice-outbox/sluice/internal/operate"
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -56,7 +56,7 @@ func (b *run) prepareTrouble(ctx context.Context, st *stage, leaderless string) 
 	if err != nil {
 		return t, fmt.Errorf("kafka: create %s: %w", t.old, err)
 	}
-	if err := operate.SetPause(ctx, b.backends.redis, st.name, t.backlog, operate.Pause{At: time.Now(), By: "bench"}); err != nil {
+	if err := control.SetPause(ctx, b.backends.redis, st.name, t.backlog, control.Pause{At: time.Now(), By: "bench"}); err != nil {
 		return t, err
 	}
 	b.Progress("filling shard %d with %d entries", t.backlog, b.Entries)
@@ -98,7 +98,7 @@ func (t *trouble) numbers(shard int) numbering {
 // make lets the backlog be carried, and writes to the other shards as often as to each of those that are well, until the context of that
 // name ends.
 func (t *trouble) make(ctx, until context.Context) error {
-	if _, err := operate.RemovePause(ctx, t.run.backends.redis, t.stage.name, t.backlog); err != nil {
+	if _, err := control.RemovePause(ctx, t.run.backends.redis, t.stage.name, t.backlog); err != nil {
 		return err
 	}
 	w, err := outbox.NewWriter(t.run.backends.redis, outbox.Config{Outbox: t.stage.name})

@@ -1,4 +1,4 @@
-package operate
+package control
 
 import (
 	"context"
@@ -20,10 +20,11 @@ type Pause struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// All stands for every shard where a shard is asked for.
+// All stands for every shard where one is asked for.
 const All = -1
 
-// Pauses are the pauses of an outbox: that of all shards, nil if there is none, and those of single shards.
+// Pauses are the pauses of an outbox: that of all shards, nil if there is none, and those of single
+// shards.
 type Pauses struct {
 	All    *Pause
 	Shards map[int]Pause
@@ -43,7 +44,8 @@ func pauseField(shard int) string {
 	return "pause:" + strconv.Itoa(shard)
 }
 
-// SetPause pauses a shard, or All, and replaces a pause that is there. It is durable: relays that start later follow it, too.
+// SetPause pauses a shard, or All, and replaces a pause that is there. It is durable: relays that
+// start later follow it, too.
 func SetPause(ctx context.Context, client redis.UniversalClient, outboxName string, shard int, p Pause) error {
 	value, err := json.Marshal(pauseJSON{At: p.At.UnixMilli(), By: p.By, Reason: p.Reason})
 	if err != nil {
@@ -55,7 +57,8 @@ func SetPause(ctx context.Context, client redis.UniversalClient, outboxName stri
 	return nil
 }
 
-// RemovePause ends the pause of a shard, or the pause of All, which leaves pauses of single shards. It reports whether there was one.
+// RemovePause ends the pause of a shard, or the pause of All, which leaves pauses of single shards. It
+// reports whether there was one.
 func RemovePause(ctx context.Context, client redis.UniversalClient, outboxName string, shard int) (bool, error) {
 	n, err := client.HDel(ctx, names.ControlKey(outboxName), pauseField(shard)).Result()
 	if err != nil {
@@ -73,7 +76,7 @@ func ReadPauses(ctx context.Context, client redis.UniversalClient, outboxName st
 	return parsePauses(fields), nil
 }
 
-// parsePauses takes a value that is not JSON for a reason typed by hand, as relays do.
+// parsePauses takes a value that is not JSON for a reason: whoever wrote it by hand meant it.
 func parsePauses(fields map[string]string) Pauses {
 	pauses := Pauses{Shards: map[int]Pause{}}
 	for field, value := range fields {
@@ -97,8 +100,8 @@ func parsePauses(fields map[string]string) Pauses {
 	return pauses
 }
 
-// of gives the pause that holds a shard, nil if none does.
-func (p Pauses) of(shard int) *Pause {
+// Of gives the pause that holds a shard, nil if none does.
+func (p Pauses) Of(shard int) *Pause {
 	if p.All != nil {
 		return p.All
 	}
