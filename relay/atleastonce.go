@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 
 	"github.com/redis/go-redis/v9"
@@ -40,7 +41,7 @@ func (s *stream) atLeastOnce(ctx context.Context, seat *delivery.Seat) error {
 	hard, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	defer context.AfterFunc(ctx, func() {
-		sleep(hard, s.cfg.DrainTimeout)
+		_ = retry.Sleep(hard, s.cfg.DrainTimeout)
 		abandon()
 	})()
 	ahead, stopReading := context.WithCancel(ctx)

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -89,12 +88,3 @@ const requestTimeout = 3 * time.Second
 // metadataMinAge is how old metadata may be when it is asked for. The default of five seconds is how long a topic that was
 // just created would stay unknown.
 const metadataMinAge = 100 * time.Millisecond
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/sluice-outbox/sluice/outbox"
 
@@ -116,32 +115,5 @@ func TestHaltErrorText(t *testing.T) {
 	var found *HaltError
 	if !errors.As(fmt.Errorf("session: %w", halt), &found) || found != halt {
 		t.Error("a wrapped HaltError is not found")
-	}
-}
-
-func TestIsDone(t *testing.T) {
-	t.Parallel()
-	live := t.Context()
-	cancelled, cancel := context.WithCancel(live)
-	cancel()
-	late, cancelLate := context.WithDeadline(live, time.Unix(0, 0))
-	defer cancelLate()
-	for _, c := range []struct {
-		ctx  context.Context
-		err  error
-		want bool
-	}{
-		{live, nil, false},
-		{live, context.Canceled, false},
-		{live, kerr.ProducerFenced, false},
-		{cancelled, nil, true},
-		{cancelled, fmt.Errorf("redis: XREAD: %w", context.Canceled), true},
-		{cancelled, kerr.ProducerFenced, false},
-		{late, context.DeadlineExceeded, true},
-		{late, errors.New("EOF"), false},
-	} {
-		if got := isDone(c.ctx, c.err); got != c.want {
-			t.Errorf("%v, %v: got %v", c.ctx, c.err, got)
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 
 	"github.com/redis/go-redis/v9"
@@ -53,7 +54,7 @@ func (h *housekeeper) run(ctx context.Context, f follower) {
 		} else {
 			quiet = 1
 		}
-		sleep(ctx, h.cfg.HousekeepingInterval)
+		_ = retry.Sleep(ctx, h.cfg.HousekeepingInterval)
 		if quiet > 1 {
 			select {
 			case <-h.moved:
@@ -241,7 +242,7 @@ func (h *housekeeper) idle(ctx context.Context, d time.Duration) {
 		if left <= 0 {
 			return
 		}
-		sleep(ctx, min(left, h.cfg.HousekeepingInterval))
+		_ = retry.Sleep(ctx, min(left, h.cfg.HousekeepingInterval))
 	}
 }
 

@@ -9,13 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -119,7 +119,7 @@ func (r *Relay) setMember(member func() bool) {
 // waitForServers reads the layout and looks for the positions topic, and tries until both servers answer. A
 // layout that is there and unknown is an error; one that is not there yet is waited for.
 func (r *Relay) waitForServers(ctx context.Context) error {
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
+	wait := retry.Backoff(200*time.Millisecond, 10*time.Second)
 	var logged string
 	var loggedAt time.Time
 	for {
@@ -137,7 +137,7 @@ func (r *Relay) waitForServers(ctx context.Context) error {
 			r.cfg.Logger.Warn("relay waits for its servers, trying again", "outbox", r.cfg.Outbox, "error", err)
 			logged, loggedAt = text, time.Now()
 		}
-		sleep(ctx, wait.NextBackOff())
+		_ = retry.Sleep(ctx, wait.NextBackOff())
 	}
 }
 

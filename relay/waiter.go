@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 
 	"github.com/redis/go-redis/v9"
@@ -121,7 +122,7 @@ func (w *waiter) run(ctx context.Context) {
 		replies, err := w.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: 1, Block: roundBlock}).Result()
 		if err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it as it is
 			w.wake(round) // each finds out for itself
-			sleep(ctx, readBlock)
+			_ = retry.Sleep(ctx, readBlock)
 			continue
 		}
 		some := make(map[string]*quietStream, len(replies))

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // aloneRate is the highest rate at which Kafka alone is asked: it is given one record after the other.
@@ -61,7 +62,7 @@ func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyR
 			err    error
 		)
 		for n := range s.total {
-			if !sleepUntil(ctx, start.Add(time.Duration(float64(n)/float64(rate)*float64(time.Second)))) {
+			if !retry.Until(ctx, start.Add(time.Duration(float64(n)/float64(rate)*float64(time.Second)))) {
 				return context.Cause(ctx)
 			}
 			if n == s.total-s.counted {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // leaderless makes a topic of one partition that has no leader and will not get one: its only copy is on the second broker, which is
@@ -36,7 +38,7 @@ func (s *backends) leaderless(ctx context.Context, topic string) error {
 		if err != nil || !has {
 			return err
 		}
-		if !sleepUntil(ctx, time.Now().Add(100*time.Millisecond)) {
+		if !retry.Until(ctx, time.Now().Add(100*time.Millisecond)) {
 			return fmt.Errorf("kafka: %s still has a leader: %w", topic, ctx.Err())
 		}
 	}

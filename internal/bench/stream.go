@@ -10,6 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -84,7 +85,7 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	for worker := range min(writers, to-from) {
 		g.Go(func() error {
 			for i := from + worker; i < to; i += writers {
-				if !sleepUntil(ctx, start.Add(time.Duration(float64(i-from)/rate*float64(time.Second)))) {
+				if !retry.Until(ctx, start.Add(time.Duration(float64(i-from)/rate*float64(time.Second)))) {
 					return context.Cause(ctx)
 				}
 				e := b.source.event(s.number(i))
@@ -155,21 +156,5 @@ func (s *stream) result(written float64, spent Usage) LatencyRun {
 	return LatencyRun{
 		Events: s.counted, Written: written, P50: at(50), P99: at(99), Max: at(100), Usage: spent,
 		Duplicates: s.tally.duplicates + s.tally.strangers, OutOfOrder: s.tally.inversions,
-	}
-}
-
-// sleepUntil is false if ctx ended first.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	wait := time.Until(t)
-	if wait <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/sluice-outbox/sluice/internal/control"
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -109,7 +110,7 @@ func (t *trouble) make(ctx, until context.Context) error {
 	poison, headless := t.numbers(t.poison), t.numbers(t.headless)
 	next := time.Now()
 	var poisonAt time.Time
-	for n := 0; sleepUntil(until, next); n++ {
+	for n := 0; retry.Until(until, next); n++ {
 		e := t.run.source.event(poison.number(n))
 		if now := time.Now(); !now.Before(poisonAt) {
 			e.Topic, e.Time = t.old, poisoned
@@ -144,7 +145,7 @@ const followEvery = 100 * time.Millisecond
 // follow notes when the relay begins to carry the backlog and when it has done it, until the context of that name ends.
 func (t *trouble) follow(ctx, until context.Context, p *process) error {
 	t.note(relay.ShardStatus{}, time.Now()) // see notYet
-	for sleepUntil(until, time.Now().Add(followEvery)) {
+	for retry.Until(until, time.Now().Add(followEvery)) {
 		a, err := p.ask(ctx, wordCost, eventCost)
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // fencer fences lanes, each once: a lane never initialises its own ids again, so whoever is fenced stays so.
@@ -112,7 +113,7 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 	var done [2]bool
 	dead := false
 	note("the transaction coordinator fences lane " + name)
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+	for wait := retry.Backoff(5*time.Millisecond, 250*time.Millisecond); ; {
 		var last error
 		for i, id := range ids {
 			if done[i] || dead {
@@ -139,7 +140,7 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 			}
 			note(last.Error())
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
 			return last
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // lab is an in-memory Kafka with a positions topic, inside a bubble of testing/synctest: nothing
@@ -298,7 +300,7 @@ func (f *flow) Tell(state State, reason string, _ Halt) {
 }
 
 // Idle implements Source.
-func (f *flow) Idle(ctx context.Context, d time.Duration) { _ = sleep(ctx, d) }
+func (f *flow) Idle(ctx context.Context, d time.Duration) { _ = retry.Sleep(ctx, d) }
 
 // Paused implements Source.
 func (f *flow) Paused() (string, bool) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // checkKafka reports whether Kafka answers at all.
@@ -177,10 +178,8 @@ func (c *checker) findCoordinator(ctx context.Context, id string) error {
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) || time.Since(began) > coordinatorPatience {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, 300*time.Millisecond) != nil {
 			return err
-		case <-time.After(300 * time.Millisecond):
 		}
 	}
 }
