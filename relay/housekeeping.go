@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// follower is what the deliveries do differently after a commit.
-type follower interface {
+// commitSink is what the deliveries do differently after a commit.
+type commitSink interface {
 	// mirror makes the consumer group show the position; group is what it shows now, nil if that is not known.
 	mirror(ctx context.Context, pos Position, group *redis.XInfoGroup) error
 	// confirmed is the last entry up to which everything is in Kafka.
@@ -37,11 +37,11 @@ type housekeeper struct {
 const quietest = 10
 
 // run ends with ctx. The ticks of a shard that does not move become rarer.
-func (h *housekeeper) run(ctx context.Context, f follower) {
+func (h *housekeeper) run(ctx context.Context, sink commitSink) {
 	failing, quiet := false, 1
 	for {
 		before := h.tracker.Status()
-		err := h.follow(ctx, f)
+		err := h.follow(ctx, sink)
 		if ctx.Err() != nil {
 			return
 		}
@@ -77,16 +77,16 @@ func (h *housekeeper) notice() {
 	}
 }
 
-func (h *housekeeper) follow(ctx context.Context, f follower) error {
+func (h *housekeeper) follow(ctx context.Context, sink commitSink) error {
 	pos := h.tracker.position()
 	group, err := h.group.info(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.mirror(ctx, pos, group); err != nil {
+	if err := sink.mirror(ctx, pos, group); err != nil {
 		return err
 	}
-	confirmed, err := f.confirmed(ctx, pos)
+	confirmed, err := sink.confirmed(ctx, pos)
 	if err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func (p *preparer) halt(d deadLetter) *HaltError {
 
 func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *entry, raw rawEntry, headers []kgo.RecordHeader, suspicious bool) (_ []kgo.RecordHeader, topic string, dead deadLetter, err error) {
 	if suspicious {
-		if d, ok := p.quarantine.verdict(raw.id); ok {
+		if d, ok := p.quarantine.poisoned(raw.id); ok {
 			_ = e.decode(raw) // for e.more
 			return headers, d.topic, d, nil
 		}

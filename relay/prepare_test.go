@@ -142,7 +142,7 @@ func TestChunkDeadLetters(t *testing.T) {
 	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: Rejected, detail: "INVALID_RECORD", topic: "events"}
 
 	p := testPreparer(t, reasons...)
-	p.quarantine.condemn(refusal)
+	p.quarantine.add(refusal)
 	c, err := p.chunk(t.Context(), entries)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestChunkDeadLetters(t *testing.T) {
 	// nothing behind.
 	for i, reason := range reasons {
 		p := testPreparer(t, slices.DeleteFunc(slices.Clone(reasons), func(r Reason) bool { return r == reason })...)
-		p.quarantine.condemn(refusal)
+		p.quarantine.add(refusal)
 		c, err := p.chunk(t.Context(), entries)
 		if err != nil {
 			t.Fatal(err)
@@ -180,8 +180,8 @@ func TestChunkDeadLetters(t *testing.T) {
 		if len(c.ids) != i+1 || len(c.records) != i+1 || len(c.dead) != i || c.last() != entries[i].id || c.fingerprint != fingerprint(entries[i].fields) {
 			t.Errorf("%s: got %d entries, %d records, %d dead letters", reason, len(c.ids), len(c.records), len(c.dead))
 		}
-		if _, poison := p.quarantine.verdict(refusal.id); poison != (reason != Rejected) {
-			t.Errorf("%s: the refused entry is condemned: %v; when the shard halts for it it has to be tried again", reason, poison)
+		if _, poison := p.quarantine.poisoned(refusal.id); poison != (reason != Rejected) {
+			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be tried again", reason, poison)
 		}
 	}
 }

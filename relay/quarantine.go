@@ -21,21 +21,21 @@ func (q *quarantine) empty() bool {
 	return len(q.poison) == 0
 }
 
-func (q *quarantine) condemn(d deadLetter) {
+func (q *quarantine) add(d deadLetter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.poison[d.id] = d
 }
 
-// verdict is why an entry was refused.
-func (q *quarantine) verdict(id outbox.EntryID) (deadLetter, bool) {
+// poisoned is why an entry was refused, if it was.
+func (q *quarantine) poisoned(id outbox.EntryID) (deadLetter, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d, ok := q.poison[id]
 	return d, ok
 }
 
-// reconsider forgets a verdict: the entry's shard halts for it, and what was wrong may be mended when it is tried the next
+// reconsider forgets a refusal: the entry's shard halts for it, and what was wrong may be mended when it is tried the next
 // time.
 func (q *quarantine) reconsider(id outbox.EntryID) {
 	q.mu.Lock()

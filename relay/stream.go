@@ -163,7 +163,7 @@ func (s *stream) delivered(chunks []*chunk, began time.Time) {
 // Refused implements delivery.Source: the entries become dead letters when they are read again. A dead letter that is refused
 // halts the shard.
 func (s *stream) Refused(refusals []delivery.Refusal) {
-	condemned := map[outbox.EntryID]bool{}
+	poisoned := map[outbox.EntryID]bool{}
 	for _, x := range refusals {
 		s.relay.topics.forget(x.Record.Topic)
 		id := entryOf(x.Record)
@@ -175,11 +175,11 @@ func (s *stream) Refused(refusals []delivery.Refusal) {
 			s.mu.Unlock()
 			continue
 		}
-		condemned[id] = true
-		s.quarantine.condemn(deadLetter{id: id, reason: reason, detail: x.Err.Error(), topic: x.Record.Topic})
+		poisoned[id] = true
+		s.quarantine.add(deadLetter{id: id, reason: reason, detail: x.Err.Error(), topic: x.Record.Topic})
 	}
-	if len(condemned) > 0 {
-		s.log.Warn("Kafka refuses records for what they are", "entries", len(condemned), "first", refusals[0].Err)
+	if len(poisoned) > 0 {
+		s.log.Warn("Kafka refuses records for what they are", "entries", len(poisoned), "first", refusals[0].Err)
 	}
 }
 

@@ -28,7 +28,7 @@ The output says which of the wanted figures are reached. The exit status does no
 				o = o.Quick(cmd.Flags().Changed)
 			}
 			var err error
-			if o.Carry, err = carryCommand(); err != nil {
+			if o.Drive, err = driveCommand(); err != nil {
 				return err
 			}
 			o.Progress = a.progress

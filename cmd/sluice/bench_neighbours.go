@@ -29,7 +29,7 @@ what is written to them is removed at the end.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if o.Carry, err = carryCommand(); err != nil {
+			if o.Drive, err = driveCommand(); err != nil {
 				return err
 			}
 			o.Progress = a.progress

@@ -17,7 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/consistency"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -26,7 +26,7 @@ import (
 // carrier does what a relay does, and does it wrong where it is told to. It shares nothing with the relay.
 type carrier struct {
 	t        *testing.T
-	w        *world.World
+	w        *testenv.Env
 	producer *kgo.Client
 	stray    string
 	planted  map[string]bool
@@ -36,7 +36,7 @@ type carrier struct {
 	last     []string // the last entry of each shard that was carried
 }
 
-func newCarrier(t *testing.T, w *world.World) *carrier {
+func newCarrier(t *testing.T, w *testenv.Env) *carrier {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
 	c := &carrier{t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{}, kinds: map[string]int{}, last: slices.Repeat([]string{"0"}, w.Shards)}

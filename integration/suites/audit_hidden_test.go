@@ -20,7 +20,7 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
@@ -96,7 +96,7 @@ func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	if err := replica.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	w := world.New(t, world.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
 	c := newCarrier(t, w)
 	cfg := c.config()
 	cfg.Replica = replica
@@ -177,9 +177,9 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		integration.CloseAtEnd(t, b)
 	}
 	t.Logf("servers: %s of its own, %s", k.Version, integration.Servers(t).Redis.Version)
-	begin := func(t *testing.T) (*world.World, *carrier, *kadm.Client) {
+	begin := func(t *testing.T) (*testenv.Env, *carrier, *kadm.Client) {
 		t.Helper()
-		w := world.New(t, world.Options{Shards: 2, Kafka: k.Addrs()})
+		w := testenv.New(t, testenv.Options{Shards: 2, Kafka: k.Addrs()})
 		c := newCarrier(t, w)
 		deliver(t, w, c, 500)
 		if r := audit(t, c.config()); r.Verdict != consistency.Agree {

@@ -16,7 +16,7 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
@@ -35,8 +35,8 @@ func incomplete(t *testing.T, r *consistency.Report, text string) {
 	}
 }
 
-// audited is a world of which everything so far was delivered and audited.
-func audited(t *testing.T) (*world.World, *carrier) {
+// audited is an environment of which everything so far was delivered and audited.
+func audited(t *testing.T) (*testenv.Env, *carrier) {
 	t.Helper()
 	w := shared(t, 2)
 	c := newCarrier(t, w)
@@ -48,7 +48,7 @@ func audited(t *testing.T) (*world.World, *carrier) {
 }
 
 // deliver adds entries to every shard and carries them.
-func deliver(t *testing.T, w *world.World, c *carrier, n int) {
+func deliver(t *testing.T, w *testenv.Env, c *carrier, n int) {
 	t.Helper()
 	for shard := range w.Shards {
 		c.add(shard, n)
@@ -156,7 +156,7 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	}
 	integration.CloseAtEnd(t, server)
 	o := server.Options()
-	w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	backup, err := server.CopyData(deadline(t, time.Minute))
@@ -188,7 +188,7 @@ func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree {

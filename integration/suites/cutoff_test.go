@@ -10,7 +10,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // separations are what cuts a broker off.
@@ -36,8 +36,8 @@ func TestExactlyOnceWhileBrokersAreCutOff(t *testing.T) {
 	d := newIsolable(ctx, t, 4)
 	random := integration.Seed(t)
 	events := scaled(t, 40_000)
-	shop := d.Open(ctx, world.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
-	c := newCrew(t, d.World, 5, random, world.Settings{"session_timeout": session.String()})
+	shop := d.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
+	c := newCrew(t, d.Env, 5, random, testenv.Settings{"session_timeout": session.String()})
 	for n := range cutOffs {
 		from, to := events*n/cutOffs, events*(n+1)/cutOffs
 		third := (to - from) / 3
@@ -75,7 +75,7 @@ func TestExactlyOnceWhileBrokersAreCutOff(t *testing.T) {
 	began := time.Now()
 	d.AwaitCommitted(3 * time.Minute)
 	t.Logf("all delivered %s after the last fault", time.Since(began).Round(100*time.Millisecond))
-	verify(t, d.World) // before the crew leaves, which keeps its logs if the test has failed
+	verify(t, d.Env) // before the crew leaves, which keeps its logs if the test has failed
 	c.leave()
 }
 

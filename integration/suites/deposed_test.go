@@ -79,7 +79,7 @@ func TestDeposedLeader(t *testing.T) {
 		t.Logf("round %d, broker %d deposed: A %s, B %s before it was healed; took %s", n, old.ID,
 			had(delivered, "delivered"), had(ran, "begun"), time.Since(began).Round(time.Second))
 	}
-	verify(t, d.World)
+	verify(t, d.Env)
 }
 
 // had says whether something was done, given why it was not.

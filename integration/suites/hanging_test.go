@@ -15,7 +15,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -89,7 +89,7 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
 	cases := leftOpenCases()
-	w := world.New(t, world.Options{Shards: len(cases), Kafka: k.Addrs()})
+	w := testenv.New(t, testenv.Options{Shards: len(cases), Kafka: k.Addrs()})
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(2*len(cases)), 1, nil, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +111,8 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	entries := w.Entries()
 	records := w.Delivered()
 	for shard, x := range cases {
-		var e []world.Entry
-		var r []world.Record
+		var e []testenv.Entry
+		var r []testenv.Record
 		for i := range entries {
 			if entries[i].Shard == shard {
 				e = append(e, entries[i])
@@ -123,7 +123,7 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 				r = append(r, records[i])
 			}
 		}
-		if err := world.Compare(e, r).ExactlyOnce(); err != nil {
+		if err := testenv.Compare(e, r).ExactlyOnce(); err != nil {
 			t.Errorf("shard %d (%v): %v", shard, x, err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 // leaver writes entries whose keys belong to two partitions of their shard's own.
 type leaver struct {
 	t *testing.T
-	w *world.World
+	w *testenv.Env
 }
 
 // key is a key of one of the two partitions of a shard.

@@ -18,15 +18,15 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// isolable is a world on three brokers, each of which can be cut off from the others while clients
+// isolable is an environment on three brokers, each of which can be cut off from the others while clients
 // reach it.
 type isolable struct {
-	*world.World
+	*testenv.Env
 	t *testing.T
 	k *servers.Kafka
 	// ask has a client for each broker by its id, to be asked for what that broker says.
@@ -36,7 +36,7 @@ type isolable struct {
 func newIsolable(ctx context.Context, t *testing.T, shards int) *isolable {
 	t.Helper()
 	d := &isolable{t: t, ask: map[int]*kgo.Client{}}
-	d.World, d.k = replicatedOn(ctx, t, shards, servers.KafkaOptions{Isolable: true})
+	d.Env, d.k = replicatedOn(ctx, t, shards, servers.KafkaOptions{Isolable: true})
 	for _, b := range d.k.Brokers {
 		d.ask[b.ID] = integration.KafkaClient(t, d.k, kgo.SeedBrokers(b.Addr))
 	}
@@ -233,18 +233,18 @@ func (d *isolable) addEach(n int, payload string) {
 }
 
 // owner is a relay that has all shards and no other to share them with.
-func (d *isolable) owner(instance string, kafka []kgo.Opt) *world.Running {
+func (d *isolable) owner(instance string, kafka []kgo.Opt) *testenv.Running {
 	d.t.Helper()
 	cfg := d.Config()
 	cfg.Instance, cfg.Kafka, cfg.Assign = instance, kafka, []int{}
 	for shard := range d.Shards {
 		cfg.Assign = append(cfg.Assign, shard)
 	}
-	return d.World.Run(cfg)
+	return d.Env.Run(cfg)
 }
 
 // running says whether every shard of a relay runs.
-func (d *isolable) running(r *world.Running) error {
+func (d *isolable) running(r *testenv.Running) error {
 	status := r.Status()
 	if len(status) < d.Shards {
 		return errors.New("the relay has not begun")

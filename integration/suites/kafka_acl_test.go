@@ -15,7 +15,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -39,7 +39,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
-	w := world.New(t, world.Options{Shards: 1, Kafka: k.Addrs(), RelayKafka: k.ProxiedAddrs()})
+	w := testenv.New(t, testenv.Options{Shards: 1, Kafka: k.Addrs(), RelayKafka: k.ProxiedAddrs()})
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, 2, 1, nil, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 }
 
 // allow gives the relay's user permissions.
-func allow(ctx context.Context, t *testing.T, w *world.World, b *kadm.ACLBuilder) {
+func allow(ctx context.Context, t *testing.T, w *testenv.Env, b *kadm.ACLBuilder) {
 	t.Helper()
 	results, err := kadm.NewClient(w.Kafka).CreateACLs(ctx, b.Allow("User:relay").AllowHosts("*"))
 	for _, r := range results {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -42,7 +42,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 	for n := range rounds {
 		fresh := d.createBehindTheBackOf(ctx, lagging, n)
 		topics = append(topics, fresh...)
-		var relays []*world.Running
+		var relays []*testenv.Running
 		for shard, topic := range fresh {
 			for range 10 {
 				fields := append(d.Fields("for a new topic"), outbox.FieldTopic, topic)
@@ -51,7 +51,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 			cfg := d.Config()
 			cfg.Kafka, cfg.Assign = seededBy(lagging), []int{shard}
 			cfg.Topics.OnUnknown = relay.DeadLetterUnknown
-			relays = append(relays, d.World.Run(cfg))
+			relays = append(relays, d.Env.Run(cfg))
 		}
 		err := d.Within(15*time.Second, func(ctx context.Context) error {
 			return d.Committed(ctx, seededBy(rest...))
@@ -74,7 +74,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 	if len(dead) > 0 {
 		t.Errorf("%d entries are dead-lettered, for topics that exist", len(dead))
 	}
-	verify(t, d.World, topics...)
+	verify(t, d.Env, topics...)
 }
 
 // createBehindTheBackOf creates a topic for each shard that the other brokers know and the one that

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -38,11 +38,11 @@ const faultLasts = 3 * time.Second
 // itself, within what its deadlines allow; exactly-once stays exactly once.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
-	for side, through := range map[string]func(*world.World, *relay.Config, *servers.Proxies){
-		"Redis": func(w *world.World, cfg *relay.Config, p *servers.Proxies) {
+	for side, through := range map[string]func(*testenv.Env, *relay.Config, *servers.Proxies){
+		"Redis": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = p.Dial })
 		},
-		"Kafka": func(w *world.World, cfg *relay.Config, p *servers.Proxies) {
+		"Kafka": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Kafka = append(w.KafkaOpts(), kgo.Dialer(p.Dial))
 		},
 	} {
@@ -58,7 +58,7 @@ func TestNetworkFaults(t *testing.T) {
 				r := w.Run(cfg)
 
 				share := scaled(t, 10_000)
-				shop := w.Open(deadline(t, 5*time.Minute), world.ShopOptions{
+				shop := w.Open(deadline(t, 5*time.Minute), testenv.ShopOptions{
 					Events: share * len(networkFaults), Seed: integration.Seed(t).Uint64(), Writers: 4, Gated: true,
 				})
 				for n, fault := range networkFaults {
@@ -94,11 +94,11 @@ func TestNetworkFaults(t *testing.T) {
 // is, and starts by itself when the network is back.
 func TestUnreachableServersAreNamed(t *testing.T) {
 	t.Parallel()
-	for side, through := range map[string]func(*world.World, *relay.Config, *servers.Proxies){
-		"redis": func(w *world.World, cfg *relay.Config, p *servers.Proxies) {
+	for side, through := range map[string]func(*testenv.Env, *relay.Config, *servers.Proxies){
+		"redis": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = p.Dial })
 		},
-		"kafka": func(w *world.World, cfg *relay.Config, p *servers.Proxies) {
+		"kafka": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Kafka = append(w.KafkaOpts(), kgo.Dialer(p.Dial))
 		},
 	} {

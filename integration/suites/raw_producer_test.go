@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
@@ -32,7 +32,7 @@ type rawProducer struct {
 	sequence map[string]int32
 }
 
-func newRawProducer(ctx context.Context, t *testing.T, w *world.World, lane string, turn byte) *rawProducer {
+func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane string, turn byte) *rawProducer {
 	t.Helper()
 	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{}, txn: names.LaneID(w.Outbox, lane, turn)}
 	older := kversion.Stable()

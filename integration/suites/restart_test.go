@@ -11,7 +11,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // ownServers are servers that the test may break.
@@ -38,9 +38,9 @@ func startServers(t *testing.T) ownServers {
 	return s
 }
 
-func (s ownServers) world(t *testing.T, shards int) *world.World {
+func (s ownServers) environment(t *testing.T, shards int) *testenv.Env {
 	t.Helper()
-	return world.New(t, world.Options{
+	return testenv.New(t, testenv.Options{
 		Shards: shards, Redis: redis.UniversalOptions{Addrs: []string{s.redis.Addr}}, Kafka: s.kafka.Addrs(),
 	})
 }
@@ -50,8 +50,8 @@ func (s ownServers) world(t *testing.T, shards int) *world.World {
 func TestExactlyOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
-	w := s.world(t, 4)
-	serverChaos(t, s, w, world.Settings{"session_timeout": session.String()})
+	w := s.environment(t, 4)
+	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String()})
 	w.AwaitCommitted(2 * time.Minute)
 	verify(t, w)
 }
@@ -60,19 +60,19 @@ func TestExactlyOnceWhileServersDie(t *testing.T) {
 func TestAtLeastOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
-	w := s.world(t, 4)
-	serverChaos(t, s, w, world.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
+	w := s.environment(t, 4)
+	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
 	w.AwaitAcknowledged(2 * time.Minute)
 	verifyAtLeastOnce(t, w)
 }
 
 // serverChaos writes events while servers and relays die in turn, one fault after the other was got over.
-func serverChaos(t *testing.T, s ownServers, w *world.World, settings world.Settings) {
+func serverChaos(t *testing.T, s ownServers, w *testenv.Env, settings testenv.Settings) {
 	t.Helper()
 	random := integration.Seed(t)
 	ctx := deadline(t, 10*time.Minute)
 	events := scaled(t, 200_000)
-	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32, Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32, Gated: true, Persistent: true})
 	c := newCrew(t, w, 3, random, settings)
 	faults := []struct {
 		name string

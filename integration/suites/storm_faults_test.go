@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration/servers"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
@@ -76,7 +76,7 @@ func (s *storm) killBrokers(n int) {
 				return err
 			}
 		}
-		return world.Poll(s.ctx, 2*time.Minute, func(ctx context.Context) error { return inSync(ctx, s.w) })
+		return testenv.Poll(s.ctx, 2*time.Minute, func(ctx context.Context) error { return inSync(ctx, s.w) })
 	})
 }
 
@@ -112,7 +112,7 @@ func (s *storm) moveLeader() {
 }
 
 // leadership asks a broker who leads a partition, and who has copies.
-func leadership(ctx context.Context, w *world.World, topic string, partition int32) (leader int32, copies []int32, err error) {
+func leadership(ctx context.Context, w *testenv.Env, topic string, partition int32) (leader int32, copies []int32, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = &topic
@@ -130,7 +130,7 @@ func leadership(ctx context.Context, w *world.World, topic string, partition int
 }
 
 // elect makes the first of a partition's copies its leader.
-func elect(ctx context.Context, w *world.World, topic string, partition int32, copies []int32) error {
+func elect(ctx context.Context, w *testenv.Env, topic string, partition int32, copies []int32) error {
 	admin := kadm.NewClient(w.Kafka)
 	assigned, err := admin.AlterPartitionAssignments(ctx, kadm.AlterPartitionAssignmentsReq{topic: {partition: copies}})
 	if err = errors.Join(err, assigned.Error()); err != nil {

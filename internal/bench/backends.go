@@ -53,7 +53,7 @@ func (o Options) connect(ctx context.Context) (_ *backends, err error) {
 	}
 	if o.Redis == "" {
 		o.Progress("starting a Redis")
-		// A rewrite of the file in the middle of a run would look like a carrier that makes it shorter.
+		// A rewrite of the file in the middle of a run would look like a driver that makes it shorter.
 		r, err := servers.StartRedis(ctx, servers.RedisOptions{Name: "bench-redis", Config: []string{"auto-aof-rewrite-percentage 0"}})
 		if err != nil {
 			return nil, err

@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// backlog is the streams of an outbox that nobody carries: every run of a carrier gets a copy of them, so that all
+// backlog is the streams of an outbox that nobody carries: every run of a driver gets a copy of them, so that all
 // runs see the same entries with the same IDs, and filling costs only once.
 type backlog struct {
 	backends *backends
@@ -53,7 +53,7 @@ func (b *backlog) remove(ctx context.Context) error {
 	return b.backends.removeKeys(ctx, b.name, b.shards)
 }
 
-// stage is an outbox with its topic, laid out for one run of one carrier.
+// stage is an outbox with its topic, laid out for one run of one driver.
 type stage struct {
 	backends *backends
 	name     string

@@ -24,10 +24,10 @@ import (
 // next, a flush instead of waiting for the linger, the idempotent producer with the relay's settings. It does not read
 // ahead: to have several batches on their way, and still acknowledge and repeat them in order when one fails, is
 // another design.
-func (j job) loop(client *redis.Client, producer *kgo.Client) carrying {
+func (j job) loop(client *redis.Client, producer *kgo.Client) driving {
 	return func(ctx context.Context, _ func(int, time.Duration)) error {
 		g, ctx := errgroup.WithContext(ctx)
-		for shard := range j.Carrier.Shards {
+		for shard := range j.Driver.Shards {
 			g.Go(func() error { return j.loopShard(ctx, client, producer, outbox.StreamKey(j.Outbox, shard)) })
 		}
 		return g.Wait()

@@ -29,10 +29,10 @@ type NeighboursOptions struct {
 	// Limit bounds a round, beyond its runs; 0: 5 minutes.
 	Limit time.Duration
 
-	// Profile, Carry, CarryEnv and Progress are as in Options.
+	// Profile, Drive, DriveEnv and Progress are as in Options.
 	Profile  string
-	Carry    []string
-	CarryEnv []string
+	Drive    []string
+	DriveEnv []string
 	Progress func(format string, args ...any)
 }
 
@@ -45,7 +45,7 @@ func (o NeighboursOptions) Check() error {
 // maxBacklog is as many entries of one shard as there are numbers for, see numbering.
 const maxBacklog = 5_000_000
 
-// options are those of a run with one carrier at one rate.
+// options are those of a run with one driver at one rate.
 func (o NeighboursOptions) options() (Options, error) {
 	for v, def := range map[*int]int{&o.Shards: 64, &o.Rate: 600, &o.Rounds: 1, &o.Backlog: 1_000_000} {
 		if *v == 0 {
@@ -61,7 +61,7 @@ func (o NeighboursOptions) options() (Options, error) {
 		Redis: o.Redis, Kafka: o.Kafka, spare: len(o.Kafka) == 0,
 		Entries: o.Backlog, Payload: o.Payload, Shards: []int{o.Shards}, Rounds: o.Rounds, Rates: []int{o.Rate}, LatencyFor: o.For,
 		Lanes: o.Lanes, Linger: o.Linger, Limit: o.Limit,
-		Profile: o.Profile, Carry: o.Carry, CarryEnv: o.CarryEnv, Progress: o.Progress,
+		Profile: o.Profile, Drive: o.Drive, DriveEnv: o.DriveEnv, Progress: o.Progress,
 	}
 	all, err := all.withDefaults()
 	if o.Shards > 0 && o.Shards < 4 {
@@ -133,7 +133,7 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+warmNeighbours+2*b.LatencyFor)
 	defer cancel()
-	j := b.job(Carrier{ExactlyOnce, shards}, st)
+	j := b.job(Driver{ExactlyOnce, shards}, st)
 	j.Ask = t.shards()
 	p, err := b.startProcess(ctx, j)
 	if err != nil {

@@ -27,7 +27,7 @@ type observed struct {
 // relay is Sluice as a user runs it, with the defaults of everything but what the job says and two: the backlog of a bench may be
 // older than the usual retention and is needed again, so nothing is trimmed; and only warnings are logged.
 func (j job) relay(client *redis.Client) (*observed, error) {
-	delivery, err := relay.ParseDelivery(string(j.Carrier.Kind))
+	delivery, err := relay.ParseDelivery(string(j.Driver.Kind))
 	if err != nil {
 		return nil, err
 	}

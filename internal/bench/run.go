@@ -71,9 +71,9 @@ func (b *run) newName() string {
 	return fmt.Sprintf("%s-%d", b.id, b.names)
 }
 
-func (b *run) job(c Carrier, st *stage) job {
+func (b *run) job(c Driver, st *stage) job {
 	j := job{
-		Carrier: c, Redis: b.backends.redisAddr, Kafka: b.backends.brokers, Outbox: st.name, Topic: st.topic,
+		Driver: c, Redis: b.backends.redisAddr, Kafka: b.backends.brokers, Outbox: st.name, Topic: st.topic,
 		Entries: b.Entries, Payload: b.Payload, Batch: b.Batch,
 		Lanes: b.Lanes, Linger: b.Linger,
 	}

@@ -17,7 +17,7 @@ import (
 // stream is events written at a steady rate, and when each became visible.
 type stream struct {
 	numbering
-	// first are written at once and waited for, so that the carrier is known to have started; the others are written at the rate, and only
+	// first are written at once and waited for, so that the driver is known to have started; the others are written at the rate, and only
 	// the last counted ones of them count.
 	first, counted, total int
 	rate                  int
@@ -103,7 +103,7 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	return g.Wait()
 }
 
-// begin writes the events that do not count. It returns when the carrier is known to have started and everything has had time to become warm.
+// begin writes the events that do not count. It returns when the driver is known to have started and everything has had time to become warm.
 func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	if err := s.write(ctx, b, name, 0, s.first, atOnce); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	return s.write(ctx, b, name, s.first, s.total-s.counted, float64(s.rate))
 }
 
-// metered writes events from to up to and returns how fast that went, and what was spent meanwhile. The carrier is p.
+// metered writes events from to up to and returns how fast that went, and what was spent meanwhile. The driver is p.
 func (s *stream) metered(ctx context.Context, b *run, name string, p *process, from, to int) (written float64, spent Usage, err error) {
 	before, err := b.meter(ctx, p)
 	if err != nil {

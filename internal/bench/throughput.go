@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// throughput lets the carriers take turns on copies of the same backlog.
+// throughput lets the drivers take turns on copies of the same backlog.
 func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err error) {
-	carriers := b.throughputCarriers()
+	drivers := b.throughputDrivers()
 	backlogs := map[int]*backlog{}
 	defer func() {
 		for _, l := range backlogs {
 			err = errors.Join(err, l.remove(context.WithoutCancel(ctx)))
 		}
 	}()
-	for _, c := range carriers {
-		if c.Kind == KafkaAlone || backlogs[c.Shards] != nil {
+	for _, c := range drivers {
+		if c.Kind == KafkaBaseline || backlogs[c.Shards] != nil {
 			continue
 		}
 		b.Progress("filling %d shard(s) with %d entries", c.Shards, b.Entries)
@@ -28,14 +28,14 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 			return nil, err
 		}
 	}
-	for _, c := range carriers {
-		results = append(results, ThroughputResult{Carrier: c})
+	for _, c := range drivers {
+		results = append(results, ThroughputResult{Driver: c})
 	}
-	if err := b.warmUp(ctx, carriers, backlogs); err != nil {
+	if err := b.warmUp(ctx, drivers, backlogs); err != nil {
 		return nil, err
 	}
 	for round := range b.Rounds {
-		for i, c := range carriers {
+		for i, c := range drivers {
 			r, err := b.throughputOf(ctx, c, backlogs[c.Shards])
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c, err)
@@ -52,9 +52,9 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 }
 
 // warmUp runs each kind once without counting it: a broker that has just been started compiles what it meets first.
-func (b *run) warmUp(ctx context.Context, carriers []Carrier, backlogs map[int]*backlog) error {
+func (b *run) warmUp(ctx context.Context, drivers []Driver, backlogs map[int]*backlog) error {
 	warm := map[Kind]bool{}
-	for _, c := range carriers {
+	for _, c := range drivers {
 		if warm[c.Kind] {
 			continue
 		}
@@ -74,11 +74,11 @@ func perEntry(us *float64) string {
 	return fmt.Sprintf("%6.2f µs own CPU an entry", *us)
 }
 
-// throughputOf is one run, on a copy of the backlog unless the carrier is KafkaAlone.
-func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r ThroughputRun, err error) {
+// throughputOf is one run, on a copy of the backlog unless the driver is KafkaBaseline.
+func (b *run) throughputOf(ctx context.Context, c Driver, from *backlog) (r ThroughputRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
-	if c.Kind == KafkaAlone {
+	if c.Kind == KafkaBaseline {
 		from = nil
 	}
 	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), from)
@@ -87,10 +87,10 @@ func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r Thr
 		return r, err
 	}
 	j := b.job(c, st)
-	if c.Kind == RedisAlone {
+	if c.Kind == RedisBaseline {
 		j.Marks = from.marks
 	}
-	if c.Kind == RedisAlone {
+	if c.Kind == RedisBaseline {
 		p, err := b.startProcess(ctx, j)
 		if err != nil {
 			return r, err
@@ -98,11 +98,11 @@ func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r Thr
 		defer p.end()
 		return b.untilDone(ctx, p)
 	}
-	return b.carryAll(ctx, j)
+	return b.driveAll(ctx, j)
 }
 
-// carryAll is one run of a carrier until everything has arrived.
-func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) {
+// driveAll is one run of a driver until everything has arrived.
+func (b *run) driveAll(ctx context.Context, j job) (r ThroughputRun, err error) {
 	p, err := b.startProcess(ctx, j)
 	if err != nil {
 		return r, err
@@ -149,13 +149,13 @@ func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 		FirstAfter: ms(t.first.Sub(t.began)), LastAfter: ms(t.last.Sub(t.began)), AtFirst: t.atFirst, Peak: spent.Peak,
 	}
 	r.spent(spent.CPU, before, after, b.Entries)
-	if j.Carrier.Kind == KafkaAlone {
+	if j.Driver.Kind == KafkaBaseline {
 		r.RedisCPU, r.FileBytes = nil, nil
 	}
 	return r, nil
 }
 
-// untilDone lets a carrier read that says itself when it has read everything.
+// untilDone lets a driver read that says itself when it has read everything.
 func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err error) {
 	before, err := b.backends.gauge(ctx)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
-// Usage is what a carrier and the brokers spent while events were written. A nil figure is not known, or there is none.
+// Usage is what a driver and the brokers spent while events were written. A nil figure is not known, or there is none.
 type Usage struct {
 	CPU *float64 `json:"own_cpu_percent"` // of one core
 	// BrokerCPU is of all brokers together, in percent of one core, with what the measuring consumer asks of them. It is known of brokers that

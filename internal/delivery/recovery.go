@@ -248,7 +248,7 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 		return nil
 	}
 	note("the brokers are asked for transactions that were left open")
-	open, unknown, err := e.survey.ask(ctx, topics)
+	open, unknown, err := e.producerStates.ask(ctx, topics)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (e *Engine) canLook(ctx context.Context, k keys, g *ledger, older []string)
 	if err != nil || len(topics) == 0 {
 		return err
 	}
-	_, unknown, err := e.survey.ask(ctx, topics)
+	_, unknown, err := e.producerStates.ask(ctx, topics)
 	if err != nil {
 		return err
 	}
@@ -344,7 +344,7 @@ func (e *Engine) hanging(ctx context.Context, lanes []string, open []openTransac
 	for i, x := range candidates {
 		topics[i] = x.topic
 	}
-	again, _, err := e.survey.ask(ctx, topics)
+	again, _, err := e.producerStates.ask(ctx, topics)
 	if err != nil {
 		return nil, err
 	}

@@ -571,7 +571,7 @@ func TestIsCommitMarker(t *testing.T) {
 }
 
 // Many shards that ask at once share a question, and nobody gets an answer that is older than his.
-func TestSurveyIsShared(t *testing.T) {
+func TestQuestionForProducersIsShared(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.topic("events", 1)
@@ -582,7 +582,7 @@ func TestSurveyIsShared(t *testing.T) {
 		done := make(chan error, 50)
 		for i := range 50 {
 			go func() {
-				_, _, err := e.survey.ask(t.Context(), []string{[]string{"events", "others"}[i%2]})
+				_, _, err := e.producerStates.ask(t.Context(), []string{[]string{"events", "others"}[i%2]})
 				done <- err
 			}()
 		}
@@ -595,12 +595,12 @@ func TestSurveyIsShared(t *testing.T) {
 			t.Errorf("asked %d times for 50 shards", n)
 		}
 		before := len(asked())
-		if _, _, err := e.survey.ask(t.Context(), []string{"events"}); err != nil || len(asked()) != before+1 {
+		if _, _, err := e.producerStates.ask(t.Context(), []string{"events"}); err != nil || len(asked()) != before+1 {
 			t.Errorf("asked %d times, %v", len(asked())-before, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, _, err := e.survey.ask(ctx, []string{"events"}); !errors.Is(err, context.Canceled) {
+		if _, _, err := e.producerStates.ask(ctx, []string{"events"}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -11,11 +11,11 @@ type Kind string
 
 // The kinds. The last three carry nothing from one to the other: they show what each server does alone.
 const (
-	Loop        Kind = "loop"          // hand-written XREADGROUP, produce, XACK
-	ExactlyOnce Kind = "exactly-once"  // the relay
-	AtLeastOnce Kind = "at-least-once" // the relay
-	RedisAlone  Kind = "redis"         // XRANGE, replies thrown away
-	KafkaAlone  Kind = "kafka"         // the idempotent producer, records from memory
+	Loop          Kind = "loop"          // hand-written XREADGROUP, produce, XACK
+	ExactlyOnce   Kind = "exactly-once"  // the relay
+	AtLeastOnce   Kind = "at-least-once" // the relay
+	RedisBaseline Kind = "redis"         // XRANGE, replies thrown away
+	KafkaBaseline Kind = "kafka"         // the idempotent producer, records from memory
 	// KafkaTransaction has only a latency.
 	KafkaTransaction Kind = "kafka-transaction"
 )
@@ -28,26 +28,26 @@ const (
 )
 
 func kinds() []Kind {
-	return []Kind{Loop, ExactlyOnce, AtLeastOnce, RedisAlone, KafkaAlone, KafkaTransaction}
+	return []Kind{Loop, ExactlyOnce, AtLeastOnce, RedisBaseline, KafkaBaseline, KafkaTransaction}
 }
 
-// Carrier is a kind over a number of shards.
-type Carrier struct {
+// Driver is a kind over a number of shards.
+type Driver struct {
 	Kind   Kind `json:"kind"`
 	Shards int  `json:"shards"`
 }
 
 // String is how flags and tables name it: "exactly-once/4".
-func (c Carrier) String() string { return fmt.Sprintf("%s/%d", c.Kind, c.Shards) }
+func (c Driver) String() string { return fmt.Sprintf("%s/%d", c.Kind, c.Shards) }
 
 // title is how tables explain it.
-func (c Carrier) title() string {
+func (c Driver) title() string {
 	switch c.Kind {
 	case Loop:
 		return "hand-written XREADGROUP, produce, XACK"
 	case ExactlyOnce, AtLeastOnce:
 		return "sluice " + string(c.Kind)
-	case RedisAlone:
+	case RedisBaseline:
 		return "Redis alone: XRANGE"
 	case KafkaRead:
 		return "Kafka alone: read_committed consumer"
@@ -62,34 +62,34 @@ func (c Carrier) title() string {
 	}
 }
 
-// throughputCarriers are the wanted carriers in the order in which they take turns. A server alone does not know shards:
+// throughputDrivers are the wanted drivers in the order in which they take turns. A server alone does not know shards:
 // Redis is read as one stream, Kafka is given the records of one.
-func (o Options) throughputCarriers() []Carrier {
-	var all []Carrier
+func (o Options) throughputDrivers() []Driver {
+	var all []Driver
 	for _, n := range o.Shards {
 		for _, k := range []Kind{Loop, ExactlyOnce, AtLeastOnce} {
-			all = append(all, Carrier{k, n})
+			all = append(all, Driver{k, n})
 		}
 	}
-	all = append(all, Carrier{RedisAlone, 1}, Carrier{KafkaAlone, 1})
-	var wanted []Carrier
+	all = append(all, Driver{RedisBaseline, 1}, Driver{KafkaBaseline, 1})
+	var wanted []Driver
 	for _, c := range all {
-		if o.carrier(c) {
+		if o.driver(c) {
 			wanted = append(wanted, c)
 		}
 	}
 	return wanted
 }
 
-// latencyCarriers are the wanted carriers that can have a latency over the shards at the rate. Kafka alone does not know shards.
-func (o Options) latencyCarriers(shards, rate int) []Carrier {
+// latencyDrivers are the wanted drivers that can have a latency over the shards at the rate. Kafka alone does not know shards.
+func (o Options) latencyDrivers(shards, rate int) []Driver {
 	kinds := []Kind{Loop, ExactlyOnce, AtLeastOnce}
-	if shards == 1 && rate <= aloneRate {
-		kinds = append(kinds, KafkaAlone, KafkaTransaction)
+	if shards == 1 && rate <= baselineRate {
+		kinds = append(kinds, KafkaBaseline, KafkaTransaction)
 	}
-	var wanted []Carrier
+	var wanted []Driver
 	for _, k := range kinds {
-		if c := (Carrier{k, shards}); o.carrier(c) {
+		if c := (Driver{k, shards}); o.driver(c) {
 			wanted = append(wanted, c)
 		}
 	}

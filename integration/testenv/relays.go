@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Config is the configuration of a relay in this process: everything goes to the world's topic, and housekeeping is quicker than by
+// Config is the configuration of a relay in this process: everything goes to the environment's topic, and housekeeping is quicker than by
 // default, so that a test need not wait for it.
-func (w *World) Config() relay.Config {
+func (w *Env) Config() relay.Config {
 	return relay.Config{
 		Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaOpts(), Route: w.Topic(), HousekeepingInterval: 200 * time.Millisecond,
 	}
@@ -29,7 +29,7 @@ type Running struct {
 }
 
 // Run starts a relay, which is stopped when the test ends at the latest. Its log is shown if the test fails.
-func (w *World) Run(cfg relay.Config) *Running {
+func (w *Env) Run(cfg relay.Config) *Running {
 	w.t.Helper()
 	r := &Running{log: newJournal(), done: make(chan struct{})}
 	cfg.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -65,7 +65,7 @@ func (r *Running) Stop() error {
 func (r *Running) Log() string { return r.log.String() }
 
 // AwaitLog waits until the relay has logged a text.
-func (w *World) AwaitLog(r *Running, limit time.Duration, text string) {
+func (w *Env) AwaitLog(r *Running, limit time.Duration, text string) {
 	w.t.Helper()
 	w.Await(limit, func(context.Context) error {
 		if !bytes.Contains([]byte(r.Log()), []byte(text)) {

@@ -18,9 +18,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// job is what the process of a carrier is told on the first line of its standard input.
+// job is what the process of a driver is told on the first line of its standard input.
 type job struct {
-	Carrier Carrier  `json:"carrier"`
+	Driver  Driver   `json:"driver"`
 	Redis   string   `json:"redis"`
 	Kafka   []string `json:"kafka"`
 	Outbox  string   `json:"outbox"`
@@ -28,7 +28,7 @@ type job struct {
 	Entries int      `json:"entries"`
 	Payload int      `json:"payload"`
 	Batch   int      `json:"batch"`
-	// Marks are the IDs of every markEvery-th entry of each shard, for RedisAlone, which reads without looking at what it gets.
+	// Marks are the IDs of every markEvery-th entry of each shard, for RedisBaseline, which reads without looking at what it gets.
 	Marks [][]string `json:"marks,omitempty"`
 	// Again: an Audit is followed by the next one at once, until it is stopped.
 	Again bool `json:"again,omitempty"`
@@ -37,11 +37,11 @@ type job struct {
 	Linger time.Duration `json:"linger,omitempty"`
 	// Ask has the shards whose states a relay tells with the cost.
 	Ask []int `json:"ask,omitempty"`
-	// Profile is the file for a profile of the carrier's CPU time from start to stop; empty: none is taken.
+	// Profile is the file for a profile of the driver's CPU time from start to stop; empty: none is taken.
 	Profile string `json:"profile,omitempty"`
 }
 
-// The words of the measuring process after the job, and the events of the carrier's answers.
+// The words of the measuring process after the job, and the events of the driver's answers.
 const (
 	wordStart = "start" // begin to carry; CPU time counts from here
 	wordCost  = "cost"  // tell the cost so far
@@ -53,25 +53,25 @@ const (
 	eventFailed = "failed"
 )
 
-// answer is one line of a carrier's standard output.
+// answer is one line of a driver's standard output.
 type answer struct {
 	Event        string              `json:"event"`
 	Error        string              `json:"error,omitempty"`
 	CPU          time.Duration       `json:"cpu,omitempty"` // user and system, since the start
 	Peak         int64               `json:"peak,omitempty"`
-	Transactions *int64              `json:"transactions,omitempty"` // committed since the start; nil: the carrier has none
+	Transactions *int64              `json:"transactions,omitempty"` // committed since the start; nil: the driver has none
 	DeadLetters  int64               `json:"dead_letters,omitempty"`
 	Shards       []relay.ShardStatus `json:"shards,omitempty"`  // those of job.Ask that the relay owns
 	Elapsed      time.Duration       `json:"elapsed,omitempty"` // of eventDone
 	Entries      int                 `json:"entries,omitempty"` // of eventDone
 }
 
-// carrying is a carrier that is connected. run carries until ctx ends; done may be called once by it.
-type carrying func(ctx context.Context, done func(entries int, took time.Duration)) error
+// driving is a driver that is connected. run carries until ctx ends; done may be called once by it.
+type driving func(ctx context.Context, done func(entries int, took time.Duration)) error
 
-// Carry is the process of one carrier. It reads its job and the words from in, answers on out, and returns when it has been
+// Drive is the process of one driver. It reads its job and the words from in, answers on out, and returns when it has been
 // stopped or in has ended. It is started by Run and of no use otherwise.
-func Carry(ctx context.Context, in io.Reader, out io.Writer) error {
+func Drive(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -81,14 +81,14 @@ func Carry(ctx context.Context, in io.Reader, out io.Writer) error {
 		// Nobody listens any more: the end of in says so too.
 		_ = json.NewEncoder(out).Encode(a)
 	}
-	err := carry(ctx, cancel, in, tell)
+	err := drive(ctx, cancel, in, tell)
 	if err != nil {
 		tell(answer{Event: eventFailed, Error: err.Error()})
 	}
 	return err
 }
 
-func carry(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell func(answer)) error {
+func drive(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell func(answer)) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 64<<20)
 	if !lines.Scan() {
@@ -140,7 +140,7 @@ func carry(ctx context.Context, cancel context.CancelFunc, in io.Reader, tell fu
 	return err
 }
 
-// cost is what a carrier has spent and done since it began.
+// cost is what a driver has spent and done since it began.
 func (c *connected) cost(began cost) answer {
 	now, err := ownCost()
 	if err != nil {
@@ -177,20 +177,20 @@ type cost struct {
 	peak int64         // most memory resident at once, bytes
 }
 
-// connected is a carrier whose clients are open.
+// connected is a driver whose clients are open.
 type connected struct {
-	run   carrying
+	run   driving
 	close func()
-	relay *observed // nil: the carrier is no relay
+	relay *observed // nil: the driver is no relay
 }
 
-// connect opens the carrier's clients.
+// connect opens the driver's clients.
 func (j job) connect(ctx context.Context) (_ *connected, err error) {
 	options, err := redisOptions(j.Redis)
 	if err != nil {
 		return nil, err
 	}
-	options.PoolSize = max(options.PoolSize, 2*j.Carrier.Shards+8) // as sluice relay has it
+	options.PoolSize = max(options.PoolSize, 2*j.Driver.Shards+8) // as sluice relay has it
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, errors.Join(fmt.Errorf("redis: %w", err), client.Close())
@@ -202,7 +202,7 @@ func (j job) connect(ctx context.Context) (_ *connected, err error) {
 		}
 	}()
 	var producer *kgo.Client
-	if k := j.Carrier.Kind; k == Loop || k == KafkaAlone {
+	if k := j.Driver.Kind; k == Loop || k == KafkaBaseline {
 		if producer, err = kgo.NewClient(j.producerOpts()...); err != nil {
 			return nil, fmt.Errorf("kafka: %w", err)
 		}
@@ -211,13 +211,13 @@ func (j job) connect(ctx context.Context) (_ *connected, err error) {
 			return nil, fmt.Errorf("kafka: %w", err)
 		}
 	}
-	switch j.Carrier.Kind {
+	switch j.Driver.Kind {
 	case Loop:
 		c.run = j.loop(client, producer)
-	case RedisAlone:
-		c.run = j.redisAlone(client)
-	case KafkaAlone:
-		c.run = j.kafkaAlone(producer)
+	case RedisBaseline:
+		c.run = j.redisBaseline(client)
+	case KafkaBaseline:
+		c.run = j.kafkaBaseline(producer)
 	case KafkaRead:
 		c.run = j.kafkaRead
 	case Audit, GentleAudit:
@@ -228,15 +228,15 @@ func (j job) connect(ctx context.Context) (_ *connected, err error) {
 			c.run = c.relay.run
 		}
 	default:
-		err = fmt.Errorf("unknown carrier %q", j.Carrier)
+		err = fmt.Errorf("unknown driver %q", j.Driver)
 	}
 	return c, err
 }
 
-// kafkaOpts are what every carrier's Kafka clients have in common; compression is franz-go's default for all of them.
+// kafkaOpts are what every driver's Kafka clients have in common; compression is franz-go's default for all of them.
 func (j job) kafkaOpts() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(j.Kafka...)} }
 
-// producerOpts tune the producers of carriers that are not the relay as the relay tunes its own.
+// producerOpts tune the producers of drivers that are not the relay as the relay tunes its own.
 func (j job) producerOpts() []kgo.Opt {
 	return append(j.kafkaOpts(),
 		kgo.RequiredAcks(kgo.AllISRAcks()),

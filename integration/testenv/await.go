@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"context"
@@ -19,13 +19,13 @@ import (
 
 // AwaitCommitted waits until the committed position of every shard is the last entry of its stream, and counts as many
 // entries as Redis says were ever added to it.
-func (w *World) AwaitCommitted(limit time.Duration) {
+func (w *Env) AwaitCommitted(limit time.Duration) {
 	w.t.Helper()
 	w.Await(limit, func(ctx context.Context) error { return w.Committed(ctx, w.KafkaDirect()) })
 }
 
 // Committed is what AwaitCommitted waits for, asked once of the given brokers. The error says what is missing.
-func (w *World) Committed(ctx context.Context, kafka []kgo.Opt) error {
+func (w *Env) Committed(ctx context.Context, kafka []kgo.Opt) error {
 	positions, err := relay.ReadPositions(ctx, kafka, w.Outbox, w.Shards)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (w *World) Committed(ctx context.Context, kafka []kgo.Opt) error {
 
 // AwaitAcknowledged is AwaitCommitted for at-least-once delivery: the consumer group of every shard has delivered the last entry, and
 // nothing is pending.
-func (w *World) AwaitAcknowledged(limit time.Duration) {
+func (w *Env) AwaitAcknowledged(limit time.Duration) {
 	w.t.Helper()
 	w.Await(limit, func(ctx context.Context) error {
 		for shard := range w.Shards {
@@ -72,7 +72,7 @@ func (w *World) AwaitAcknowledged(limit time.Duration) {
 
 // AwaitPassed waits until every shard, or each of those named, has delivered what stands in its stream at the call, by whichever
 // delivery.
-func (w *World) AwaitPassed(limit time.Duration, shards ...int) {
+func (w *Env) AwaitPassed(limit time.Duration, shards ...int) {
 	w.t.Helper()
 	if len(shards) == 0 {
 		for shard := range w.Shards {
@@ -119,7 +119,7 @@ func (w *World) AwaitPassed(limit time.Duration, shards ...int) {
 }
 
 // Group is the consumer group of a shard's stream.
-func (w *World) Group(ctx context.Context, shard int) (redis.XInfoGroup, error) {
+func (w *Env) Group(ctx context.Context, shard int) (redis.XInfoGroup, error) {
 	groups, err := w.Redis.XInfoGroups(ctx, w.Stream(shard)).Result()
 	if err != nil {
 		return redis.XInfoGroup{}, err
@@ -145,7 +145,7 @@ type Status struct {
 }
 
 // Status reads the status hash; it is empty for a shard that nobody has told about.
-func (w *World) Status(ctx context.Context, shard int) (Status, error) {
+func (w *Env) Status(ctx context.Context, shard int) (Status, error) {
 	var st Status
 	text, err := w.Redis.HGet(ctx, names.StatusKey(w.Outbox), strconv.Itoa(shard)).Result()
 	if errors.Is(err, redis.Nil) {
@@ -158,7 +158,7 @@ func (w *World) Status(ctx context.Context, shard int) (Status, error) {
 }
 
 // AwaitState waits until a shard's owner has told that it is in a state.
-func (w *World) AwaitState(shard int, state relay.State, limit time.Duration) (st Status) {
+func (w *Env) AwaitState(shard int, state relay.State, limit time.Duration) (st Status) {
 	w.t.Helper()
 	w.Await(limit, func(ctx context.Context) (err error) {
 		if st, err = w.Status(ctx, shard); err == nil && st.State != state {
@@ -169,7 +169,7 @@ func (w *World) AwaitState(shard int, state relay.State, limit time.Duration) (s
 	return st
 }
 
-func (w *World) describe(ctx context.Context, shard int) string {
+func (w *Env) describe(ctx context.Context, shard int) string {
 	st, err := w.Status(ctx, shard)
 	if err != nil {
 		return err.Error()

@@ -13,13 +13,13 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// aloneRate is the highest rate at which Kafka alone is asked: it is given one record after the other.
-const aloneRate = 100
+// baselineRate is the highest rate at which Kafka alone is asked: it is given one record after the other.
+const baselineRate = 100
 
-// kafkaLatency is how long a record takes from being produced to being visible, without any Redis: what no carrier can go
+// kafkaLatency is how long a record takes from being produced to being visible, without any Redis: what no driver can go
 // below. With KafkaTransaction it is in a transaction with a record of a second partition, as an event is with its position,
 // and two transactional ids take turns.
-func (b *run) kafkaLatency(ctx context.Context, c Carrier, rate int) (r LatencyRun, err error) {
+func (b *run) kafkaLatency(ctx context.Context, c Driver, rate int) (r LatencyRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+b.LatencyFor)
 	defer cancel()
 	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)

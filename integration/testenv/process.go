@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"encoding/json"
@@ -21,15 +21,15 @@ type Process struct {
 	Instance string
 }
 
-// Spawn starts `sluice relay` on this world, with further arguments. It is killed when the test ends at the latest; if the test fails,
+// Spawn starts `sluice relay` on this environment, with further arguments. It is killed when the test ends at the latest; if the test fails,
 // its last output is shown.
-func (w *World) Spawn(s Settings, args ...string) *Process {
+func (w *Env) Spawn(s Settings, args ...string) *Process {
 	w.t.Helper()
 	return w.SpawnCommand("relay", s, args...)
 }
 
 // SpawnCommand is Spawn for another command of sluice.
-func (w *World) SpawnCommand(command string, s Settings, args ...string) *Process {
+func (w *Env) SpawnCommand(command string, s Settings, args ...string) *Process {
 	w.t.Helper()
 	w.spawned++
 	p := &Process{Instance: fmt.Sprintf("%s-%d", command, w.spawned)}
@@ -44,8 +44,8 @@ func (w *World) SpawnCommand(command string, s Settings, args ...string) *Proces
 	return p
 }
 
-// ConfigFile writes the configuration file of a relay on this world, and returns its name.
-func (w *World) ConfigFile(instance string, s Settings) string {
+// ConfigFile writes the configuration file of a relay on this environment, and returns its name.
+func (w *Env) ConfigFile(instance string, s Settings) string {
 	w.t.Helper()
 	settings := Settings{"route": w.Topic(), "instance": instance, "housekeeping_interval": "200ms"}
 	for k, v := range s {
@@ -64,7 +64,7 @@ func (w *World) ConfigFile(instance string, s Settings) string {
 		w.t.Fatalf("configuration: %v", err)
 	}
 	if w.dir == "" {
-		if w.dir, err = os.MkdirTemp("", "sluice-world-"); err != nil {
+		if w.dir, err = os.MkdirTemp("", "sluice-env-"); err != nil {
 			w.t.Fatalf("%v", err)
 		}
 		w.t.Cleanup(func() {
@@ -80,7 +80,7 @@ func (w *World) ConfigFile(instance string, s Settings) string {
 	return file
 }
 
-func (w *World) redisSettings() map[string]any {
+func (w *Env) redisSettings() map[string]any {
 	o := w.options
 	switch {
 	case o.MasterName != "":

@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"time"
@@ -37,7 +37,7 @@ func (m *motion) skip(d time.Duration) {
 	}
 }
 
-// silence is how old a status may be. Its owner repeats it every second, as the relays of a World
+// silence is how old a status may be. Its owner repeats it every second, as the relays of an Env
 // do housekeeping every 200 ms.
 const silence = 5 * time.Second
 

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// survey asks brokers for open transactions, for many shards at once: who asks while a question is under way shares the next
+// producerStates asks brokers for open transactions, for many shards at once: who asks while a question is under way shares the next
 // one, which begins after it has asked.
-type survey struct {
+type producerStates struct {
 	engine *Engine
 
 	mu      sync.Mutex
@@ -26,7 +26,7 @@ type question struct {
 }
 
 // ask returns the transactions that stand open in topics, and the partitions of which nobody could say.
-func (s *survey) ask(ctx context.Context, topics []string) ([]openTransaction, map[place]error, error) {
+func (s *producerStates) ask(ctx context.Context, topics []string) ([]openTransaction, map[place]error, error) {
 	s.mu.Lock()
 	if s.next == nil {
 		s.next = &question{done: make(chan struct{})}
@@ -50,7 +50,7 @@ func (s *survey) ask(ctx context.Context, topics []string) ([]openTransaction, m
 	return open, q.unknown, nil
 }
 
-func (s *survey) run() {
+func (s *producerStates) run() {
 	for {
 		s.mu.Lock()
 		q := s.next

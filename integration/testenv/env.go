@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"context"
@@ -20,7 +20,7 @@ type TB interface {
 	Errorf(format string, args ...any)
 }
 
-// Options of a World. Zero values mean what their field says.
+// Options of an Env. Zero values mean what their field says.
 type Options struct {
 	// Shards of the outbox; 0: 4.
 	Shards int
@@ -33,9 +33,9 @@ type Options struct {
 	RelayKafka []string
 }
 
-// World is one outbox on real servers. Its methods that wait fail the test when they have waited long enough; they belong to
+// Env is one outbox on real servers. Its methods that wait fail the test when they have waited long enough; they belong to
 // the test's goroutine.
-type World struct {
+type Env struct {
 	t TB
 	// Outbox is the name of the outbox, and Shards its size.
 	Outbox string
@@ -53,9 +53,9 @@ type World struct {
 	dir     string   // of configuration files
 }
 
-// New lays out an outbox of its own. Everything that the World opens is closed when the test ends; topics and keys stay,
+// New lays out an outbox of its own. Everything that the Env opens is closed when the test ends; topics and keys stay,
 // under a name that nobody uses again.
-func New(t TB, o Options) *World {
+func New(t TB, o Options) *Env {
 	t.Helper()
 	if o.Shards == 0 {
 		o.Shards = 4
@@ -70,7 +70,7 @@ func New(t TB, o Options) *World {
 	if o.RelayKafka == nil {
 		o.RelayKafka = o.Kafka
 	}
-	w := &World{t: t, Outbox: integration.Prefix(t), Shards: o.Shards, options: o.Redis, brokers: o.RelayKafka, direct: o.Kafka}
+	w := &Env{t: t, Outbox: integration.Prefix(t), Shards: o.Shards, options: o.Redis, brokers: o.RelayKafka, direct: o.Kafka}
 	w.Redis = w.RedisClient(nil)
 	client, err := kgo.NewClient(kgo.SeedBrokers(o.Kafka...))
 	if err != nil {
@@ -83,7 +83,7 @@ func New(t TB, o Options) *World {
 }
 
 // RedisClient returns another client of the deployment, with changed options if change is not nil. It is closed when the test ends.
-func (w *World) RedisClient(change func(*redis.UniversalOptions)) redis.UniversalClient {
+func (w *Env) RedisClient(change func(*redis.UniversalOptions)) redis.UniversalClient {
 	w.t.Helper()
 	o := w.options
 	// A relay wants two connections a shard; writers and the test come on top.
@@ -101,23 +101,23 @@ func (w *World) RedisClient(change func(*redis.UniversalOptions)) redis.Universa
 	return client
 }
 
-// KafkaOpts are the options that relays of this world get.
-func (w *World) KafkaOpts() []kgo.Opt {
+// KafkaOpts are the options that relays of this environment get.
+func (w *Env) KafkaOpts() []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.brokers...), kgo.MetadataMinAge(100 * time.Millisecond)}
 }
 
 // KafkaDirect are the options of clients that go to the brokers themselves, not to proxies before them.
-func (w *World) KafkaDirect() []kgo.Opt {
+func (w *Env) KafkaDirect() []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.direct...), kgo.MetadataMinAge(100 * time.Millisecond)}
 }
 
-// Topic is where the events of this world go, one topic for all shards with as many partitions.
-func (w *World) Topic() string { return w.Outbox + ".events" }
+// Topic is where the events of this environment go, one topic for all shards with as many partitions.
+func (w *Env) Topic() string { return w.Outbox + ".events" }
 
 // Stream is the key of a shard's stream.
-func (w *World) Stream(shard int) string { return outbox.StreamKey(w.Outbox, shard) }
+func (w *Env) Stream(shard int) string { return outbox.StreamKey(w.Outbox, shard) }
 
-func (w *World) migrate() {
+func (w *Env) migrate() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -138,7 +138,7 @@ func (w *World) migrate() {
 const poll = 100 * time.Millisecond
 
 // Await polls a condition until it holds; what says why it does not yet. The test fails after limit.
-func (w *World) Await(limit time.Duration, what func(context.Context) error) {
+func (w *Env) Await(limit time.Duration, what func(context.Context) error) {
 	w.t.Helper()
 	if err := Poll(context.Background(), limit, what); err != nil {
 		w.t.Fatalf("%v", err)
@@ -146,7 +146,7 @@ func (w *World) Await(limit time.Duration, what func(context.Context) error) {
 }
 
 // Within is Await for a condition that need not come to hold: it returns why it did not.
-func (w *World) Within(limit time.Duration, what func(context.Context) error) error {
+func (w *Env) Within(limit time.Duration, what func(context.Context) error) error {
 	return Poll(context.Background(), limit, what)
 }
 

@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"context"
@@ -39,7 +39,7 @@ type ShopOptions struct {
 // Shop is an application: each of its transactions counts orders in a key of the shard and appends an event for each, in one
 // MULTI/EXEC.
 type Shop struct {
-	w      *World
+	w      *Env
 	o      ShopOptions
 	writer *outbox.Writer
 	keys   [][]string // by shard
@@ -58,7 +58,7 @@ type Shop struct {
 const state = "orders"
 
 // Open starts the writers of a shop. They end when all is written or ctx ends.
-func (w *World) Open(ctx context.Context, o ShopOptions) *Shop {
+func (w *Env) Open(ctx context.Context, o ShopOptions) *Shop {
 	w.t.Helper()
 	setDefault(&o.Writers, 8)
 	setDefault(&o.Keys, 100)

@@ -13,12 +13,12 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// markEvery is how many entries RedisAlone asks for at once; as many as the relay does of small ones.
+// markEvery is how many entries RedisBaseline asks for at once; as many as the relay does of small ones.
 const markEvery = 2_000
 
-// redisAlone reads the whole backlog by XRANGE, one shard after the other, and throws the replies away unseen: where each
+// redisBaseline reads the whole backlog by XRANGE, one shard after the other, and throws the replies away unseen: where each
 // read begins is known beforehand. It is the most that Redis hands out on one connection.
-func (j job) redisAlone(client *redis.Client) carrying {
+func (j job) redisBaseline(client *redis.Client) driving {
 	return func(ctx context.Context, done func(int, time.Duration)) error {
 		conn, err := openRaw(ctx, client.Options())
 		if err != nil {
@@ -43,9 +43,9 @@ func (j job) redisAlone(client *redis.Client) carrying {
 	}
 }
 
-// kafkaAlone produces the records of the backlog from memory, as fast as the idempotent producer takes them. They are
+// kafkaBaseline produces the records of the backlog from memory, as fast as the idempotent producer takes them. They are
 // made before the start.
-func (j job) kafkaAlone(producer *kgo.Client) carrying {
+func (j job) kafkaBaseline(producer *kgo.Client) driving {
 	source := newEvents(j.Payload)
 	records := make([]kgo.Record, j.Entries)
 	for n := range records {

@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // deliver and has delivered none for longer than a limit has to be in a state other than running,
 // with a reason.
 type Stillness struct {
-	w     *World
+	w     *Env
 	limit time.Duration
 	stop  context.CancelFunc
 	done  chan struct{}
@@ -34,7 +34,7 @@ type Stillness struct {
 const lookEvery = 500 * time.Millisecond
 
 // WatchStillness begins to watch. The watch ends with End, or when the test ends.
-func (w *World) WatchStillness(limit time.Duration) *Stillness {
+func (w *Env) WatchStillness(limit time.Duration) *Stillness {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Stillness{w: w, limit: limit, stop: stop, done: make(chan struct{}), shards: make([]motion, w.Shards)}

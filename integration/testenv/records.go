@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 
 // Records reads topics as a read_committed consumer does, from their beginning up to where their last stable offsets are
 // now. Records of one partition are in their order. A topic that does not exist has no records.
-func (w *World) Records(topics ...string) []*kgo.Record {
+func (w *Env) Records(topics ...string) []*kgo.Record {
 	w.t.Helper()
 	records, err := w.records(topics...)
 	if err != nil {
@@ -31,7 +31,7 @@ func (w *World) Records(topics ...string) []*kgo.Record {
 }
 
 // Consume is Records, repeated until there are at least n records. The test fails after two minutes.
-func (w *World) Consume(n int, topics ...string) []*kgo.Record {
+func (w *Env) Consume(n int, topics ...string) []*kgo.Record {
 	w.t.Helper()
 	var records []*kgo.Record
 	w.Await(2*time.Minute, func(context.Context) (err error) {
@@ -43,7 +43,7 @@ func (w *World) Consume(n int, topics ...string) []*kgo.Record {
 	return records
 }
 
-func (w *World) records(topics ...string) (records []*kgo.Record, err error) {
+func (w *Env) records(topics ...string) (records []*kgo.Record, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for _, topic := range topics {
@@ -70,9 +70,9 @@ type Record struct {
 	Offset    int64
 }
 
-// Delivered reads this world's own topic, and others if they are named, after every transaction on them has ended: a commit is
+// Delivered reads this environment's own topic, and others if they are named, after every transaction on them has ended: a commit is
 // acknowledged before its records are visible.
-func (w *World) Delivered(others ...string) []Record {
+func (w *Env) Delivered(others ...string) []Record {
 	w.t.Helper()
 	topics := append([]string{w.Topic()}, others...)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -92,7 +92,7 @@ func (w *World) Delivered(others ...string) []Record {
 	return records
 }
 
-func (w *World) parse(r *kgo.Record) (Record, error) {
+func (w *Env) parse(r *kgo.Record) (Record, error) {
 	parsed := Record{Event: Header(r, "id"), Key: string(r.Key), Payload: hash(r.Value), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 	ref := Header(r, "sluice-entry")
 	shard, entry, ok := strings.Cut(strings.TrimPrefix(ref, w.Outbox+"/"), "/")
@@ -117,7 +117,7 @@ func Header(r *kgo.Record, name string) string {
 
 // Positions reads the history of every shard's position: all committed records of the positions topic that compaction has
 // left, which is all of them in a run of minutes.
-func (w *World) Positions() map[int][]relay.Position {
+func (w *Env) Positions() map[int][]relay.Position {
 	w.t.Helper()
 	history := map[int][]relay.Position{}
 	for _, r := range w.Records(names.PositionsTopic(w.Outbox)) {
@@ -134,7 +134,7 @@ func (w *World) Positions() map[int][]relay.Position {
 }
 
 // Lane is the name of the lane that carries a shard: the last one whose claim is not withdrawn.
-func (w *World) Lane(shard int) string {
+func (w *Env) Lane(shard int) string {
 	w.t.Helper()
 	prefix := w.Outbox + "/" + strconv.Itoa(shard) + "/"
 	var live []string

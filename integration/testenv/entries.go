@@ -1,4 +1,4 @@
-package world
+package testenv
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type Entry struct {
 
 // Add appends n entries to a shard's stream as any language would, without the outbox package. Their ids count up
 // over all shards, so that no two are equal; there are fifty keys, which need not be those that belong to the shard.
-func (w *World) Add(shard, n int, payload string) {
+func (w *Env) Add(shard, n int, payload string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -41,7 +41,7 @@ func (w *World) Add(shard, n int, payload string) {
 }
 
 // AddFields appends one entry of any fields, under an ID or "*", and returns its ID.
-func (w *World) AddFields(shard int, id string, fields ...any) string {
+func (w *Env) AddFields(shard int, id string, fields ...any) string {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -53,12 +53,12 @@ func (w *World) AddFields(shard int, id string, fields ...any) string {
 }
 
 // Fields are the fields of a valid entry with a new id, to be given to AddFields, as they are or damaged.
-func (w *World) Fields(payload string) []any {
+func (w *Env) Fields(payload string) []any {
 	w.added++
 	return w.fields(w.added, payload)
 }
 
-func (w *World) fields(n int, payload string) []any {
+func (w *Env) fields(n int, payload string) []any {
 	return []any{
 		outbox.FieldID, fmt.Sprintf("e-%d", n), outbox.FieldAggregateType, "order", outbox.FieldAggregateID, fmt.Sprintf("k%d", n%50),
 		outbox.FieldType, "OrderPlaced", outbox.FieldPayload, payload, outbox.FieldHeaders, "{}",
@@ -66,7 +66,7 @@ func (w *World) fields(n int, payload string) []any {
 }
 
 // Entries reads all streams. Entries that are no events have an empty Event.
-func (w *World) Entries() []Entry {
+func (w *Env) Entries() []Entry {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
