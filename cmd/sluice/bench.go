@@ -1,10 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/internal/bench"
@@ -41,24 +37,13 @@ The output says which of the wanted figures are reached. The exit status does no
 			case full:
 				o = o.Full(cmd.Flags().Changed)
 			}
-			var err error
-			if o.Drive, err = driveCommand(); err != nil {
-				return err
-			}
-			o.Progress = a.progress
-			if err := o.Check(); err != nil {
-				return usagef("%w", err)
-			}
-			report, err := bench.Run(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.printBench(report)
+			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+				return bench.Run(cmd.Context(), o)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
-	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 600000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards, for throughput and for latency (default 1,4; latency 1)")
@@ -77,41 +62,4 @@ The output says which of the wanted figures are reached. The exit status does no
 	cmd.MarkFlagsMutuallyExclusive("quick", "full")
 	cmd.AddCommand(newBenchAuditCommand(a), newBenchNeighboursCommand(a), newDriveCommand(a))
 	return cmd
-}
-
-const driveName = "drive"
-
-// driveCommand is how to start this program as a driver.
-func driveCommand() ([]string, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program, to run each driver in a process of its own: %w", err)
-	}
-	return []string{program, "bench", driveName}, nil
-}
-
-// printBench prints a report that lays itself out.
-func (a *app) printBench(report interface{ WriteText(w io.Writer) error }) error {
-	if a.output == "text" {
-		return report.WriteText(a.out)
-	}
-	return a.print(report, func(*page) {})
-}
-
-func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
-
-// newDriveCommand is the process of one driver, started by bench.
-func newDriveCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:    driveName,
-		Short:  "Be one driver of a measurement",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := bench.Drive(cmd.Context(), a.in, a.out); err != nil {
-				return errQuiet // it was told to the measuring process
-			}
-			return nil
-		},
-	}
 }

@@ -27,24 +27,13 @@ The output says which of the wanted figures are reached. The exit status does no
 			if quick {
 				o = o.Quick(cmd.Flags().Changed)
 			}
-			var err error
-			if o.Drive, err = driveCommand(); err != nil {
-				return err
-			}
-			o.Progress = a.progress
-			if err := o.Check(); err != nil {
-				return usagef("%w", err)
-			}
-			report, err := bench.RunAudit(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.printBench(report)
+			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+				return bench.RunAudit(cmd.Context(), o)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
-	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Entries, "entries", 0, "entries audited (default 1000000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")

@@ -28,24 +28,13 @@ what is written to them is removed at the end.`,
   sluice bench neighbours --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if o.Drive, err = driveCommand(); err != nil {
-				return err
-			}
-			o.Progress = a.progress
-			if err := o.Check(); err != nil {
-				return usagef("%w", err)
-			}
-			report, err := bench.RunNeighbours(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.printBench(report)
+			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+				return bench.RunNeighbours(cmd.Context(), o)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
-	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Shards, "shards", 0, "shards of the relay, three of them in trouble (default 64)")
 	flags.IntVar(&o.Rate, "rate", 0, "events a second of all other shards together (default 600)")
 	flags.DurationVar(&o.For, "for", 0, "how long each of the two runs takes (default 15s)")
