@@ -30,18 +30,6 @@ const (
 	AtLeastOnce
 )
 
-// Format says what a record looks like; docs/wire-format.md shows each.
-type Format int
-
-const (
-	// Raw puts the payload untouched into the value and the rest into headers.
-	Raw Format = iota
-	// CloudEventsBinary is the CloudEvents 1.0 Kafka binding's binary content mode.
-	CloudEventsBinary
-	// CloudEventsStructured is the same binding's structured content mode (JSON).
-	CloudEventsStructured
-)
-
 // MismatchPolicy says what a shard does when the entry at its position is gone or another one: the
 // stream was rolled back or replaced (invariant 6).
 type MismatchPolicy int
@@ -334,13 +322,6 @@ func (d Delivery) String() string { return nameOf(deliveryNames, int(d)) }
 func ParseDelivery(s string) (Delivery, error) {
 	return parseName[Delivery]("delivery", deliveryNames, s)
 }
-
-var formatNames = []string{"raw", "cloudevents-binary", "cloudevents-structured"}
-
-func (f Format) String() string { return nameOf(formatNames, int(f)) }
-
-// ParseFormat is the inverse of Format.String.
-func ParseFormat(s string) (Format, error) { return parseName[Format]("format", formatNames, s) }
 
 var mismatchNames = []string{"halt", "continue"}
 

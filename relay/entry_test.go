@@ -308,9 +308,11 @@ func TestRecordVectors(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 		}
-		f := formatter{prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/", now: func() time.Time { return time.UnixMilli(1 << 50) }}
+		f := formatter{encoding: rawFormat{}, prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/", now: func() time.Time { return time.UnixMilli(1 << 50) }}
 		var r kgo.Record
-		f.record(&r, &e, topic, nil)
+		if _, err := f.record(t.Context(), &r, &e, topic, nil); err != nil {
+			t.Fatal(err)
+		}
 		wantTopic := "by.route"
 		if v.Record.Topic != nil {
 			wantTopic = *v.Record.Topic

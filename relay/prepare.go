@@ -158,7 +158,9 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 	case err != nil:
 		return headers, topic, dead, err
 	}
-	headers = f.record(r, e, topic, headers)
+	if headers, err = f.record(ctx, r, e, topic, headers); err != nil {
+		return headers, topic, dead, err
+	}
 	r.Partition = int32(outbox.Partition(r.Key, info.partitions))
 	if size := recordSize(r); size > info.maxBytes {
 		return fail(TooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, info.maxBytes))

@@ -29,7 +29,7 @@ func testPreparer(t testing.TB, on ...Reason) *preparer {
 			"events": known(topicInfo{exists: true, maxBytes: 10_000, partitions: 7}), "letters": known(topicInfo{exists: true, maxBytes: 1 << 20, partitions: 3}),
 			"absent": known(topicInfo{}),
 		}},
-		formatter: formatter{prefix: "orders/3/", now: time.Now},
+		formatter: formatter{encoding: rawFormat{}, prefix: "orders/3/", now: time.Now},
 	}
 }
 

@@ -90,13 +90,15 @@ func TestRecordFormats(t *testing.T) {
 					if err := e.decode(rawEntry{outbox.EntryID{MS: 1767319445678, Seq: 3}, k.fields}); err != nil {
 						t.Fatal(err)
 					}
-					f := formatter{format: format, source: "sluice/orders", tombstones: tombstones, prefix: "orders/3/", now: func() time.Time { return now }}
+					f := formatter{encoding: formats[format].encoding("sluice/orders"), tombstones: tombstones, prefix: "orders/3/", now: func() time.Time { return now }}
 					topic := "outbox.event.order"
 					if len(e.topic) > 0 {
 						topic = string(e.topic)
 					}
 					var r kgo.Record
-					f.record(&r, &e, topic, nil)
+					if _, err := f.record(t.Context(), &r, &e, topic, nil); err != nil {
+						t.Fatal(err)
+					}
 					name := k.name
 					if tombstones {
 						name += ", tombstones enabled"
@@ -115,7 +117,7 @@ func TestRecordFormats(t *testing.T) {
 // Headers of many records share one piece of memory, and no record may reach into the next one's.
 func TestRecordHeadersShareMemory(t *testing.T) {
 	t.Parallel()
-	f := formatter{prefix: "orders/3/", now: time.Now}
+	f := formatter{encoding: rawFormat{}, prefix: "orders/3/", now: time.Now}
 	var e entry
 	headers := make([]kgo.RecordHeader, 0, 100)
 	records := make([]kgo.Record, 3)
@@ -123,7 +125,10 @@ func TestRecordHeadersShareMemory(t *testing.T) {
 		if err := e.decode(rawEntry{outbox.EntryID{MS: 1, Seq: uint64(i)}, with("headers", fmt.Sprintf(`{"n":"%d"}`, i))}); err != nil {
 			t.Fatal(err)
 		}
-		headers = f.record(&records[i], &e, "t", headers)
+		var err error
+		if headers, err = f.record(t.Context(), &records[i], &e, "t", headers); err != nil {
+			t.Fatal(err)
+		}
 	}
 	records[0].Headers = append(records[0].Headers, kgo.RecordHeader{Key: "added", Value: []byte("by somebody")})
 	for i := range records {
@@ -228,7 +233,7 @@ func TestRecordSizeAgreesWithProducer(t *testing.T) {
 func BenchmarkRecord(b *testing.B) {
 	for _, format := range []Format{Raw, CloudEventsBinary, CloudEventsStructured} {
 		b.Run(format.String(), func(b *testing.B) {
-			f := formatter{format: format, source: "sluice/orders", prefix: "orders/3/", now: time.Now}
+			f := formatter{encoding: formats[format].encoding("sluice/orders"), prefix: "orders/3/", now: time.Now}
 			var e entry
 			if err := e.decode(rawEntry{outbox.EntryID{MS: 1700000000000, Seq: 1}, with("payload", `{"text":"`+strings.Repeat("x", 180)+`"}`, "headers", `{"tenant":"acme"}`)}); err != nil {
 				b.Fatal(err)
@@ -237,7 +242,9 @@ func BenchmarkRecord(b *testing.B) {
 			var r kgo.Record
 			b.ReportAllocs()
 			for b.Loop() {
-				f.record(&r, &e, "outbox.event.order", headers)
+				if _, err := f.record(b.Context(), &r, &e, "outbox.event.order", headers); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -223,7 +223,7 @@ func (s *stream) preparer() *preparer {
 	return &preparer{
 		shard: s.id, deadLetter: s.cfg.DeadLetter, topics: s.relay.topics, router: router, quarantine: s.quarantine,
 		formatter: formatter{
-			format: s.cfg.Format, source: s.cfg.Source, tombstones: s.cfg.Tombstones,
+			encoding: formats[s.cfg.Format].encoding(s.cfg.Source), tombstones: s.cfg.Tombstones,
 			prefix: delivery.PositionKey(s.cfg.Outbox, s.id) + "/", now: time.Now,
 		},
 	}
