@@ -9,15 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sluice-outbox/sluice/internal/retry"
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/internal/retry"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // atLeastOnce is the other delivery: the consumer group holds the position, reads are XREADGROUP, records go out through the

@@ -7,13 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestDeliveryErrorText(t *testing.T) {

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestConfigDefaults(t *testing.T) {

@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // consumerGroup is the Redis consumer group of a shard's stream. In exactly-once delivery it shows the committed position to

@@ -3,9 +3,9 @@ package relay
 import (
 	"strconv"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // deadLetterChunk is the most bytes of one dead-letter record's value: below every broker's default for

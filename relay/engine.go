@@ -7,12 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // newEngine makes what carries a relay's shards to Kafka.

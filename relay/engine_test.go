@@ -3,9 +3,9 @@ package relay
 import (
 	"testing"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestOriginOf(t *testing.T) {

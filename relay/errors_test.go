@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // One row for each error whose meaning errors.go decides, wrapped as callers wrap it.

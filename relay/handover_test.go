@@ -7,12 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Without a position a shard begins where nothing can be missed, and nowhere else.

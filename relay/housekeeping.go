@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // commitSink is what the deliveries do differently after a commit.

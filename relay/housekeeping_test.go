@@ -10,13 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // source makes the source of shard 0, beside a relay that does not run.

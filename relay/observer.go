@@ -3,9 +3,8 @@ package relay
 import (
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Observer is told what a relay does, for metrics and for tests. Every func may be nil. They are

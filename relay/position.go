@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Position is how far a shard has been delivered: every entry at or below Entry, and none above it

@@ -6,13 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestReadPositions(t *testing.T) {

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 const (

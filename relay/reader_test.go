@@ -12,10 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/alicebob/miniredis/v2/server"
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // wholeGroups against the dumb way: give every entry the number of its group, and leave out the

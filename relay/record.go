@@ -4,10 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // formatter turns decoded entries into records. It belongs to one goroutine.

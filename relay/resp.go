@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Redis's replies to stream reads are parsed here from their raw bytes, because they are the hot path:

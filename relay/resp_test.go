@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // resp is the RESP array of bulk strings that Redis sends for an entry's fields.

@@ -5,10 +5,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // waiter waits for new entries in many quiet streams with one XREAD on one connection. A stream that has been quiet for less

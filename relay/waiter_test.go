@@ -9,10 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // reads counts the XREADs that Redis is asked, and the streams of the largest.

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/internal/admin"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/control"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

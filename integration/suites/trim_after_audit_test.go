@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

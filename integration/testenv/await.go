@@ -8,12 +8,11 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

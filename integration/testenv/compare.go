@@ -3,9 +3,8 @@ package testenv
 import (
 	"fmt"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

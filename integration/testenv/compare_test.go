@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/relay"
 )
 

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/relay"
 )
 

@@ -9,13 +9,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

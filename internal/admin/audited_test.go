@@ -4,10 +4,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // What retention and position would let go, and audits do not, has waited since the first of it could have gone.

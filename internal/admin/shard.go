@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluice-outbox/sluice/internal/control"
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/control"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

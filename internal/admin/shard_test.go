@@ -4,12 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/internal/control"
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/control"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/sluice-outbox/sluice/relay"
 )
 

@@ -5,11 +5,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sluice-outbox/sluice/outbox"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
