@@ -13,8 +13,11 @@ ARGS ?=
 # Tests that `make integration` leaves out: those that have a target of their own.
 SKIP ?= ^TestStorm$$
 
-# The race detector; RACE= leaves it out, which makes the suites three times as fast.
+# The race detector; RACE= leaves it out, which makes tests and suites three times as fast.
 RACE ?= -race
+
+# How many random cases a property is tried on. Vet is left to the linters, which have all of it.
+CHECKS ?= 25
 
 .PHONY: help
 help: ## This list.
@@ -25,8 +28,8 @@ build: ## The sluice command, as ./sluice.
 	$(GO) build -o sluice ./cmd/sluice
 
 .PHONY: test
-test: ## All tests that need only Go.
-	$(GO) test -race $(ARGS) ./...
+test: ## All tests that need only Go; CHECKS=100 is CI's.
+	RAPID_CHECKS=$(CHECKS) $(GO) test $(RACE) -vet=off $(ARGS) ./...
 
 .PHONY: integration
 integration: ## The suites against real servers; fails if there are none. See package integration.
@@ -38,6 +41,11 @@ integration: ## The suites against real servers; fails if there are none. See pa
 .PHONY: storm
 storm: ## The long run on real servers: 200 faults, half an hour and more; SLUICE_TEST_SCALE=0.1 is CI's.
 	$(GO) test -tags integration -count=1 -timeout 3h -v -run '^TestStorm$$' $(ARGS) ./integration/suites
+
+.PHONY: modules
+modules: ## What the command is built from has no Docker client; only the suites do.
+	@found=$$($(GO) list -deps ./cmd/sluice | grep -i docker) || exit 0; \
+	echo "cmd/sluice must not depend on"; echo "$$found"; exit 1
 
 .PHONY: lint
 lint: ## The linters of .golangci.yml.

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -84,7 +85,7 @@ func (c Config) withDefaults() Config {
 		c.Source = "sluice/" + c.Outbox
 	}
 	if c.DeadLetterTopic == "" {
-		c.DeadLetterTopic = outbox.DeadLetterTopic(c.Outbox)
+		c.DeadLetterTopic = names.DeadLetterTopic(c.Outbox)
 	}
 	if c.Settle == 0 {
 		c.Settle = defaultSettle

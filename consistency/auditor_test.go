@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // TestReportOfAnInterruptedRunStays: an audit that could not go on has a number and a report of its own, and the next one goes on where it
@@ -14,7 +14,7 @@ import (
 func TestReportOfAnInterruptedRunStays(t *testing.T) {
 	t.Parallel()
 	g := newProgressStage(t)
-	g.mini.HSet(outbox.LayoutKey("o"), "version", "2", "format", "1", "shards", "1", "created", "1")
+	g.mini.HSet(names.LayoutKey("o"), "version", "2", "format", "1", "shards", "1", "created", "1")
 	g.add(t, "5-0") // no event: it belongs into the dead letters
 	away := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	t.Cleanup(func() { _ = away.Close() })

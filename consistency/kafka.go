@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 const (
@@ -278,7 +278,7 @@ func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, fro
 // position reads the last committed position of a shard from the topic in which the relay keeps it. It is not older than the
 // call: a leader that was deposed and does not know it is not believed.
 func (k *kafkaLogs) position(ctx context.Context, shard int) (EntryID, error) {
-	name := outbox.PositionsTopic(k.outbox)
+	name := names.PositionsTopic(k.outbox)
 	found, err := kafkalog.Leaders(ctx, k.client, name)
 	if err != nil {
 		return EntryID{}, err

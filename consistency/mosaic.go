@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // mostInMemory bounds the tiles that a run from outside keeps, by shard.
@@ -41,7 +41,7 @@ func (s *store) tiles(ctx context.Context, run int64) ([]Tile, error) {
 		}
 		var t Tile
 		if err := json.Unmarshal(v, &t); err != nil {
-			return fmt.Errorf("topic %s: a tile cannot be read: %w", outbox.AuditsTopic(s.outbox), err)
+			return fmt.Errorf("topic %s: a tile cannot be read: %w", names.AuditsTopic(s.outbox), err)
 		}
 		if t.Run == run {
 			kept[k] = t

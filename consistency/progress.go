@@ -11,7 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // Audited is how far a shard was audited.
@@ -179,7 +179,7 @@ func (f *stateFollower) state(ctx context.Context, opts []kgo.Opt) (*State, erro
 		}
 		f.logs = newKafkaLogs(client, f.outbox, nil)
 	}
-	name := outbox.AuditsTopic(f.outbox)
+	name := names.AuditsTopic(f.outbox)
 	described, err := f.logs.topics(ctx, []string{name}, nil)
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -149,7 +150,7 @@ func TestProgress(t *testing.T) {
 	g.save(t, shardPoint{Point: seven, Anchor: g.anchor(t, seven)})
 	upTo(seven)
 	// A topic that was deleted and made again knows nothing.
-	if _, err := kadm.NewClient(g.store.logs.client).DeleteTopics(t.Context(), outbox.AuditsTopic("o")); err != nil {
+	if _, err := kadm.NewClient(g.store.logs.client).DeleteTopics(t.Context(), names.AuditsTopic("o")); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); g.look(t.Context(), f) != nil; { // the client believes in the topic for a moment

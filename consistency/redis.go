@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/rawreply"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -115,22 +117,18 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 	}
 	get := func(ctx context.Context, p *piece) (more bool, err error) {
 		for {
-			b := replyBuffer{b: p.buf[:0], limit: limit}
-			cmd := redis.NewRawWriteToCmd(ctx, &b, "XRANGE", key, "("+after.String(), to.String(), "COUNT", count)
-			cmd.SetFirstKeyPos(1) // go-redis cannot tell by itself, and a cluster client needs it
-			err := client.Process(ctx, cmd)
-			if errors.Is(err, errReplyTooLarge) {
-				// The connection is closed: what is left of the reply is not worth reading.
+			buf, err := rawreply.Do(ctx, client, p.buf, limit, 1, "XRANGE", key, "("+after.String(), to.String(), "COUNT", count)
+			if errors.Is(err, rawreply.ErrTooLarge) {
 				if count == 1 {
 					limit *= 4
 				}
 				count = max(1, count/8)
 				continue
 			}
-			if err != nil && !(b.whole && errors.Is(err, errWhole)) {
+			if err != nil {
 				return false, fmt.Errorf("redis: XRANGE %s: %w", key, err)
 			}
-			p.buf = b.b
+			p.buf = buf
 			break
 		}
 		reply := reply{b: p.buf}
@@ -161,7 +159,7 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 
 func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {
 	key := outbox.StreamKey(r.outbox, shard)
-	found, err := r.primary.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: outbox.ConsumerGroup, Start: id.String(), End: id.String(), Count: 1}).Result()
+	found, err := r.primary.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: names.ConsumerGroup, Start: id.String(), End: id.String(), Count: 1}).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") {
 		return false, fmt.Errorf("redis: XPENDING %s: %w", key, err)
 	}

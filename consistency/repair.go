@@ -13,7 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // Plan says what a repair would do: send entries again that audits have reported as lost, in their order, each marked by the header
@@ -96,7 +96,7 @@ func (a *Auditor) Repair(ctx context.Context, p *Plan) (int, error) {
 	}
 	defer s.close()
 	// The transactional id keeps two repairs apart: the one that begins later ends the earlier one, and looks afterwards.
-	producer, err := kgo.NewClient(append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.TransactionalID(outbox.RepairID(a.cfg.Outbox)),
+	producer, err := kgo.NewClient(append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.TransactionalID(names.RepairID(a.cfg.Outbox)),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(time.Minute))...)
 	if err != nil {
 		return 0, fmt.Errorf("kafka: %w", err)

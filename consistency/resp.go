@@ -7,7 +7,7 @@ import (
 )
 
 // Replies to XRANGE are parsed from their raw bytes: an audit reads every entry, and turning each into maps of strings would be
-// most of its cost. An entry stays a set of slices of the buffer that its reply came in, which replybuffer.go gets.
+// most of its cost. An entry stays a set of slices of the buffer that its reply came in, which rawreply gets.
 
 var errShortReply = errors.New("redis reply ends too early")
 

@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 const (
@@ -39,7 +39,7 @@ func (s *store) key(parts ...any) string {
 // each gives every record of the topic to fn, in the order in which they were written; a value is valid until fn returns. A topic that does
 // not exist is empty.
 func (s *store) each(ctx context.Context, fn func(key string, value []byte) error) error {
-	name := outbox.AuditsTopic(s.outbox)
+	name := names.AuditsTopic(s.outbox)
 	described, err := s.logs.topics(ctx, []string{name}, nil)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *store) each(ctx context.Context, fn func(key string, value []byte) erro
 func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 	state := &State{}
 	latest := map[string][]byte{}
-	name := outbox.AuditsTopic(s.outbox)
+	name := names.AuditsTopic(s.outbox)
 	err := s.each(ctx, func(k string, v []byte) error {
 		if k == s.key("state") || strings.HasPrefix(k, s.outbox+"/report ") {
 			latest[k] = bytes.Clone(v)
@@ -111,7 +111,7 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 		if err != nil {
 			return err
 		}
-		records = append(records, &kgo.Record{Topic: outbox.AuditsTopic(s.outbox), Key: []byte(key), Value: value})
+		records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key), Value: value})
 		return nil
 	}
 	for i := range tiles {
@@ -125,7 +125,7 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 			return err
 		}
 		for _, key := range s.stale {
-			records = append(records, &kgo.Record{Topic: outbox.AuditsTopic(s.outbox), Key: []byte(key)})
+			records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key)})
 		}
 	}
 	if state != nil {
@@ -150,16 +150,16 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", outbox.AuditsTopic(s.outbox), err)
+		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", names.AuditsTopic(s.outbox), err)
 	}
 	return nil
 }
 
 func (s *store) create(ctx context.Context) error {
 	settings := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "max.message.bytes": kadm.StringPtr(fmt.Sprint(storeBytes))}
-	answer, err := s.logs.admin.CreateTopic(ctx, 1, -1, settings, outbox.AuditsTopic(s.outbox))
+	answer, err := s.logs.admin.CreateTopic(ctx, 1, -1, settings, names.AuditsTopic(s.outbox))
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("kafka: create topic %s: %w %s", outbox.AuditsTopic(s.outbox), err, answer.ErrMessage)
+		return fmt.Errorf("kafka: create topic %s: %w %s", names.AuditsTopic(s.outbox), err, answer.ErrMessage)
 	}
 	return nil
 }

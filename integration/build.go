@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+
+	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
 // BuildSluice builds the sluice command, once a process, and returns the path of the binary. It is
@@ -38,7 +40,7 @@ func builtSluice() (string, error) {
 
 // build compiles a command of this module into a folder of its own.
 func build(pkg string) (dir, path string, err error) {
-	dir, err = newDir("build")
+	dir, err = servers.NewDir("build")
 	if err != nil {
 		return "", "", err
 	}

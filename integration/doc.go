@@ -1,42 +1,11 @@
-// Package integration finds or starts the real servers that tests and benchmarks need, breaks them
-// on purpose, and checks what came out at the other end.
+// Package integration is what tests against real servers share.
 //
-// # Where servers come from
+// [Servers] gives the Redis and the Kafka that all tests of a process use; package servers says
+// where they come from. [Prefix] keeps the tests apart. Built with the tag integration, which the
+// suites have, this package also gives package servers a Docker engine.
 //
-// For Redis and for Kafka separately, the first of these that works:
-//
-//  1. env: addresses in SLUICE_TEST_REDIS (host:port or redis:// URL) and SLUICE_TEST_KAFKA
-//     (host:port, comma separated);
-//  2. docker: a Docker engine on this machine, images from SLUICE_TEST_REDIS_IMAGE (redis:7.0) and
-//     SLUICE_TEST_KAFKA_IMAGE (apache/kafka: and the wanted version);
-//  3. local: programs of this machine. Redis or Valkey is SLUICE_TEST_REDIS_BIN, or redis-server or
-//     valkey-server on PATH. Kafka is run with Java from the folder of jars SLUICE_TEST_KAFKA_LIBS, or
-//     from jars that mvn fetches once into the user's cache.
-//
-// SLUICE_TEST_SERVERS=env, docker or local allows only that one. SLUICE_TEST_KAFKA_VERSION (4.3.0)
-// says which Kafka to start. When nothing works the error lists the commands that would help; a test
-// never skips for want of a server.
-//
-// # What is started
-//
-// Everything started listens on loopback, on a port outside the kernel's ephemeral range, keeps its
-// files in its own temporary folder, and is ended by its own process id or container id. On Linux a
-// local server also dies with the process that started it, however that one ends; what such a death
-// leaves behind (a folder, a container) is removed by the next run.
-//
-// [StartRedis], [StartKafka], [StartRedisCluster] and [StartSentinel] give servers that the caller
-// may kill, stop, restart and set back. [Servers] gives the pair that all tests of a process share;
-// [Prefix] keeps them apart.
-//
-// # What breaks them
-//
-// [Proxy] and [Proxies] stand in the network: pause, cut, reset, half-open, latency, bandwidth.
-// [Broker.Isolate] cuts a broker off from the others and from their controllers while clients go on
-// reaching it.
-// [CallFaults] counts requests and loses the N-th one, or its reply. [Process] is a program under
-// test that can be killed and paused.
-//
-// # What checks them
+// [CallFaults] counts requests and loses the N-th one, or its reply. [BuildSluice] builds the
+// command that a test then runs as a process.
 //
 // [Ledger] compares what was written with what a read_committed reader ([ReadCommitted]) gets.
 package integration

@@ -97,7 +97,7 @@ func AwaitStable(ctx context.Context, opts []kgo.Opt, topics ...string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("await stable: transactions are open on %d partitions: %w", open, ctx.Err())
-		case <-tick():
+		case <-time.After(25 * time.Millisecond):
 		}
 	}
 }
@@ -154,7 +154,7 @@ func listed(ctx context.Context, ask func(context.Context, ...string) (kadm.List
 			return nil, err
 		case <-ctx.Done():
 			return nil, err
-		case <-tick():
+		case <-time.After(25 * time.Millisecond):
 		}
 	}
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
 // readValues returns the committed values of each partition.
-func readValues(ctx context.Context, k *integration.Kafka, topic string) (map[int32][]string, error) {
+func readValues(ctx context.Context, k *servers.Kafka, topic string) (map[int32][]string, error) {
 	values := map[int32][]string{}
 	err := integration.ReadCommitted(ctx, []kgo.Opt{kgo.SeedBrokers(k.Addrs()...)}, func(r *kgo.Record) error {
 		values[r.Partition] = append(values[r.Partition], string(r.Value))

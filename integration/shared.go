@@ -6,22 +6,24 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/sluice-outbox/sluice/integration/servers"
 )
+
+// envReport names a file that gets a line about the servers that were used.
+const envReport = "SLUICE_TEST_REPORT"
 
 // Shared is the pair of servers that all tests of a process use.
 type Shared struct {
-	Redis *Redis
-	Kafka *Kafka
+	Redis *servers.Redis
+	Kafka *servers.Kafka
 }
 
 var shared struct {
 	sync.Mutex
 	started bool
-	servers *Shared
+	pair    *Shared
 	err     error
 }
 
@@ -32,22 +34,22 @@ func SharedServers() (*Shared, error) {
 	defer shared.Unlock()
 	if !shared.started {
 		shared.started = true
-		shared.servers, shared.err = startShared(context.Background())
+		shared.pair, shared.err = startShared(context.Background())
 	}
-	return shared.servers, shared.err
+	return shared.pair, shared.err
 }
 
 // CloseShared ends the shared servers, if there are any, and removes what [BuildSluice] built. Servers
 // from the environment go on.
 func CloseShared() error {
-	return errors.Join(closeServers(), removeBuilt())
+	return errors.Join(closePair(), removeBuilt())
 }
 
-func closeServers() error {
+func closePair() error {
 	shared.Lock()
 	defer shared.Unlock()
-	s := shared.servers
-	shared.servers, shared.err = nil, errors.New("integration: the shared servers were closed")
+	s := shared.pair
+	shared.pair, shared.err = nil, errors.New("integration: the shared servers were closed")
 	if s == nil {
 		return nil
 	}
@@ -55,80 +57,17 @@ func closeServers() error {
 }
 
 func startShared(ctx context.Context) (*Shared, error) {
-	r, err := anyRedis(ctx)
+	r, err := servers.AnyRedis(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k, err := anyKafka(ctx)
+	k, err := servers.AnyKafka(ctx)
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	s := &Shared{Redis: r, Kafka: k}
 	s.report()
 	return s, nil
-}
-
-// anyRedis returns the Redis of the environment, or one of its own.
-func anyRedis(ctx context.Context) (*Redis, error) {
-	addr := os.Getenv(envRedis)
-	if ok, err := fromEnv(addr, envRedis); !ok || err != nil {
-		if err != nil {
-			return nil, err
-		}
-		return StartRedis(ctx, RedisOptions{})
-	}
-	r := &Redis{Server: Server{Name: "redis", Origin: OriginEnv, Addr: addr}}
-	if strings.Contains(addr, "://") {
-		o, err := redis.ParseURL(addr)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", envRedis, err)
-		}
-		r.url, r.Addr = o, o.Addr
-	}
-	var err error
-	if r.Version, err = r.readVersion(ctx); err != nil {
-		return nil, fmt.Errorf("%s: Redis at %s: %w", envRedis, r.Addr, err)
-	}
-	return r, nil
-}
-
-// anyKafka returns the Kafka of the environment, or one of its own.
-func anyKafka(ctx context.Context) (*Kafka, error) {
-	addrs := os.Getenv(envKafka)
-	if ok, err := fromEnv(addrs, envKafka); !ok || err != nil {
-		if err != nil {
-			return nil, err
-		}
-		return StartKafka(ctx, KafkaOptions{})
-	}
-	k := &Kafka{Origin: OriginEnv}
-	for addr := range strings.SplitSeq(addrs, ",") {
-		k.Brokers = append(k.Brokers, &Broker{Server: Server{Name: "kafka", Origin: OriginEnv, Addr: strings.TrimSpace(addr)}})
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*probeTimeout)
-	defer cancel()
-	if err := k.Brokers[0].serves(ctx); err != nil {
-		return nil, fmt.Errorf("%s: %w", envKafka, err)
-	}
-	var err error
-	k.Version, err = readKafkaVersion(ctx, k.Addrs(), "")
-	return k, err
-}
-
-// fromEnv tells whether the address is to be used. A server that was named but does not work is an
-// error rather than a reason to look further: whoever named it wants that one.
-func fromEnv(addr, name string) (bool, error) {
-	order, err := origins()
-	if err != nil {
-		return false, err
-	}
-	if order[0] != OriginEnv {
-		return false, nil
-	}
-	if addr == "" && len(order) == 1 {
-		return false, fmt.Errorf("%s=env, but %s is not set", envServers, name)
-	}
-	return addr != "", nil
 }
 
 // report says which servers are used: on standard error, which go test shows with -v, and at the end

@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
 // TB is the part of [testing.TB] that this package uses, so that programs that are not tests can
@@ -24,6 +26,9 @@ type TB interface {
 	Cleanup(func())
 	Failed() bool
 }
+
+// envSeed repeats a run.
+const envSeed = "SLUICE_TEST_SEED"
 
 // Main runs a package's tests and then ends the shared servers:
 //
@@ -51,7 +56,7 @@ func Servers(t TB) *Shared {
 
 // RedisClient returns a client that is closed when the test ends. change, if not nil, may adapt its
 // options.
-func RedisClient(t TB, r *Redis, change func(*redis.Options)) *redis.Client {
+func RedisClient(t TB, r *servers.Redis, change func(*redis.Options)) *redis.Client {
 	t.Helper()
 	o := r.Options()
 	if change != nil {
@@ -67,7 +72,7 @@ func RedisClient(t TB, r *Redis, change func(*redis.Options)) *redis.Client {
 }
 
 // KafkaClient returns a client that is closed when the test ends.
-func KafkaClient(t TB, k *Kafka, opts ...kgo.Opt) *kgo.Client {
+func KafkaClient(t TB, k *servers.Kafka, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	c, err := k.Client(opts...)
 	if err != nil {

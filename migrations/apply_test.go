@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -76,7 +77,7 @@ func TestApplyKeepsWhatIsThere(t *testing.T) {
 	ctx, rdb := testContext(t), s.redisClient(t)
 	key := outbox.StreamKey(orders.Outbox, 0)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: []any{"id", "1"}})
-	s.createTopic(t, outbox.DeadLetterTopic(orders.Outbox), 5, map[string]string{"cleanup.policy": "compact"})
+	s.createTopic(t, names.DeadLetterTopic(orders.Outbox), 5, map[string]string{"cleanup.policy": "compact"})
 
 	m := s.migrator(t, orders)
 	plan, err := m.Plan(ctx, 0)
@@ -107,7 +108,7 @@ func TestApplyNeverMovesAGroup(t *testing.T) {
 	mustMigrate(t, m)
 	key := outbox.StreamKey(orders.Outbox, 1)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: "5-1", Values: []any{"id", "1"}})
-	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{key, ">"}})
+	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{key, ">"}})
 	before := s.snapshot(t, orders)
 	if !strings.Contains(before, "5-1") {
 		t.Fatalf("the group did not move: %s", before)
@@ -193,7 +194,7 @@ func TestApplyJudgesWhatAppeared(t *testing.T) {
 	cfg := orders
 	cfg.OnStep = func(step Step) {
 		if step.Action == Record && step.Version == 1 {
-			s.createTopic(t, outbox.PositionsTopic(orders.Outbox), 1, nil)
+			s.createTopic(t, names.PositionsTopic(orders.Outbox), 1, nil)
 		}
 	}
 	m := s.migrator(t, cfg)
@@ -212,7 +213,7 @@ func TestApplyNoticesThatTheLayoutVanished(t *testing.T) {
 	cfg := orders
 	cfg.OnStep = func(step Step) {
 		if step.Kind == KindLayout {
-			rdb.Del(testContext(t), outbox.LayoutKey(orders.Outbox))
+			rdb.Del(testContext(t), names.LayoutKey(orders.Outbox))
 		}
 	}
 	if err := migrate(testContext(t), s.migrator(t, cfg), 0); !errors.Is(err, ErrOvertaken) {

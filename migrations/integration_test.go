@@ -15,6 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/process"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -103,26 +106,26 @@ sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:60000
 func TestRealRepair(t *testing.T) {
 	s := realServers(t)
 	cfg := Config{Outbox: integration.Prefix(t), Shards: 2}
-	positions := outbox.PositionsTopic(cfg.Outbox)
+	positions := names.PositionsTopic(cfg.Outbox)
 	m := s.migrator(t, cfg)
 	mustMigrate(t, m)
 
-	if err := s.redisClient(t).XGroupDestroy(testContext(t), outbox.StreamKey(cfg.Outbox, 0), outbox.ConsumerGroup).Err(); err != nil {
+	if err := s.redisClient(t).XGroupDestroy(testContext(t), outbox.StreamKey(cfg.Outbox, 0), names.ConsumerGroup).Err(); err != nil {
 		t.Fatal(err)
 	}
-	s.deleteTopic(t, outbox.DeadLetterTopic(cfg.Outbox))
+	s.deleteTopic(t, names.DeadLetterTopic(cfg.Outbox))
 	mustMigrate(t, m)
 	mustBeCurrent(t, m)
 
 	rdb, used := s.redisClient(t), outbox.StreamKey(cfg.Outbox, 1)
 	rdb.XAdd(testContext(t), &redis.XAddArgs{Stream: used, Values: []any{"a", "b"}})
 	rdb.XTrimMaxLen(testContext(t), used, 0)
-	rdb.XGroupDestroy(testContext(t), used, outbox.ConsumerGroup)
+	rdb.XGroupDestroy(testContext(t), used, names.ConsumerGroup)
 	mustMigrate(t, m)
 	if status, err := m.Status(testContext(t)); err != nil || len(status.Drift) != 1 {
 		t.Errorf("group of a used stream: %s, %v", asJSON(t, status), err)
 	}
-	rdb.XGroupCreate(testContext(t), used, outbox.ConsumerGroup, "$")
+	rdb.XGroupCreate(testContext(t), used, names.ConsumerGroup, "$")
 	mustBeCurrent(t, m)
 
 	refused := func(m *Migrator, want Problem) {
@@ -208,13 +211,13 @@ func TestRealKilledProcess(t *testing.T) {
 	}
 }
 
-func child(t *testing.T, s stage, name string) *integration.Process {
+func child(t *testing.T, s stage, name string) *process.Process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := integration.StartProcess(integration.Command{
+	p, err := process.Start(process.Command{
 		Path: self,
 		Env:  []string{childEnv + "=" + name + " " + s.redis.Addrs[0] + " " + strings.Join(s.brokers, ",")},
 	})
@@ -227,7 +230,7 @@ func child(t *testing.T, s stage, name string) *integration.Process {
 
 // On a cluster each stream and the layout have slots of their own; a migration touches one key a command.
 func TestRealCluster(t *testing.T) {
-	cluster, err := integration.StartRedisCluster(integration.Context(t, time.Minute), integration.RedisOptions{})
+	cluster, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +258,7 @@ func TestRealCluster(t *testing.T) {
 // Three brokers: the topics are replicated, every broker knows them when Apply returns, and one
 // broker that is down does not hinder.
 func TestRealReplicatedTopics(t *testing.T) {
-	kafka, err := integration.StartKafka(integration.Context(t, 3*time.Minute), integration.KafkaOptions{Brokers: 3})
+	kafka, err := servers.StartKafka(integration.Context(t, 3*time.Minute), servers.KafkaOptions{Brokers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +300,7 @@ func TestRealReplicatedTopics(t *testing.T) {
 // A user who may do what the migrator needs and nothing else. The version is learnt although INFO is
 // forbidden.
 func TestRealRedisUser(t *testing.T) {
-	r, err := integration.StartRedis(integration.Context(t, time.Minute), integration.RedisOptions{})
+	r, err := servers.StartRedis(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

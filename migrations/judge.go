@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -61,7 +62,7 @@ func judgeStream(p part, s streamState, reached bool) verdict {
 	case !s.group && reached && s.used:
 		return verdict{others: &Finding{
 			Problem: Missing, Name: p.name,
-			Detail: "has no consumer group " + outbox.ConsumerGroup,
+			Detail: "has no consumer group " + names.ConsumerGroup,
 			Fix: "with exactly-once delivery nothing: a relay that runs creates it where it stands; at-least-once delivery has lost its " +
 				"position with it: 'sluice resume --shard N --after ENTRY' with the last entry that is in Kafka",
 		}}
@@ -74,7 +75,7 @@ func judgeStream(p part, s streamState, reached bool) verdict {
 // unknown returns why a recorded layout cannot be worked on by this build with this configuration, or
 // nil. Nothing else is looked at then: what the layout's parts should be is not known.
 func (cfg Config) unknown(l layoutState) *Finding {
-	f := Finding{Problem: l.fault, Name: outbox.LayoutKey(cfg.Outbox)}
+	f := Finding{Problem: l.fault, Name: names.LayoutKey(cfg.Outbox)}
 	switch {
 	case !l.exists:
 		return nil
@@ -165,7 +166,7 @@ func (cfg Config) stranger(o observed) []Finding {
 				"if they are leftovers of another outbox of that name, delete them",
 		})
 	}
-	topic := outbox.PositionsTopic(cfg.Outbox)
+	topic := names.PositionsTopic(cfg.Outbox)
 	if o.topics[topic].records && !cfg.AdoptPositions {
 		found = append(found, Finding{
 			Problem: PositionsFound, Name: topic,

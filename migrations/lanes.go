@@ -13,8 +13,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/control"
 	"github.com/sluice-outbox/sluice/internal/delivery"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // lanesVersion is the layout version from which on shards are delivered in lanes. Before it each shard had two transactional
@@ -34,13 +36,11 @@ const coordinatorPatience = 30 * time.Second
 
 // runningRelays says why relays are believed to run; "" if nothing says so.
 func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
-	name := outbox.RelayGroup(m.cfg.Outbox)
+	name := names.RelayGroup(m.cfg.Outbox)
 	groups, err := m.kafka.DescribeGroups(ctx, name)
 	// The first question of all makes brokers create their offsets topic, and until then there is no coordinator.
 	for began := time.Now(); errors.Is(err, kerr.CoordinatorNotAvailable) && time.Since(began) < coordinatorPatience; {
-		select {
-		case <-time.After(firstLook):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, firstLook) != nil {
 			return "", err
 		}
 		groups, err = m.kafka.DescribeGroups(ctx, name)
@@ -56,21 +56,13 @@ func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	if n := len(group.Members); n > 0 {
 		return "the relay group has " + count(n, "member"), nil
 	}
-	states, err := m.redis.HGetAll(ctx, outbox.StatusKey(m.cfg.Outbox)).Result()
+	reports, err := control.ReadReports(ctx, m.redis, m.cfg.Outbox)
 	if err != nil {
 		return "", err
 	}
-	for shard, value := range states {
-		var told struct {
-			State    string `json:"state"`
-			Instance string `json:"instance"`
-			AtMS     int64  `json:"at"`
-		}
-		if json.Unmarshal([]byte(value), &told) != nil || told.State == "stopped" {
-			continue
-		}
-		if age := time.Since(time.UnixMilli(told.AtMS)); age < aliveFor {
-			return fmt.Sprintf("relay %s told of shard %s %s ago", told.Instance, shard, age.Round(time.Second)), nil
+	for shard, r := range reports {
+		if age := time.Since(time.UnixMilli(r.AtMS)); r.State != "stopped" && age < aliveFor {
+			return fmt.Sprintf("relay %s told of shard %d %s ago", r.Instance, shard, age.Round(time.Second)), nil
 		}
 	}
 	return "", nil
@@ -93,13 +85,13 @@ func (m *Migrator) convertPositions(ctx context.Context) error {
 	for shard := range shards {
 		shards[shard] = shard
 		for _, turn := range []byte{'a', 'b'} {
-			if err := m.fence(ctx, outbox.ShardID(m.cfg.Outbox, shard, turn)); err != nil {
+			if err := m.fence(ctx, names.ShardID(m.cfg.Outbox, shard, turn)); err != nil {
 				return err
 			}
 		}
 	}
 	e := delivery.New(delivery.Config{
-		Outbox: m.cfg.Outbox, Topic: outbox.PositionsTopic(m.cfg.Outbox), Client: m.client,
+		Outbox: m.cfg.Outbox, Topic: names.PositionsTopic(m.cfg.Outbox), Client: m.client,
 		Producer: m.client.Opts(), Instance: "migration", Logger: slog.New(slog.DiscardHandler),
 		MaxEntries: 10_000, MaxBytes: 16 << 20, MaxInFlight: 16 << 20, TransactionTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
 	})
@@ -151,9 +143,7 @@ func (m *Migrator) fence(ctx context.Context, id string) error {
 			}
 			return nil
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, 50*time.Millisecond) != nil {
 			return fmt.Errorf("fence transactional id %s: its last transaction does not end: %w", id, err)
 		}
 	}
@@ -161,7 +151,7 @@ func (m *Migrator) fence(ctx context.Context, id string) error {
 
 // shrinkSegments gives the positions topic the settings of this layout, where it still has those of the earlier one.
 func (m *Migrator) shrinkSegments(ctx context.Context) error {
-	name := outbox.PositionsTopic(m.cfg.Outbox)
+	name := names.PositionsTopic(m.cfg.Outbox)
 	configs, err := m.kafka.DescribeTopicConfigs(ctx, name)
 	if err != nil {
 		return err

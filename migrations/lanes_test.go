@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -43,7 +44,7 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 	if err := migrate(ctx, m, lanesVersion-1); err != nil {
 		t.Fatal(err)
 	}
-	topic := outbox.PositionsTopic(orders.Outbox)
+	topic := names.PositionsTopic(orders.Outbox)
 	err := s.kafkaClient(t, kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(ctx, &kgo.Record{
 		Topic: topic, Partition: 1, Key: []byte(delivery.PositionKey(orders.Outbox, 1)),
 		Value: []byte(`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,"fingerprint":"","at":9}`),
@@ -57,18 +58,18 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	rdb := s.redisClient(t)
-	if err := rdb.HSet(ctx, outbox.StatusKey(orders.Outbox), "0", alive).Err(); err != nil {
+	if err := rdb.HSet(ctx, names.StatusKey(orders.Outbox), "0", alive).Err(); err != nil {
 		t.Fatal(err)
 	}
 	plan, err := m.Plan(ctx, Newest)
 	if err != nil || len(plan.Refused) != 1 || plan.Refused[0].Problem != RelaysRunning {
 		t.Fatalf("beside a relay: %+v, %v", plan.Refused, err)
 	}
-	if err := rdb.Del(ctx, outbox.StatusKey(orders.Outbox)).Err(); err != nil && err != redis.Nil { //nolint:errorlint // as go-redis returns it
+	if err := rdb.Del(ctx, names.StatusKey(orders.Outbox)).Err(); err != nil && err != redis.Nil { //nolint:errorlint // as go-redis returns it
 		t.Fatal(err)
 	}
 	for range 2 { // again, as after a kill before the version was recorded
-		if err := rdb.HSet(ctx, outbox.LayoutKey(orders.Outbox), outbox.LayoutFieldVersion, lanesVersion-1).Err(); err != nil {
+		if err := rdb.HSet(ctx, names.LayoutKey(orders.Outbox), outbox.LayoutFieldVersion, lanesVersion-1).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if err := migrate(ctx, m, Newest); err != nil {

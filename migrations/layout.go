@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -102,12 +103,12 @@ type topicPart struct {
 // parts returns what the outbox of cfg consists of at the given layout version, in the order in which
 // it is created. The layout hash comes first, since it claims the name and the number of shards.
 func parts(cfg Config, version int) []part {
-	all := []part{{since: 1, kind: KindLayout, name: outbox.LayoutKey(cfg.Outbox)}}
+	all := []part{{since: 1, kind: KindLayout, name: names.LayoutKey(cfg.Outbox)}}
 	for shard := range cfg.Shards {
 		all = append(all, part{since: 1, kind: KindStream, name: outbox.StreamKey(cfg.Outbox, shard), shard: shard})
 	}
 	all = append(all,
-		part{since: 2, kind: KindTopic, name: outbox.PositionsTopic(cfg.Outbox), topic: topicPart{
+		part{since: 2, kind: KindTopic, name: names.PositionsTopic(cfg.Outbox), topic: topicPart{
 			positions:  true,
 			partitions: cfg.Shards,
 			settings: durable(cfg, map[string]string{
@@ -149,9 +150,9 @@ func (p part) creation(cfg Config) string {
 	case KindLayout:
 		return fmt.Sprintf("format %d, %s", outbox.FormatVersion, count(cfg.Shards, "shard"))
 	case KindStream:
-		return "empty, with consumer group " + outbox.ConsumerGroup + " at 0"
+		return "empty, with consumer group " + names.ConsumerGroup + " at 0"
 	case KindGroup:
-		return "consumer group " + outbox.ConsumerGroup + " at 0"
+		return "consumer group " + names.ConsumerGroup + " at 0"
 	default:
 		words := []string{count(p.topic.partitions, "partition")}
 		if cfg.ReplicationFactor > 0 {

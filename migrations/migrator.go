@@ -3,12 +3,12 @@ package migrations
 import (
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -25,7 +25,7 @@ type Config struct {
 	Shards int
 
 	// DeadLetterTopic is the Kafka topic for entries that cannot be delivered. Empty means
-	// outbox.DeadLetterTopic(Outbox). Several outboxes may share one: it must have as many partitions as
+	// names.DeadLetterTopic(Outbox). Several outboxes may share one: it must have as many partitions as
 	// the largest of them has shards.
 	DeadLetterTopic string
 
@@ -61,15 +61,12 @@ type Migrator struct {
 	kafka  *kadm.Client // over client
 }
 
-// topicName is Kafka's own rule for topic names.
-var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
 // New returns a Migrator for the outbox of cfg. It does no I/O. The clients stay the caller's to
 // close; kafka needs no options beyond its brokers and credentials. Kafka is not contacted as long as
 // only layout versions below 2 are concerned.
 func New(rdb redis.UniversalClient, kafka *kgo.Client, cfg Config) (*Migrator, error) {
 	if cfg.DeadLetterTopic == "" {
-		cfg.DeadLetterTopic = outbox.DeadLetterTopic(cfg.Outbox)
+		cfg.DeadLetterTopic = names.DeadLetterTopic(cfg.Outbox)
 	}
 	if rdb == nil || kafka == nil {
 		return nil, errors.New("migrations: a Redis and a Kafka client are required")
@@ -80,10 +77,10 @@ func New(rdb redis.UniversalClient, kafka *kgo.Client, cfg Config) (*Migrator, e
 	if cfg.Shards < 1 || cfg.Shards > MaxShards {
 		return nil, fmt.Errorf("migrations: %d shards: want 1 to %d", cfg.Shards, MaxShards)
 	}
-	if !topicName.MatchString(cfg.DeadLetterTopic) || cfg.DeadLetterTopic == "." || cfg.DeadLetterTopic == ".." {
-		return nil, fmt.Errorf("migrations: dead-letter topic %q is not a name that Kafka accepts", cfg.DeadLetterTopic)
+	if err := names.ValidateTopic(cfg.DeadLetterTopic); err != nil {
+		return nil, fmt.Errorf("migrations: dead-letter topic: %w", err)
 	}
-	if cfg.DeadLetterTopic == outbox.PositionsTopic(cfg.Outbox) {
+	if cfg.DeadLetterTopic == names.PositionsTopic(cfg.Outbox) {
 		return nil, fmt.Errorf("migrations: dead-letter topic %q is the positions topic", cfg.DeadLetterTopic)
 	}
 	if cfg.ReplicationFactor < 0 || cfg.ReplicationFactor > 1<<15-1 {

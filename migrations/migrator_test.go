@@ -6,20 +6,20 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 func TestNewRefuses(t *testing.T) {
 	s := inMemory(t)
 	for want, cfg := range map[string]Config{
-		"outbox name":          {Shards: 1},
-		"0 shards":             {Outbox: "o"},
-		"1025 shards":          {Outbox: "o", Shards: MaxShards + 1},
-		"Kafka accepts":        {Outbox: "o", Shards: 1, DeadLetterTopic: "a b"},
-		"\"..\" is not a name": {Outbox: "o", Shards: 1, DeadLetterTopic: ".."},
-		"is the positions":     {Outbox: "o", Shards: 1, DeadLetterTopic: outbox.PositionsTopic("o")},
-		"replication factor":   {Outbox: "o", Shards: 1, ReplicationFactor: -1},
-		"factor 32768":         {Outbox: "o", Shards: 1, ReplicationFactor: 1 << 15},
+		"outbox name":           {Shards: 1},
+		"0 shards":              {Outbox: "o"},
+		"1025 shards":           {Outbox: "o", Shards: MaxShards + 1},
+		"is not a Kafka topic":  {Outbox: "o", Shards: 1, DeadLetterTopic: "a b"},
+		"\"..\" is not a Kafka": {Outbox: "o", Shards: 1, DeadLetterTopic: ".."},
+		"is the positions":      {Outbox: "o", Shards: 1, DeadLetterTopic: names.PositionsTopic("o")},
+		"replication factor":    {Outbox: "o", Shards: 1, ReplicationFactor: -1},
+		"factor 32768":          {Outbox: "o", Shards: 1, ReplicationFactor: 1 << 15},
 	} {
 		if _, err := New(s.redisClient(t), s.kafkaClient(t), cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", cfg, err)
@@ -59,7 +59,7 @@ func TestEveryConfigFieldHasAnEffect(t *testing.T) {
 		lost, found := none, none
 		lost.layout = layoutState{exists: true, version: 2, format: 1, shards: cfg.Shards}
 		found.topics = map[string]topicState{
-			outbox.PositionsTopic(cfg.Outbox): {partitions: cfg.Shards, policy: "compact", records: true},
+			names.PositionsTopic(cfg.Outbox): {partitions: cfg.Shards, policy: "compact", records: true},
 		}
 		told = 0
 		if err := migrate(ctx, m, 1); err != nil {

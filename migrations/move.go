@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -47,7 +48,7 @@ return {moved, now[1] or '', now[2] or '', now[3] or ''}
 // That another migration has already recorded to, or more, is as good. Anything else is ErrOvertaken,
 // or a RefusedError where the layout turned out to be one that this configuration cannot work on.
 func (m *Migrator) moveVersion(ctx context.Context, from string, to int) error {
-	reply, err := moveScript.Run(ctx, m.redis, []string{outbox.LayoutKey(m.cfg.Outbox)},
+	reply, err := moveScript.Run(ctx, m.redis, []string{names.LayoutKey(m.cfg.Outbox)},
 		from, to, outbox.FormatVersion, m.cfg.Shards, time.Now().UnixMilli()).Slice()
 	if err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // Action is what a Step does.
@@ -112,14 +112,14 @@ func (cfg Config) plan(o observed, target int) Plan {
 		}
 		if version.Number == lanesVersion && o.layout.version == lanesVersion-1 {
 			p.Steps = append(p.Steps, Step{
-				Version: version.Number, Store: version.Store, Action: Convert, Kind: KindPositions, Name: outbox.PositionsTopic(cfg.Outbox),
+				Version: version.Number, Store: version.Store, Action: Convert, Kind: KindPositions, Name: names.PositionsTopic(cfg.Outbox),
 				Detail: "fence the transactional ids of the earlier layout, and rewrite each shard's position for lanes",
 			})
 		}
 		if !reached {
 			p.Steps = append(p.Steps, Step{
 				Version: version.Number, Store: Redis, Action: Record, Kind: KindVersion,
-				Name: outbox.LayoutKey(cfg.Outbox), Detail: "version " + strconv.Itoa(version.Number),
+				Name: names.LayoutKey(cfg.Outbox), Detail: "version " + strconv.Itoa(version.Number),
 			})
 		}
 	}
@@ -148,7 +148,7 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 	refused = append(refused, cfg.stranger(o)...)
 	if o.relays != "" {
 		refused = append(refused, Finding{
-			Problem: RelaysRunning, Name: outbox.RelayGroup(cfg.Outbox),
+			Problem: RelaysRunning, Name: names.RelayGroup(cfg.Outbox),
 			Detail: o.relays + ", of the earlier layout or of a later one",
 			Fix:    "stop every relay of this outbox, run this again, and start relays of this version: both layouts cannot deliver at once",
 		})

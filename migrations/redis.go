@@ -9,13 +9,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // readLayout reads the layout hash. It is more forgiving than outbox.ReadLayout, which is for those
 // who need a finished layout: here a claimed one (version 0) and a broken one are states to report.
 func readLayout(ctx context.Context, rdb redis.UniversalClient, name string) (layoutState, error) {
-	fields, err := rdb.HGetAll(ctx, outbox.LayoutKey(name)).Result()
+	fields, err := rdb.HGetAll(ctx, names.LayoutKey(name)).Result()
 	if err != nil {
 		if strings.HasPrefix(err.Error(), "WRONGTYPE") {
 			return layoutState{exists: true, fault: WrongType, detail: "is not a hash"}, nil
@@ -91,7 +92,7 @@ func readStreams(ctx context.Context, rdb redis.UniversalClient, cfg Config) (st
 		last := infos[shard].Val().LastGeneratedID
 		streams[shard].used = last != "" && last != "0-0"
 		streams[shard].group = slices.ContainsFunc(groups[shard].Val(), func(g redis.XInfoGroup) bool {
-			return g.Name == outbox.ConsumerGroup
+			return g.Name == names.ConsumerGroup
 		})
 	}
 	return streams, types[cfg.Shards].Val() == "stream", nil
@@ -120,6 +121,6 @@ func (m *Migrator) createGroup(ctx context.Context, key string, missing Kind) er
 }
 
 func (m *Migrator) xgroupCreate(ctx context.Context, key string, more ...any) error {
-	args := append([]any{"XGROUP", "CREATE", key, outbox.ConsumerGroup, "0", "MKSTREAM"}, more...)
+	args := append([]any{"XGROUP", "CREATE", key, names.ConsumerGroup, "0", "MKSTREAM"}, more...)
 	return m.redis.Do(ctx, args...).Err()
 }

@@ -11,14 +11,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Each obstacle is refused by plan and apply with advice, shows as drift where the layout has reached
 // what it stands in the way of, and is left as it is.
 func TestRefusals(t *testing.T) {
-	layout := outbox.LayoutKey(orders.Outbox)
-	positions, letters := outbox.PositionsTopic(orders.Outbox), outbox.DeadLetterTopic(orders.Outbox)
+	layout := names.LayoutKey(orders.Outbox)
+	positions, letters := names.PositionsTopic(orders.Outbox), names.DeadLetterTopic(orders.Outbox)
 	set := func(fields ...any) func(*testing.T, stage) {
 		return func(t *testing.T, s stage) {
 			mustMigrate(t, s.migrator(t, orders))
@@ -126,8 +127,8 @@ func TestRefusals(t *testing.T) {
 func TestRefusalsTogether(t *testing.T) {
 	s := inMemory(t)
 	s.redisClient(t).Set(testContext(t), outbox.StreamKey(orders.Outbox, 0), "x", 0)
-	s.createTopic(t, outbox.PositionsTopic(orders.Outbox), 2, nil)
-	s.createTopic(t, outbox.DeadLetterTopic(orders.Outbox), 1, nil)
+	s.createTopic(t, names.PositionsTopic(orders.Outbox), 2, nil)
+	s.createTopic(t, names.DeadLetterTopic(orders.Outbox), 1, nil)
 	plan, err := s.migrator(t, orders).Plan(testContext(t), 0)
 	if err != nil {
 		t.Fatal(err)

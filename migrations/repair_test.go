@@ -7,13 +7,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // A part that a reached version has and that was lost shows as drift, is planned as a repair without a
 // change of version, and is there again afterwards.
 func TestRepair(t *testing.T) {
-	stream, letters := outbox.StreamKey(orders.Outbox, 1), outbox.DeadLetterTopic(orders.Outbox)
+	stream, letters := outbox.StreamKey(orders.Outbox, 1), names.DeadLetterTopic(orders.Outbox)
 	for name, c := range map[string]struct {
 		lose func(*testing.T, stage)
 		want Step
@@ -26,7 +27,7 @@ func TestRepair(t *testing.T) {
 		},
 		"group": {
 			func(t *testing.T, s stage) {
-				s.redisClient(t).XGroupDestroy(testContext(t), stream, outbox.ConsumerGroup)
+				s.redisClient(t).XGroupDestroy(testContext(t), stream, names.ConsumerGroup)
 			},
 			Step{Version: 1, Store: Redis, Action: Create, Kind: KindGroup, Name: stream, Repair: true},
 			"nothing was delivered from the stream yet",
@@ -87,7 +88,7 @@ func TestGroupOfAUsedStreamIsNotCreated(t *testing.T) {
 	mustMigrate(t, m)
 	key := outbox.StreamKey(orders.Outbox, 1)
 	id := rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: []any{"a", "b"}}).Val()
-	rdb.XGroupDestroy(ctx, key, outbox.ConsumerGroup)
+	rdb.XGroupDestroy(ctx, key, names.ConsumerGroup)
 	rdb.XDel(ctx, key, id) // that it is empty now does not matter
 
 	plan, err := m.Plan(ctx, 0)
@@ -109,7 +110,7 @@ func TestGroupOfAUsedStreamIsNotCreated(t *testing.T) {
 func TestRepairOfPositionsNeedsConsent(t *testing.T) {
 	s := inMemory(t)
 	mustMigrate(t, s.migrator(t, orders))
-	positions := outbox.PositionsTopic(orders.Outbox)
+	positions := names.PositionsTopic(orders.Outbox)
 	s.deleteTopic(t, positions)
 
 	var refused *RefusedError
@@ -128,7 +129,7 @@ func TestRepairOfPositionsNeedsConsent(t *testing.T) {
 func TestAdoptPositions(t *testing.T) {
 	s := inMemory(t)
 	mustMigrate(t, s.migrator(t, orders))
-	s.produce(t, outbox.PositionsTopic(orders.Outbox))
+	s.produce(t, names.PositionsTopic(orders.Outbox))
 	s.redisClient(t).FlushAll(testContext(t))
 
 	var refused *RefusedError
@@ -160,9 +161,9 @@ func TestLayoutHashLost(t *testing.T) {
 	mustMigrate(t, s.migrator(t, orders))
 	key := outbox.StreamKey(orders.Outbox, 0)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: "7-0", Values: []any{"a", "b"}})
-	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{key, ">"}})
+	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{key, ">"}})
 	before := s.snapshot(t, orders)
-	rdb.Del(ctx, outbox.LayoutKey(orders.Outbox))
+	rdb.Del(ctx, names.LayoutKey(orders.Outbox))
 	mustMigrate(t, s.migrator(t, orders))
 	if after := s.snapshot(t, orders); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)

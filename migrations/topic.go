@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 const (
@@ -48,7 +50,7 @@ func (m *Migrator) createTopic(ctx context.Context, p part) error {
 func (m *Migrator) awaitTopic(ctx context.Context, p part) error {
 	ctx, cancel := context.WithTimeout(ctx, topicVisible)
 	defer cancel()
-	for wait := firstLook; ; wait = min(2*wait, slowestLook) {
+	for wait := retry.Backoff(firstLook, slowestLook); ; {
 		t, found, err := m.readTopic(ctx, p.name)
 		if err != nil {
 			return err
@@ -62,10 +64,8 @@ func (m *Migrator) awaitTopic(ctx context.Context, p part) error {
 				return err
 			}
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until all brokers know its leaders: %w", ctx.Err())
+		if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
+			return fmt.Errorf("waiting until all brokers know its leaders: %w", err)
 		}
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // Brokers learn late of a new topic and of its leaders. Until all are seen the version is not recorded.
 func TestAwaitsTopics(t *testing.T) {
 	cluster, s := scriptable(t)
-	positions := outbox.PositionsTopic(orders.Outbox)
+	positions := names.PositionsTopic(orders.Outbox)
 	m := s.migrator(t, orders)
 	plan, err := m.Plan(testContext(t), 0)
 	if err != nil {
@@ -77,7 +77,7 @@ func TestCreateTopicAnswers(t *testing.T) {
 			}
 			if c.want == nil {
 				// As if another, or a late request before this one, had created it.
-				s.createTopic(t, outbox.PositionsTopic(orders.Outbox), 2, map[string]string{"cleanup.policy": "compact"})
+				s.createTopic(t, names.PositionsTopic(orders.Outbox), 2, map[string]string{"cleanup.policy": "compact"})
 			}
 			cluster.ControlKey(kmsg.CreateTopics.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
 				reply := request.ResponseKind().(*kmsg.CreateTopicsResponse)

@@ -14,13 +14,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // newClusterPlace creates the outbox of the test on a cluster of its own. Six shards are on all three of its nodes.
 func newClusterPlace(t *testing.T) *place {
 	t.Helper()
-	c, err := integration.StartRedisCluster(integration.Context(t, time.Minute), integration.RedisOptions{})
+	c, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -55,7 +56,7 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		}},
 		"LayoutInterval": {time.Duration(-1), func(_ *testing.T, m *memory) string {
 			outcome(m, event("42"))
-			m.Del(outbox.LayoutKey("orders"))
+			m.Del(names.LayoutKey("orders"))
 			return outcome(m, event("42"))
 		}},
 		"IdempotencyTTL": {time.Minute, func(_ *testing.T, m *memory) string {

@@ -9,6 +9,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -18,7 +19,7 @@ func shop() (*redis.Client, *outbox.Writer, func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.HSet(outbox.LayoutKey("orders"), "version", "2", "format", "1", "shards", "1")
+	server.HSet(names.LayoutKey("orders"), "version", "2", "format", "1", "shards", "1")
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	writer, err := outbox.NewWriter(client, outbox.Config{Outbox: "orders"})
 	if err != nil {

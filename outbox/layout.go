@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // ErrNoLayout says that the outbox does not exist on this Redis: its layout hash is missing. Create it with
@@ -42,7 +44,7 @@ type LayoutError struct {
 
 func (e *LayoutError) Error() string {
 	return fmt.Sprintf("outbox %q: unknown layout (%s): %s; update this program if it is the older side, otherwise run: sluice migrate apply",
-		e.Outbox, LayoutKey(e.Outbox), e.Reason)
+		e.Outbox, names.LayoutKey(e.Outbox), e.Reason)
 }
 
 // ReadLayout reads the layout of an outbox. The error wraps ErrNoLayout if there is none, and is a *LayoutError
@@ -52,7 +54,7 @@ func ReadLayout(ctx context.Context, client redis.Cmdable, outbox string) (Layou
 	if err := ValidateName(outbox); err != nil {
 		return Layout{}, err
 	}
-	values, err := client.HMGet(ctx, LayoutKey(outbox), LayoutFieldVersion, LayoutFieldFormat, LayoutFieldShards, LayoutFieldCreated).Result()
+	values, err := client.HMGet(ctx, names.LayoutKey(outbox), LayoutFieldVersion, LayoutFieldFormat, LayoutFieldShards, LayoutFieldCreated).Result()
 	if err != nil {
 		if redis.HasErrorPrefix(err, "WRONGTYPE") {
 			return Layout{}, &LayoutError{Outbox: outbox, Reason: "the key is not a hash"}
@@ -69,7 +71,7 @@ func ReadLayout(ctx context.Context, client redis.Cmdable, outbox string) (Layou
 		}
 	}
 	if missing == len(values) {
-		return Layout{}, fmt.Errorf("%w: outbox %q, key %s: run: sluice migrate apply", ErrNoLayout, outbox, LayoutKey(outbox))
+		return Layout{}, fmt.Errorf("%w: outbox %q, key %s: run: sluice migrate apply", ErrNoLayout, outbox, names.LayoutKey(outbox))
 	}
 	layout, err := parseLayout(fields[0], fields[1], fields[2], fields[3])
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -188,7 +189,7 @@ func TestPipelineIsRepeated(t *testing.T) {
 func TestHalfOpenConnection(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
-	proxy, err := integration.NewProxy(r.Addr)
+	proxy, err := servers.NewProxy(r.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

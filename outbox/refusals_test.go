@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestRefusals(t *testing.T) {
 	type server struct {
 		admin *redis.Client
-		r     *integration.Redis
+		r     *servers.Redis
 	}
 	set := func(ctx context.Context, t *testing.T, c *redis.Client, name, value string) {
 		t.Helper()

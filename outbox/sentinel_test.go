@@ -12,13 +12,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // TestSentinelFailover writes through a failover. Every error is one of those that say so, what was acknowledged by a
 // replica is there afterwards, once, and the writer goes on by itself.
 func TestSentinelFailover(t *testing.T) {
-	s, err := integration.StartSentinel(integration.Context(t, time.Minute), integration.SentinelOptions{})
+	s, err := servers.StartSentinel(integration.Context(t, time.Minute), servers.SentinelOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,15 +13,17 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestMain(m *testing.M) { integration.Main(m) }
 
 // startRedis starts a server of the test's own.
-func startRedis(t testing.TB, config ...string) *integration.Redis {
+func startRedis(t testing.TB, config ...string) *servers.Redis {
 	t.Helper()
-	r, err := integration.StartRedis(integration.Context(t, 30*time.Second), integration.RedisOptions{Config: config})
+	r, err := servers.StartRedis(integration.Context(t, 30*time.Second), servers.RedisOptions{Config: config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ type place struct {
 }
 
 // newPlace creates the outbox of the test on a server. change may adapt the options of the writer's client.
-func newPlace(t testing.TB, r *integration.Redis, shards int, change func(*redis.Options)) *place {
+func newPlace(t testing.TB, r *servers.Redis, shards int, change func(*redis.Options)) *place {
 	t.Helper()
 	p := &place{
 		name: integration.Prefix(t),
@@ -59,7 +61,7 @@ func newPlace(t testing.TB, r *integration.Redis, shards int, change func(*redis
 // createLayout writes the layout as a migration leaves it.
 func createLayout(t testing.TB, client redis.Cmdable, name string, shards int) {
 	t.Helper()
-	err := client.HSet(context.Background(), outbox.LayoutKey(name), "version", 2, "format", 1, "shards", shards).Err()
+	err := client.HSet(context.Background(), names.LayoutKey(name), "version", 2, "format", 1, "shards", shards).Err()
 	if err != nil {
 		t.Fatal(err)
 	}

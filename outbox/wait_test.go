@@ -13,11 +13,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // withReplica is a server with one replica that is in step.
-func withReplica(t *testing.T) (primary, replica *integration.Redis) {
+func withReplica(t *testing.T) (primary, replica *servers.Redis) {
 	t.Helper()
 	ctx := integration.Context(t, 30*time.Second)
 	primary, replica = startRedis(t), startRedis(t)

@@ -11,6 +11,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -49,7 +50,7 @@ func (m *memory) set(t testing.TB, key, value string) {
 }
 
 func (m *memory) layout(shards, format int) {
-	m.HSet(outbox.LayoutKey("orders"), "version", "2", "format", strconv.Itoa(format), "shards", strconv.Itoa(shards), "created", "1700000000000")
+	m.HSet(names.LayoutKey("orders"), "version", "2", "format", strconv.Itoa(format), "shards", strconv.Itoa(shards), "created", "1700000000000")
 }
 
 // entries are the entries of a shard's stream as maps.
@@ -106,16 +107,16 @@ func TestWriterRefusesMissingAndUnknownLayouts(t *testing.T) {
 	if err := appendOne(); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "sluice migrate apply") {
 		t.Errorf("format 2: %v", err)
 	}
-	m.HSet(outbox.LayoutKey("orders"), "format", "1", "shards", "many")
+	m.HSet(names.LayoutKey("orders"), "format", "1", "shards", "many")
 	if err := appendOne(); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "shards") {
 		t.Errorf("shards many: %v", err)
 	}
-	m.Del(outbox.LayoutKey("orders"))
-	m.set(t, outbox.LayoutKey("orders"), "text")
+	m.Del(names.LayoutKey("orders"))
+	m.set(t, names.LayoutKey("orders"), "text")
 	if err := appendOne(); !errors.As(err, &unknown) {
 		t.Errorf("not a hash: %v", err)
 	}
-	m.Del(outbox.LayoutKey("orders"))
+	m.Del(names.LayoutKey("orders"))
 	m.layout(4, 1)
 	if err := appendOne(); err != nil {
 		t.Errorf("after the layout is right: %v", err)

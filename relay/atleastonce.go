@@ -13,6 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -37,7 +40,7 @@ func (s *stream) atLeastOnce(ctx context.Context, seat *delivery.Seat) error {
 	hard, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	defer context.AfterFunc(ctx, func() {
-		sleep(hard, s.cfg.DrainTimeout)
+		_ = retry.Sleep(hard, s.cfg.DrainTimeout)
 		abandon()
 	})()
 	ahead, stopReading := context.WithCancel(ctx)
@@ -221,7 +224,7 @@ func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) erro
 // of order. So it first gives the group the time to tell: then ctx ends.
 func (g *groupReader) belongs(ctx context.Context) bool {
 	if session := g.stream.cfg.SessionTimeout; time.Since(g.asked) > session/2 {
-		sleep(ctx, session/2)
+		_ = retry.Sleep(ctx, session/2) // its error is ctx's
 	}
 	return ctx.Err() == nil
 }
@@ -229,9 +232,9 @@ func (g *groupReader) belongs(ctx context.Context) bool {
 // read takes new entries, or none after a short wait.
 func (g *groupReader) read(ctx context.Context) ([]rawEntry, error) {
 	r := g.reader
-	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", outbox.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
+	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", names.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
 	switch {
-	case errors.Is(err, errReplyTooLarge):
+	case errors.Is(err, rawreply.ErrTooLarge):
 		r.fewer()
 		return nil, errRestart // what the lost reply held is pending now
 	case hasPrefix(err, "NOGROUP"):
@@ -309,7 +312,7 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 	for i, id := range c.ids {
 		ids[i] = id.String()
 	}
-	if err := s.cfg.Redis.XAck(ctx, s.key, outbox.ConsumerGroup, ids...).Err(); err != nil {
+	if err := s.cfg.Redis.XAck(ctx, s.key, names.ConsumerGroup, ids...).Err(); err != nil {
 		return fmt.Errorf("redis: XACK %s: %w", s.key, err)
 	}
 	pos := s.tracker.position()
@@ -330,7 +333,7 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 func (g *groupReader) claim(ctx context.Context) error {
 	s, r := g.stream, g.reader
 	others := map[string]bool{}
-	consumers, err := s.cfg.Redis.XInfoConsumers(ctx, s.key, outbox.ConsumerGroup).Result()
+	consumers, err := s.cfg.Redis.XInfoConsumers(ctx, s.key, names.ConsumerGroup).Result()
 	if err != nil {
 		return fmt.Errorf("redis: XINFO CONSUMERS %s: %w", s.key, err)
 	}
@@ -340,8 +343,8 @@ func (g *groupReader) claim(ctx context.Context) error {
 	count := 64
 	for cursor := "0-0"; ; {
 		r.count = count
-		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, outbox.ConsumerGroup, s.cfg.Instance, 0, cursor, "COUNT", count)
-		if errors.Is(err, errReplyTooLarge) {
+		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, names.ConsumerGroup, s.cfg.Instance, 0, cursor, "COUNT", count)
+		if errors.Is(err, rawreply.ErrTooLarge) {
 			r.fewer()
 			count = r.count
 			continue
@@ -394,7 +397,7 @@ func (g *groupReader) claim(ctx context.Context) error {
 // strayed reports whether entries of this shard are pending that nobody sends: somebody else's, or this consumer's own whose reply
 // was lost and asked for again by the client, which gets later ones. The latter count when two looks find them.
 func (g *groupReader) strayed(ctx context.Context) (bool, error) {
-	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
+	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {
 		return false, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}
@@ -427,7 +430,7 @@ end
 return 0`)
 
 func (g *groupReader) forget(ctx context.Context, consumer string) {
-	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, outbox.ConsumerGroup, consumer).Err(); err != nil {
+	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, names.ConsumerGroup, consumer).Err(); err != nil {
 		g.stream.log.Warn("cannot remove an idle consumer from the group; it does no harm", "consumer", consumer, "error", err)
 	}
 }
@@ -437,20 +440,20 @@ func (g *groupReader) mirror(context.Context, Position, *redis.XInfoGroup) error
 
 // confirmed is below the first pending entry, whoever has it: an entry may be pending with an ex-owner that took it
 // after it had lost the shard.
-func (g *groupReader) confirmed(ctx context.Context, pos Position) (EntryID, error) {
-	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, outbox.ConsumerGroup).Result()
+func (g *groupReader) confirmed(ctx context.Context, pos Position) (outbox.EntryID, error) {
+	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {
-		return EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
+		return outbox.EntryID{}, fmt.Errorf("redis: XPENDING %s: %w", g.stream.key, err)
 	}
 	if pending.Count == 0 {
 		return pos.Entry, nil
 	}
-	first, err := ParseEntryID(pending.Lower)
+	first, err := outbox.ParseEntryID(pending.Lower)
 	if err != nil {
-		return EntryID{}, err
+		return outbox.EntryID{}, err
 	}
 	if first.Compare(pos.Entry) <= 0 {
-		return first.before(), nil
+		return first.Prev(), nil
 	}
 	return pos.Entry, nil
 }
@@ -467,7 +470,7 @@ const maxFailures = 20_000
 // recordError is the failure of a record.
 type recordError struct {
 	topic string
-	id    EntryID
+	id    outbox.EntryID
 	err   error
 }
 

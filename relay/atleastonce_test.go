@@ -13,19 +13,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestDeliveryErrorText(t *testing.T) {
 	t.Parallel()
-	one := &deliveryError{failures: []recordError{{"t", EntryID{1, 0}, kerr.InvalidRecord}}}
+	one := &deliveryError{failures: []recordError{{"t", outbox.EntryID{MS: 1}, kerr.InvalidRecord}}}
 	if got, want := one.Error(), "kafka: topic t, entry 1-0: "+kerr.InvalidRecord.Error(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if !errors.Is(one, kerr.InvalidRecord) {
 		t.Error("the cause is not found")
 	}
-	two := &deliveryError{failures: []recordError{one.failures[0], {"t", EntryID{2, 0}, kerr.InvalidRecord}}}
+	two := &deliveryError{failures: []recordError{one.failures[0], {"t", outbox.EntryID{MS: 2}, kerr.InvalidRecord}}}
 	if got, want := two.Error(), one.Error()+" (and 1 more records)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -44,7 +45,7 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 		stop()
 		l.addEvents(0, 1, 200)
 		for i, n := range []int64{5, 100, 7} {
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: fmt.Sprint("dead-", i), Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: fmt.Sprint("dead-", i), Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -59,7 +60,7 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 		}
 		l.until(r, 0, Running)
 		time.Sleep(time.Second)
-		pending, err := l.redis.XPending(t.Context(), l.stream(0), outbox.ConsumerGroup).Result()
+		pending, err := l.redis.XPending(t.Context(), l.stream(0), names.ConsumerGroup).Result()
 		if err != nil || pending.Count != 0 {
 			t.Errorf("%+v are pending, %v", pending, err)
 		}
@@ -76,22 +77,22 @@ func TestFindsStrayedEntries(t *testing.T) {
 		defer stop()
 		l.addEvents(0, 0, 3)
 		l.consume(3, "outbox.event.order")
-		l.mini.HSet(outbox.ControlKey(l.outbox), "pause", "{}")
+		l.mini.HSet(names.ControlKey(l.outbox), "pause", "{}")
 		l.until(r, 0, Paused)
 		l.addEvents(0, 3, 2)
-		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
+		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.mini.Del(outbox.ControlKey(l.outbox))
+		l.mini.Del(names.ControlKey(l.outbox))
 		l.consume(5, "outbox.event.order") // claimed at the start of the session
-		if err := l.redis.XGroupCreateConsumer(t.Context(), l.stream(0), outbox.ConsumerGroup, "ex-owner").Err(); err != nil {
+		if err := l.redis.XGroupCreateConsumer(t.Context(), l.stream(0), names.ConsumerGroup, "ex-owner").Err(); err != nil {
 			t.Fatal(err)
 		}
 		// While the session runs.
 		l.addEvents(0, 5, 1)
 		l.consume(6, "outbox.event.order")
 		late := l.add(0, "*", event("late", "k")...)
-		_ = l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err() // whoever is faster
+		_ = l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err() // whoever is faster
 		got := l.consume(7, "outbox.event.order")
 		if !slices.ContainsFunc(l.all("outbox.event.order"), func(rec *kgo.Record) bool { return header(rec, "id") == "late" }) {
 			t.Errorf("entry %s is not among the %d records", late, len(got))
@@ -114,7 +115,7 @@ func TestDestroyedGroup(t *testing.T) {
 				l.addEvents(0, 0, 10)
 				l.consume(10, "outbox.event.order")
 				l.until(r, 0, Running)
-				if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+				if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 					t.Fatal(err)
 				}
 				l.addEvents(0, 10, 10)

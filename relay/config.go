@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -27,18 +28,6 @@ const (
 	// AtLeastOnce keeps the position in the stream's consumer group; after a crash a record may be
 	// there twice, with the same id header.
 	AtLeastOnce
-)
-
-// Format says what a record looks like; docs/wire-format.md shows each.
-type Format int
-
-const (
-	// Raw puts the payload untouched into the value and the rest into headers.
-	Raw Format = iota
-	// CloudEventsBinary is the CloudEvents 1.0 Kafka binding's binary content mode.
-	CloudEventsBinary
-	// CloudEventsStructured is the same binding's structured content mode (JSON).
-	CloudEventsStructured
 )
 
 // MismatchPolicy says what a shard does when the entry at its position is gone or another one: the
@@ -117,7 +106,7 @@ type Trim struct {
 	// Limit, if not nil, is asked before each trim of a shard for the last entry that may go: what was audited, or copied elsewhere. What
 	// stands after it stays, whatever its age. An error or 0-0, which is "not known", lets nothing be trimmed. It is called by all shards
 	// at the pace of housekeeping, which waits for it: answer from memory. A limit that moves back brings nothing back.
-	Limit func(ctx context.Context, shard int) (EntryID, error)
+	Limit func(ctx context.Context, shard int) (outbox.EntryID, error)
 }
 
 // Config of a Relay. Zero values mean what their field says.
@@ -194,7 +183,7 @@ func (c Config) withDefaults() Config {
 		c.Source = "sluice/" + c.Outbox
 	}
 	if c.DeadLetter.Topic == "" {
-		c.DeadLetter.Topic = outbox.DeadLetterTopic(c.Outbox)
+		c.DeadLetter.Topic = names.DeadLetterTopic(c.Outbox)
 	}
 	if c.DeadLetter.On == nil {
 		c.DeadLetter.On = []Reason{Undecodable, TooLarge, NoRoute, Rejected}
@@ -277,7 +266,7 @@ func (c Config) validate() error {
 			bad("unknown reason %q in DeadLetter.On: want undecodable, too_large, no_route, unknown_topic or rejected", r)
 		}
 	}
-	if !validTopic(c.DeadLetter.Topic) || c.DeadLetter.Topic == outbox.PositionsTopic(c.Outbox) {
+	if names.ValidateTopic(c.DeadLetter.Topic) != nil || c.DeadLetter.Topic == names.PositionsTopic(c.Outbox) {
 		bad("DeadLetter.Topic %q cannot take dead letters", c.DeadLetter.Topic)
 	}
 	for _, bound := range []struct {
@@ -314,7 +303,7 @@ func (c Config) validate() error {
 
 // router makes a router; each goroutine that routes has its own.
 func (c Config) router() (*router, error) {
-	return newRouter(c.Route, outbox.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
+	return newRouter(c.Route, names.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
 }
 
 // staticRoute is the topic of a route that is the same for every entry.
@@ -333,13 +322,6 @@ func (d Delivery) String() string { return nameOf(deliveryNames, int(d)) }
 func ParseDelivery(s string) (Delivery, error) {
 	return parseName[Delivery]("delivery", deliveryNames, s)
 }
-
-var formatNames = []string{"raw", "cloudevents-binary", "cloudevents-structured"}
-
-func (f Format) String() string { return nameOf(formatNames, int(f)) }
-
-// ParseFormat is the inverse of Format.String.
-func ParseFormat(s string) (Format, error) { return parseName[Format]("format", formatNames, s) }
 
 var mismatchNames = []string{"halt", "continue"}
 

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -96,9 +97,9 @@ func TestConfigRefused(t *testing.T) {
 		"reason":                {func(c *Config) { c.DeadLetter.On = []Reason{"too-large"} }, `"too-large"`},
 		"unknown_topic, halt":   {func(c *Config) { c.DeadLetter.On = []Reason{UnknownTopic}; c.Topics.OnUnknown = HaltOnUnknown }, "unknown_topic"},
 		"DLQ name":              {func(c *Config) { c.DeadLetter.Topic = "a b" }, "DeadLetter.Topic"},
-		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = outbox.PositionsTopic("orders") }, "DeadLetter.Topic"},
+		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = names.PositionsTopic("orders") }, "DeadLetter.Topic"},
 		"route":                 {func(c *Config) { c.Route = "{{.Tenant}}" }, "Tenant"},
-		"route to positions":    {func(c *Config) { c.Route = outbox.PositionsTopic("orders") }, outbox.PositionsTopic("orders")},
+		"route to positions":    {func(c *Config) { c.Route = names.PositionsTopic("orders") }, names.PositionsTopic("orders")},
 		"MaxEntries":            {func(c *Config) { c.MaxEntries = -1 }, "MaxEntries"},
 		"MaxBytes":              {func(c *Config) { c.MaxBytes = -1 }, "MaxBytes"},
 		"MaxInFlight":           {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
@@ -200,7 +201,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		})
 		polls := 0
 		l.on(func(_ *server.Peer, cmd string, args ...string) bool {
-			if cmd == "HGETALL" && args[0] == outbox.ControlKey(l.outbox) {
+			if cmd == "HGETALL" && args[0] == names.ControlKey(l.outbox) {
 				mu.Lock()
 				polls++
 				mu.Unlock()
@@ -212,7 +213,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		// does not exist.
 		old := time.Now().Add(-2 * time.Hour).UnixMilli()
 		for i := range 200 {
-			l.add(0, EntryID{uint64(old), uint64(i)}.String(), event(fmt.Sprint(i), "k")...)
+			l.add(0, outbox.EntryID{MS: uint64(old), Seq: uint64(i)}.String(), event(fmt.Sprint(i), "k")...)
 		}
 		l.add(0, "*", event("empty", "k", "contenttype", "text/plain")...)
 		l.add(0, "*", with2("payload", "")...)
@@ -221,7 +222,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		l.add(0, "*", event("last", "k")...)
 		// Shard 1: the entry at its position is not there.
 		l.add(1, "*", event("one", "k")...)
-		if err := SetPosition(t.Context(), l.opts, l.outbox, 1, Position{Entry: EntryID{5, 0}, Count: 1, Fingerprint: "00000000000000ff"}); err != nil {
+		if err := SetPosition(t.Context(), l.opts, l.outbox, 1, Position{Entry: outbox.EntryID{MS: 5}, Count: 1, Fingerprint: "00000000000000ff"}); err != nil {
 			t.Fatal(err)
 		}
 		// Shard 2: no position, and a stream that was trimmed.
@@ -294,7 +295,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 			note(fmt.Sprint("length of ", shard), len(entries))
 		}
 		var topics []string
-		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters", outbox.DeadLetterTopic(l.outbox)} {
+		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters", names.DeadLetterTopic(l.outbox)} {
 			if l.cluster.TopicInfo(topic) != nil {
 				topics = append(topics, topic)
 			}
@@ -333,7 +334,7 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{TooLarge},
 		"Topics.OnUnknown": HaltOnUnknown, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": ContinueOnChange,
 		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
-		"Trim.Limit": func(context.Context, int) (EntryID, error) { return EntryID{}, nil },
+		"Trim.Limit": func(context.Context, int) (outbox.EntryID, error) { return outbox.EntryID{}, nil },
 		"MaxBytes":   500, "MaxInFlight": 1 << 20,
 		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second, "HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,
 		"Assign": []int{1}, "Init": true, "Instance": "relay-2", "Logger": slog.New(slog.DiscardHandler), "Observer": &Observer{},

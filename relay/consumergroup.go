@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -26,7 +27,7 @@ func (g consumerGroup) info(ctx context.Context) (*redis.XInfoGroup, error) {
 		return nil, fmt.Errorf("redis: XINFO GROUPS %s: %w", g.key, err)
 	}
 	for i := range groups {
-		if groups[i].Name == outbox.ConsumerGroup {
+		if groups[i].Name == names.ConsumerGroup {
 			return &groups[i], nil
 		}
 	}
@@ -34,7 +35,7 @@ func (g consumerGroup) info(ctx context.Context) (*redis.XInfoGroup, error) {
 }
 
 // set moves the group to a position and forgets what it had pending, all of which is delivered.
-func (g consumerGroup) set(ctx context.Context, at EntryID, count int64) error {
+func (g consumerGroup) set(ctx context.Context, at outbox.EntryID, count int64) error {
 	if err := g.ensure(ctx, at, count); err != nil {
 		return err
 	}
@@ -45,9 +46,9 @@ func (g consumerGroup) set(ctx context.Context, at EntryID, count int64) error {
 }
 
 // acknowledge forgets what the group has pending at or below an entry.
-func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
+func (g consumerGroup) acknowledge(ctx context.Context, at outbox.EntryID) error {
 	for {
-		pending, err := g.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: g.key, Group: outbox.ConsumerGroup, Start: "-", End: at.String(), Count: 1000}).Result()
+		pending, err := g.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(), Count: 1000}).Result()
 		if err != nil {
 			return fmt.Errorf("redis: XPENDING %s: %w", g.key, err)
 		}
@@ -58,15 +59,15 @@ func (g consumerGroup) acknowledge(ctx context.Context, at EntryID) error {
 		for i, p := range pending {
 			ids[i] = p.ID
 		}
-		if err := g.client.XAck(ctx, g.key, outbox.ConsumerGroup, ids...).Err(); err != nil {
+		if err := g.client.XAck(ctx, g.key, names.ConsumerGroup, ids...).Err(); err != nil {
 			return fmt.Errorf("redis: XACK %s: %w", g.key, err)
 		}
 	}
 }
 
 // ensure creates the group, at a position, if it is not there. It does not create the stream.
-func (g consumerGroup) ensure(ctx context.Context, at EntryID, count int64) error {
-	args := []any{"XGROUP", "CREATE", g.key, outbox.ConsumerGroup, at.String()}
+func (g consumerGroup) ensure(ctx context.Context, at outbox.EntryID, count int64) error {
+	args := []any{"XGROUP", "CREATE", g.key, names.ConsumerGroup, at.String()}
 	if count >= 0 {
 		args = append(args, "ENTRIESREAD", count)
 	}
@@ -80,14 +81,14 @@ func (g consumerGroup) ensure(ctx context.Context, at EntryID, count int64) erro
 	return nil
 }
 
-func (g consumerGroup) move(ctx context.Context, at EntryID, count int64) error {
-	return g.client.Do(ctx, "XGROUP", "SETID", g.key, outbox.ConsumerGroup, at.String(), "ENTRIESREAD", count).Err()
+func (g consumerGroup) move(ctx context.Context, at outbox.EntryID, count int64) error {
+	return g.client.Do(ctx, "XGROUP", "SETID", g.key, names.ConsumerGroup, at.String(), "ENTRIESREAD", count).Err()
 }
 
 // mirror shows a committed position. It looks at the group first, because an ex-owner that was paused may have set it
 // back, and because a group that was destroyed is made again at the position. group is what it shows now, nil if that is not
 // known.
-func (g consumerGroup) mirror(ctx context.Context, at EntryID, count int64, group *redis.XInfoGroup) error {
+func (g consumerGroup) mirror(ctx context.Context, at outbox.EntryID, count int64, group *redis.XInfoGroup) error {
 	if group != nil && group.LastDeliveredID == at.String() && group.EntriesRead == count {
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // deadLetterChunk is the most bytes of one dead-letter record's value: below every broker's default for
@@ -12,7 +14,7 @@ const deadLetterChunk = 512 << 10
 
 // deadLetter is an entry that goes to the dead-letter topic, with why.
 type deadLetter struct {
-	id     EntryID
+	id     outbox.EntryID
 	reason Reason
 	detail string
 	topic  string // where it was to go, if the broker refused it there

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestDeadLetterRecords(t *testing.T) {
@@ -19,7 +21,7 @@ func TestDeadLetterRecords(t *testing.T) {
 		for i := range fields {
 			fields[i] = byte(i * 7)
 		}
-		d := deadLetter{id: EntryID{1767319445000, 3}, reason: TooLarge, detail: "the record has 9 bytes"}
+		d := deadLetter{id: outbox.EntryID{MS: 1767319445000, Seq: 3}, reason: TooLarge, detail: "the record has 9 bytes"}
 		records := deadLetterRecords("letters", "orders/3/", fields, d, "orders.v2")
 		if len(records) != c.chunks {
 			t.Errorf("%d bytes: %d records, want %d", c.size, len(records), c.chunks)
@@ -59,7 +61,7 @@ func TestDeadLetterRecords(t *testing.T) {
 
 func TestDeadLetterWithoutTopic(t *testing.T) {
 	t.Parallel()
-	records := deadLetterRecords("letters", "orders/3/", resp("a", "b"), deadLetter{id: EntryID{5, 0}, reason: Undecodable, detail: "why"}, "")
+	records := deadLetterRecords("letters", "orders/3/", resp("a", "b"), deadLetter{id: outbox.EntryID{MS: 5}, reason: Undecodable, detail: "why"}, "")
 	if got := headerText(records[0].Headers); strings.Contains(got, "sluice-topic") || strings.Contains(got, "sluice-chunks") {
 		t.Errorf("headers %s", got)
 	}

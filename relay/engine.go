@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -11,13 +10,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // newEngine makes what carries a relay's shards to Kafka.
 func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine {
 	return delivery.New(delivery.Config{
-		Outbox: cfg.Outbox, Topic: outbox.PositionsTopic(cfg.Outbox), Client: client, Producer: producerOpts(cfg, topics.limit),
+		Outbox: cfg.Outbox, Topic: names.PositionsTopic(cfg.Outbox), Client: client, Producer: producerOpts(cfg, topics.limit),
 		Instance: cfg.Instance, Logger: cfg.Logger.With("outbox", cfg.Outbox),
 		Lanes: cfg.Lanes, Linger: cfg.Linger, MaxEntries: cfg.MaxEntries, MaxBytes: cfg.MaxBytes, MaxInFlight: int64(cfg.MaxInFlight),
 		TransactionTimeout: cfg.TransactionTimeout, DrainTimeout: cfg.DrainTimeout,
@@ -36,25 +36,25 @@ func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine
 }
 
 // originOf reads the header sluice-entry, <outbox>/<shard>/<entry ID>.
-func originOf(r *kgo.Record) (outboxName string, id EntryID, shard int) {
+func originOf(r *kgo.Record) (outboxName string, id outbox.EntryID, shard int) {
 	for _, h := range r.Headers {
 		if h.Key != "sluice-entry" {
 			continue
 		}
 		parts := strings.Split(string(h.Value), "/")
 		if len(parts) != 3 {
-			return "", EntryID{}, 0
+			return "", outbox.EntryID{}, 0
 		}
 		shard, err := strconv.Atoi(parts[1])
 		if err != nil {
-			return "", EntryID{}, 0
+			return "", outbox.EntryID{}, 0
 		}
-		if id, err = ParseEntryID(parts[2]); err != nil {
-			return "", EntryID{}, 0
+		if id, err = outbox.ParseEntryID(parts[2]); err != nil {
+			return "", outbox.EntryID{}, 0
 		}
 		return parts[0], id, shard
 	}
-	return "", EntryID{}, 0
+	return "", outbox.EntryID{}, 0
 }
 
 // newPublisher is the producer of at-least-once delivery: idempotent, so that its own retries neither double nor
@@ -87,12 +87,3 @@ const requestTimeout = 3 * time.Second
 // metadataMinAge is how old metadata may be when it is asked for. The default of five seconds is how long a topic that was
 // just created would stay unknown.
 const metadataMinAge = 100 * time.Millisecond
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}

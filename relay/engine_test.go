@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestOriginOf(t *testing.T) {
@@ -11,10 +13,10 @@ func TestOriginOf(t *testing.T) {
 	type origin struct {
 		outbox string
 		shard  int
-		id     EntryID
+		id     outbox.EntryID
 	}
 	for text, want := range map[string]origin{
-		"orders/3/5-7": {"orders", 3, EntryID{5, 7}},
+		"orders/3/5-7": {"orders", 3, outbox.EntryID{MS: 5, Seq: 7}},
 		"a/b":          {}, "": {}, "/": {}, "//": {}, "orders/3/x": {}, "orders/x/5-7": {}, "5-7": {}, "orders/3/5-7/9": {},
 	} {
 		r := &kgo.Record{Headers: []kgo.RecordHeader{{Key: "id", Value: []byte("x/9-9")}, {Key: "sluice-entry", Value: []byte(text)}}}

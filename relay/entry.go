@@ -9,12 +9,13 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/rawreply"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // entry is a decoded stream entry. Its slices are parts of the reply it came in.
 type entry struct {
-	id     EntryID
+	id     outbox.EntryID
 	fields []byte // the RESP array as Redis sent it
 
 	eventID       []byte
@@ -137,14 +138,14 @@ func (e *entry) decode(raw rawEntry) error {
 			bit, e.contentType = hasContentType, value
 		case "time":
 			bit = hasTime
-			if ms, err := atoi(value); err != nil || ms < 0 {
+			if ms, err := rawreply.Number(value); err != nil || ms < 0 {
 				note("field time is %q, want Unix milliseconds", clip(value))
 			} else {
 				e.timeMS = int64(ms)
 			}
 		case "more":
 			bit = hasMore
-			if m, err := atoi(value); err != nil || m < 0 {
+			if m, err := rawreply.Number(value); err != nil || m < 0 {
 				note("field more is %q, want a count", clip(value))
 			} else {
 				e.more = m
@@ -187,7 +188,7 @@ func (e *entry) decode(raw rawEntry) error {
 		return fmt.Errorf("field headers: %w", err)
 	}
 	for _, h := range e.headers {
-		if reservedHeader(h.Key) {
+		if outbox.ReservedHeader(h.Key) {
 			return fmt.Errorf("header %q is reserved", clip([]byte(h.Key)))
 		}
 	}
@@ -203,12 +204,4 @@ func peekMore(fields []byte) bool {
 	var e entry
 	_ = e.decode(rawEntry{fields: fields})
 	return e.more > 0
-}
-
-func reservedHeader(name string) bool {
-	switch name {
-	case "id", "type", "content-type":
-		return true
-	}
-	return len(name) >= 3 && name[:3] == "ce_" || len(name) >= 7 && name[:7] == "sluice-"
 }

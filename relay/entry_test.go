@@ -15,12 +15,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	var e entry
-	raw := rawEntry{EntryID{1767319445000, 3}, resp("id", "e-1", "aggregatetype", "order", "aggregateid", "42", "type", "Placed", "payload", "\x00\r\n", "headers", `{"b":"1","a":"2"}`,
+	raw := rawEntry{outbox.EntryID{MS: 1767319445000, Seq: 3}, resp("id", "e-1", "aggregatetype", "order", "aggregateid", "42", "type", "Placed", "payload", "\x00\r\n", "headers", `{"b":"1","a":"2"}`,
 		"topic", "t", "key", "k", "contenttype", "text/plain", "time", "1700000000123", "more", "2", "v", "1")}
 	if err := e.decode(raw); err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func TestDecode(t *testing.T) {
 	}
 
 	// The same variable decodes the next entry: nothing of the last may stay.
-	if err := e.decode(rawEntry{EntryID{7, 0}, resp("headers", "", "payload", "", "type", "T", "aggregateid", "A", "aggregatetype", "AT", "id", "I")}); err != nil {
+	if err := e.decode(rawEntry{outbox.EntryID{MS: 7}, resp("headers", "", "payload", "", "type", "T", "aggregateid", "A", "aggregatetype", "AT", "id", "I")}); err != nil {
 		t.Fatal(err)
 	}
 	if e.topic != nil || e.key != nil || e.contentType != nil || e.more != 0 || len(e.headers) != 0 || e.timeMS != 7 || string(e.partitionKey()) != "A" {
@@ -126,7 +127,7 @@ func TestDecodeUndecodable(t *testing.T) {
 	}
 	for name, c := range cases {
 		var e entry
-		err := e.decode(rawEntry{EntryID{1, 0}, c.fields})
+		err := e.decode(rawEntry{outbox.EntryID{MS: 1}, c.fields})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		} else if len(err.Error()) > 300 {
@@ -135,7 +136,7 @@ func TestDecodeUndecodable(t *testing.T) {
 	}
 	for _, name := range []string{"ce", "sluice", "Id", "content-Type", "x-id", "traceparent"} {
 		var e entry
-		if err := e.decode(rawEntry{EntryID{1, 0}, with("headers", `{"`+name+`":"x"}`)}); err != nil {
+		if err := e.decode(rawEntry{outbox.EntryID{MS: 1}, with("headers", `{"`+name+`":"x"}`)}); err != nil {
 			t.Errorf("header %s: %v", name, err)
 		}
 	}
@@ -146,7 +147,7 @@ func TestDecodeFutureTime(t *testing.T) {
 	t.Parallel()
 	for _, ms := range []uint64{0, 1, math.MaxInt64, math.MaxUint64} {
 		var e entry
-		if err := e.decode(rawEntry{EntryID{ms, 0}, with()}); err != nil {
+		if err := e.decode(rawEntry{outbox.EntryID{MS: ms}, with()}); err != nil {
 			t.Fatal(err)
 		}
 		if e.timeMS < 0 || ms <= 1 && e.timeMS != int64(ms) {
@@ -194,7 +195,7 @@ type vectors struct {
 	Records []struct {
 		Name, Outbox string
 		Shard        int
-		Entry        EntryID
+		Entry        outbox.EntryID
 		Fields       []vectorText
 		Record       *struct {
 			Topic      *string
@@ -251,7 +252,7 @@ func TestDecodeVectors(t *testing.T) {
 	t.Parallel()
 	for _, v := range readVectors(t).Entries {
 		var e entry
-		if err := e.decode(rawEntry{EntryID{1, 0}, fieldsOf(v.Fields)}); err != nil {
+		if err := e.decode(rawEntry{outbox.EntryID{MS: 1}, fieldsOf(v.Fields)}); err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 			continue
 		}
@@ -307,9 +308,11 @@ func TestRecordVectors(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 		}
-		f := formatter{prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/", now: func() time.Time { return time.UnixMilli(1 << 50) }}
+		f := formatter{encoding: rawFormat{}, prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/", now: func() time.Time { return time.UnixMilli(1 << 50) }}
 		var r kgo.Record
-		f.record(&r, &e, topic, nil)
+		if _, err := f.record(t.Context(), &r, &e, topic, nil); err != nil {
+			t.Fatal(err)
+		}
 		wantTopic := "by.route"
 		if v.Record.Topic != nil {
 			wantTopic = *v.Record.Topic
@@ -407,7 +410,7 @@ func TestDecodeAgainstTheRules(t *testing.T) {
 		}
 		want, more := dumbDecode(fields)
 		var e entry
-		err := e.decode(rawEntry{EntryID{1, 0}, resp(fields...)})
+		err := e.decode(rawEntry{outbox.EntryID{MS: 1}, resp(fields...)})
 		if (err == nil) != want {
 			t.Fatalf("%q: %v, the rules say %v", fields, err, want)
 		}
@@ -424,7 +427,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		before := bytes.Clone(fields)
 		var e entry
-		err := e.decode(rawEntry{EntryID{5, 5}, fields})
+		err := e.decode(rawEntry{outbox.EntryID{MS: 5, Seq: 5}, fields})
 		if !bytes.Equal(fields, before) {
 			t.Fatal("the entry was written to")
 		}
@@ -436,7 +439,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("accepted %+v", e)
 		}
 		for _, h := range e.headers {
-			if reservedHeader(h.Key) {
+			if outbox.ReservedHeader(h.Key) {
 				t.Fatalf("accepted header %q", h.Key)
 			}
 		}
@@ -449,7 +452,7 @@ func BenchmarkDecode(b *testing.B) {
 		"headers":    with("payload", strings.Repeat("x", 200), "headers", `{"tenant":"acme","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`, "contenttype", "application/json"),
 	} {
 		b.Run(name, func(b *testing.B) {
-			raw := rawEntry{EntryID{1700000000000, 1}, fields}
+			raw := rawEntry{outbox.EntryID{MS: 1700000000000, Seq: 1}, fields}
 			var e entry
 			b.SetBytes(int64(len(fields)))
 			b.ReportAllocs()

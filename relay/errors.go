@@ -1,12 +1,14 @@
 package relay
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // This file decides what an error means for a shard. Whatever it is, the repair is the same
@@ -17,7 +19,7 @@ import (
 type HaltError struct {
 	Shard int
 	// Entry is the entry that the halt is about; zero if it is about none.
-	Entry EntryID
+	Entry outbox.EntryID
 	// Reason says what happened and what to do.
 	Reason string
 	// Expected and Found are the evidence of an anchor mismatch.
@@ -41,12 +43,12 @@ var errRestart = errors.New("start over")
 // poisonReason: the broker refuses this very record, and will refuse it again.
 func poisonReason(err error) (Reason, bool) {
 	switch {
+	case !delivery.IsRefusal(err):
+		return "", false
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		return TooLarge, true
-	case errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.InvalidTimestamp):
-		return Rejected, true
 	}
-	return "", false
+	return Rejected, true
 }
 
 // isWrongType: the stream's key holds another type.
@@ -69,9 +71,4 @@ func hasPrefix(err error, prefix string) bool {
 		}
 	}
 	return false
-}
-
-// isDone: the error only says that ctx ended.
-func isDone(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || err == nil)
 }

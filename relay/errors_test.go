@@ -5,15 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // One row for each error whose meaning errors.go decides, wrapped as callers wrap it.
 func TestErrorClasses(t *testing.T) {
 	t.Parallel()
-	wrap := func(err error) error { return fmt.Errorf("kafka: commit: %w", &recordError{"t", EntryID{1, 0}, err}) }
+	wrap := func(err error) error {
+		return fmt.Errorf("kafka: commit: %w", &recordError{"t", outbox.EntryID{MS: 1}, err})
+	}
 	for _, c := range []struct {
 		err    error
 		poison Reason
@@ -80,7 +84,7 @@ func TestRedisErrorClasses(t *testing.T) {
 		"OOM command not allowed":                                         {},
 		"a text that mentions WRONGTYPE and ERR unknown":                  {},
 	} {
-		for _, err := range []error{replyError(text), fmt.Errorf("redis: XRANGE k: %w", replyError(text))} {
+		for _, err := range []error{rawreply.Error(text), fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text))} {
 			if got := isWrongType(err); got != want.wrongType {
 				t.Errorf("%v: wrong type is %v", err, got)
 			}
@@ -110,32 +114,5 @@ func TestHaltErrorText(t *testing.T) {
 	var found *HaltError
 	if !errors.As(fmt.Errorf("session: %w", halt), &found) || found != halt {
 		t.Error("a wrapped HaltError is not found")
-	}
-}
-
-func TestIsDone(t *testing.T) {
-	t.Parallel()
-	live := t.Context()
-	cancelled, cancel := context.WithCancel(live)
-	cancel()
-	late, cancelLate := context.WithDeadline(live, time.Unix(0, 0))
-	defer cancelLate()
-	for _, c := range []struct {
-		ctx  context.Context
-		err  error
-		want bool
-	}{
-		{live, nil, false},
-		{live, context.Canceled, false},
-		{live, kerr.ProducerFenced, false},
-		{cancelled, nil, true},
-		{cancelled, fmt.Errorf("redis: XREAD: %w", context.Canceled), true},
-		{cancelled, kerr.ProducerFenced, false},
-		{late, context.DeadlineExceeded, true},
-		{late, errors.New("EOF"), false},
-	} {
-		if got := isDone(c.ctx, c.err); got != c.want {
-			t.Errorf("%v, %v: got %v", c.ctx, c.err, got)
-		}
 	}
 }

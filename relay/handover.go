@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -99,7 +100,7 @@ func (b *beginning) first(ctx context.Context) (Position, error) {
 	if group == nil {
 		return pos, nil
 	}
-	delivered, err := ParseEntryID(group.LastDeliveredID)
+	delivered, err := outbox.ParseEntryID(group.LastDeliveredID)
 	if err == nil && !delivered.IsZero() {
 		err = halt("the stream's consumer group says that entries up to %s were delivered (was the positions topic deleted?)", delivered)
 	}
@@ -114,57 +115,46 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 		return Position{}, err
 	}
 	if group == nil {
-		return Position{}, &HaltError{Reason: fmt.Sprintf("at-least-once delivery keeps the position in consumer group %s of %s, and the group is gone; run sluice resume --after the last entry that is in Kafka", outbox.ConsumerGroup, b.key)}
+		return Position{}, &HaltError{Reason: fmt.Sprintf("at-least-once delivery keeps the position in consumer group %s of %s, and the group is gone; run sluice resume --after the last entry that is in Kafka", names.ConsumerGroup, b.key)}
 	}
-	after, err := ParseEntryID(group.LastDeliveredID)
+	after, err := outbox.ParseEntryID(group.LastDeliveredID)
 	if err != nil {
 		return Position{}, err
 	}
 	reader := newStreamReader(b.cfg.Redis, b.shard, b.key)
 	count := group.EntriesRead // 0 also when Redis does not know
 	if group.Pending > 0 {
-		pending, err := b.cfg.Redis.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: b.key, Group: outbox.ConsumerGroup, Start: "-", End: "+", Count: 1}).Result()
+		pending, err := b.cfg.Redis.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: b.key, Group: names.ConsumerGroup, Start: "-", End: "+", Count: 1}).Result()
 		if err != nil {
 			return Position{}, fmt.Errorf("redis: XPENDING %s: %w", b.key, err)
 		}
 		if len(pending) > 0 {
-			first, err := ParseEntryID(pending[0].ID)
+			first, err := outbox.ParseEntryID(pending[0].ID)
 			if err != nil {
 				return Position{}, err
 			}
 			if count > 0 {
-				open, err := reader.countAfter(ctx, first.before(), after)
+				open, err := reader.countAfter(ctx, first.Prev(), after)
 				if err != nil {
 					return Position{}, err
 				}
 				count = max(0, count-open)
 			}
-			after = first.before()
+			after = first.Prev()
 			b.log.Warn("at-least-once delivery left entries unconfirmed, they are sent again", "first", first.String(), "entries", group.Pending)
 		}
 	}
 	return positionAfter(ctx, reader, after, count)
 }
 
-// before is the greatest ID below id.
-func (id EntryID) before() EntryID {
-	switch {
-	case id.Seq > 0:
-		return EntryID{id.MS, id.Seq - 1}
-	case id.MS > 0:
-		return EntryID{id.MS - 1, ^uint64(0)}
-	}
-	return EntryID{}
-}
-
 // PositionAfter makes the position from which exactly the entries above after are delivered. If an entry with that very ID
 // stands in the stream it becomes the anchor. It reads through all entries above after to count them.
-func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName string, shard int, after EntryID) (Position, error) {
+func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName string, shard int, after outbox.EntryID) (Position, error) {
 	return positionAfter(ctx, newStreamReader(client, shard, outbox.StreamKey(outboxName, shard)), after, 0)
 }
 
 // positionAfter is PositionAfter with the count of entries at or below after, where that is known; 0: it is not.
-func positionAfter(ctx context.Context, r *streamReader, after EntryID, count int64) (Position, error) {
+func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID, count int64) (Position, error) {
 	pos := Position{Entry: after, Count: uint64(max(0, count)), At: time.Now()}
 	info, err := streamInfo(ctx, r.client, r.key)
 	if err != nil || info == nil {
@@ -182,7 +172,7 @@ func positionAfter(ctx context.Context, r *streamReader, after EntryID, count in
 	if count > 0 {
 		return pos, nil
 	}
-	last, err := ParseEntryID(info.LastGeneratedID)
+	last, err := outbox.ParseEntryID(info.LastGeneratedID)
 	if err != nil {
 		return pos, err
 	}
@@ -193,7 +183,7 @@ func positionAfter(ctx context.Context, r *streamReader, after EntryID, count in
 }
 
 // countAfter counts the entries above after, up to last.
-func (r *streamReader) countAfter(ctx context.Context, after, last EntryID) (n int64, err error) {
+func (r *streamReader) countAfter(ctx context.Context, after, last outbox.EntryID) (n int64, err error) {
 	for atEnd := false; !atEnd && after.Compare(last) < 0; {
 		var entries []rawEntry
 		if entries, atEnd, err = r.read(ctx, anchor{id: after}); err != nil {

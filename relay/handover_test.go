@@ -10,6 +10,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -28,13 +29,13 @@ func TestFirstPosition(t *testing.T) {
 		"all trimmed": {func(_ *testing.T, l *lab) { l.added[l.stream(0)] = 9 }, 9, "has 0 entries of 9"},
 		"no group": {func(t *testing.T, l *lab) {
 			l.addEvents(0, 0, 5)
-			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, ""},
 		"delivered before": {func(t *testing.T, l *lab) {
 			l.addEvents(0, 0, 5)
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, "were delivered"},
@@ -75,23 +76,23 @@ func TestFirstPosition(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		prepare   func(l *lab, at EntryID) // after ten entries, of which the fifth is the position
+		prepare   func(l *lab, at outbox.EntryID) // after ten entries, of which the fifth is the position
 		halts     bool
 		continues bool
 	}{
-		"as it was": {func(*lab, EntryID) {}, false, true},
-		"trimmed to it": {func(l *lab, at EntryID) {
+		"as it was": {func(*lab, outbox.EntryID) {}, false, true},
+		"trimmed to it": {func(l *lab, at outbox.EntryID) {
 			if err := l.redis.XTrimMinID(l.t.Context(), l.stream(0), at.String()).Err(); err != nil {
 				l.t.Error(err)
 			}
 		}, false, true},
-		"deleted by hand": {func(l *lab, at EntryID) {
+		"deleted by hand": {func(l *lab, at outbox.EntryID) {
 			if err := l.redis.XDel(l.t.Context(), l.stream(0), at.String()).Err(); err != nil {
 				l.t.Error(err)
 			}
 		}, true, true},
-		"emptied": {func(l *lab, _ EntryID) { l.mini.Del(l.stream(0)) }, true, true},
-		"the same ID again": {func(l *lab, at EntryID) {
+		"emptied": {func(l *lab, _ outbox.EntryID) { l.mini.Del(l.stream(0)) }, true, true},
+		"the same ID again": {func(l *lab, at outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			l.add(0, at.String(), event("another", "k")...)
 		}, true, false},
@@ -99,9 +100,9 @@ func TestReconcile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
-				var ids []EntryID
+				var ids []outbox.EntryID
 				for i := range 10 {
-					ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint("e-", i), "k")...))
+					ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint("e-", i), "k")...))
 				}
 				cfg := l.config()
 				found, err := newStreamReader(l.redis, 0, l.stream(0)).first(t.Context(), ids[4])
@@ -141,22 +142,22 @@ func TestReconcile(t *testing.T) {
 func TestPositionAfter(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		var ids []EntryID
+		var ids []outbox.EntryID
 		for i := range 300 {
-			ids = append(ids, l.add(0, EntryID{uint64(2*i + 2), 0}.String(), event(fmt.Sprint("e-", i), "k")...))
+			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(2*i + 2)}.String(), event(fmt.Sprint("e-", i), "k")...))
 		}
 		l.added[l.stream(0)] += 40 // trimmed before
-		for after, want := range map[EntryID]struct {
+		for after, want := range map[outbox.EntryID]struct {
 			count  uint64
 			anchor bool
 		}{
-			{}:                  {40, false},
-			{1, 0}:              {40, false},
-			ids[0]:              {41, true},
-			ids[99]:             {140, true},
-			{ids[99].MS + 1, 0}: {140, false}, // between two
-			ids[299]:            {340, true},
-			{1 << 60, 0}:        {340, false},
+			{}:                   {40, false},
+			{MS: 1}:              {40, false},
+			ids[0]:               {41, true},
+			ids[99]:              {140, true},
+			{MS: ids[99].MS + 1}: {140, false}, // between two
+			ids[299]:             {340, true},
+			{MS: 1 << 60}:        {340, false},
 		} {
 			got, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, after)
 			if err != nil || got.Entry != after || got.Count != want.count || (got.Fingerprint != "") != want.anchor {
@@ -223,37 +224,37 @@ func TestGroupPosition(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		b := l.source(t, l.config()).beginning()
-		committed, err := json.Marshal(Position{Delivery: AtLeastOnce, Entry: EntryID{1 << 50, 0}, Count: 99}) // only says where to look
+		committed, err := json.Marshal(Position{Delivery: AtLeastOnce, Entry: outbox.EntryID{MS: 1 << 50}, Count: 99}) // only says where to look
 		if err != nil {
 			t.Fatal(err)
 		}
-		var ids []EntryID
+		var ids []outbox.EntryID
 		for i := range 6 {
-			ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint(i), "k")...))
+			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint(i), "k")...))
 		}
-		check := func(when string, want EntryID, count uint64) {
+		check := func(when string, want outbox.EntryID, count uint64) {
 			t.Helper()
 			pos, err := b.position(t.Context(), committed)
-			if err != nil || pos.Entry.Compare(want) > 0 || pos.Entry.Compare(want.before()) < 0 || pos.Count != count {
+			if err != nil || pos.Entry.Compare(want) > 0 || pos.Entry.Compare(want.Prev()) < 0 || pos.Count != count {
 				t.Errorf("%s: %+v, %v, want %s and %d", when, pos, err, want, count)
 			}
 		}
-		check("nothing read", EntryID{}, 0)
-		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
+		check("nothing read", outbox.EntryID{}, 0)
+		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
 			t.Fatal(err)
 		}
-		check("four pending", ids[0].before(), 0)
+		check("four pending", ids[0].Prev(), 0)
 		ack := func(ids ...string) {
 			t.Helper()
-			if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, ids...).Err(); err != nil {
+			if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, ids...).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		ack(ids[0].String(), ids[3].String())
-		check("the second and third pending", ids[1].before(), 1)
+		check("the second and third pending", ids[1].Prev(), 1)
 		ack(ids[1].String(), ids[2].String())
 		check("four confirmed", ids[3], 4)
-		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 			t.Fatal(err)
 		}
 		var halt *HaltError

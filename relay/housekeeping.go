@@ -8,14 +8,17 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// follower is what the deliveries do differently after a commit.
-type follower interface {
+// commitSink is what the deliveries do differently after a commit.
+type commitSink interface {
 	// mirror makes the consumer group show the position; group is what it shows now, nil if that is not known.
 	mirror(ctx context.Context, pos Position, group *redis.XInfoGroup) error
 	// confirmed is the last entry up to which everything is in Kafka.
-	confirmed(ctx context.Context, pos Position) (EntryID, error)
+	confirmed(ctx context.Context, pos Position) (outbox.EntryID, error)
 }
 
 // housekeeper does what follows a commit, on its own pace: mirror, trim, and the figures that operators look at. All of it
@@ -34,11 +37,11 @@ type housekeeper struct {
 const quietest = 10
 
 // run ends with ctx. The ticks of a shard that does not move become rarer.
-func (h *housekeeper) run(ctx context.Context, f follower) {
+func (h *housekeeper) run(ctx context.Context, sink commitSink) {
 	failing, quiet := false, 1
 	for {
 		before := h.tracker.Status()
-		err := h.follow(ctx, f)
+		err := h.follow(ctx, sink)
 		if ctx.Err() != nil {
 			return
 		}
@@ -51,7 +54,7 @@ func (h *housekeeper) run(ctx context.Context, f follower) {
 		} else {
 			quiet = 1
 		}
-		sleep(ctx, h.cfg.HousekeepingInterval)
+		_ = retry.Sleep(ctx, h.cfg.HousekeepingInterval)
 		if quiet > 1 {
 			select {
 			case <-h.moved:
@@ -74,16 +77,16 @@ func (h *housekeeper) notice() {
 	}
 }
 
-func (h *housekeeper) follow(ctx context.Context, f follower) error {
+func (h *housekeeper) follow(ctx context.Context, sink commitSink) error {
 	pos := h.tracker.position()
 	group, err := h.group.info(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.mirror(ctx, pos, group); err != nil {
+	if err := sink.mirror(ctx, pos, group); err != nil {
 		return err
 	}
-	confirmed, err := f.confirmed(ctx, pos)
+	confirmed, err := sink.confirmed(ctx, pos)
 	if err != nil {
 		return err
 	}
@@ -99,7 +102,9 @@ func (m mirror) mirror(ctx context.Context, pos Position, group *redis.XInfoGrou
 	return m.group.mirror(ctx, pos.Entry, int64(pos.Count+pos.Missing), group)
 }
 
-func (m mirror) confirmed(_ context.Context, pos Position) (EntryID, error) { return pos.Entry, nil }
+func (m mirror) confirmed(_ context.Context, pos Position) (outbox.EntryID, error) {
+	return pos.Entry, nil
+}
 
 // trimRounds bounds what one tick may trim, trimLimit what one command may: Redis does nothing else meanwhile.
 const (
@@ -112,11 +117,11 @@ const (
 //
 // It first looks whether the anchor stands: the ID of an entry says nothing of a stream that was rolled back, whose new
 // entries may have IDs below the position and were never delivered.
-func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed EntryID) error {
+func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed outbox.EntryID) error {
 	if h.cfg.Trim.Keep < 0 {
 		return nil
 	}
-	minID := EntryID{MS: uint64(max(0, time.Now().Add(-h.cfg.Trim.Keep).UnixMilli()))}
+	minID := outbox.EntryID{MS: uint64(max(0, time.Now().Add(-h.cfg.Trim.Keep).UnixMilli()))}
 	if confirmed.Compare(minID) < 0 {
 		minID = confirmed
 	}
@@ -161,14 +166,14 @@ func (h *housekeeper) anchorStands(ctx context.Context, pos Position) (bool, err
 }
 
 // limited is how far of what is due may go by Trim.Limit. What is not known stays.
-func (h *housekeeper) limited(ctx context.Context, due EntryID) (EntryID, error) {
+func (h *housekeeper) limited(ctx context.Context, due outbox.EntryID) (outbox.EntryID, error) {
 	if h.cfg.Trim.Limit == nil || due.IsZero() {
 		return due, nil
 	}
 	limit, err := h.cfg.Trim.Limit(ctx, h.shard)
 	switch {
 	case err != nil:
-		return EntryID{}, fmt.Errorf("nothing is trimmed: %w", err)
+		return outbox.EntryID{}, fmt.Errorf("nothing is trimmed: %w", err)
 	case limit.Compare(due) < 0:
 		return limit, nil
 	}
@@ -176,7 +181,7 @@ func (h *housekeeper) limited(ctx context.Context, due EntryID) (EntryID, error)
 }
 
 // held notes how long what Trim.Limit holds back has been due: the age, beyond the retention, of the first such entry.
-func (h *housekeeper) held(ctx context.Context, limit, due EntryID) error {
+func (h *housekeeper) held(ctx context.Context, limit, due outbox.EntryID) error {
 	held := time.Duration(0)
 	defer func() { h.tracker.trimHeld(held) }()
 	if limit.Compare(due) >= 0 {
@@ -188,7 +193,7 @@ func (h *housekeeper) held(ctx context.Context, limit, due EntryID) error {
 		return fmt.Errorf("redis: XRANGE %s: %w", h.key, err)
 	}
 	if len(first) > 0 {
-		id, err := ParseEntryID(first[0].ID)
+		id, err := outbox.ParseEntryID(first[0].ID)
 		if err != nil {
 			return err
 		}
@@ -210,7 +215,7 @@ func (h *housekeeper) measure(ctx context.Context) error {
 		if err != nil || group == nil {
 			return err
 		}
-		if pos.Entry, err = ParseEntryID(group.LastDeliveredID); err != nil {
+		if pos.Entry, err = outbox.ParseEntryID(group.LastDeliveredID); err != nil {
 			return err
 		}
 		pos.Count = uint64(max(0, group.EntriesRead))
@@ -237,14 +242,14 @@ func (h *housekeeper) idle(ctx context.Context, d time.Duration) {
 		if left <= 0 {
 			return
 		}
-		sleep(ctx, min(left, h.cfg.HousekeepingInterval))
+		_ = retry.Sleep(ctx, min(left, h.cfg.HousekeepingInterval))
 	}
 }
 
 func (h *housekeeper) lag(pos Position, info *redis.XInfoStream, next []redis.XMessage) (lag int64, oldest time.Duration) {
 	if len(next) > 0 {
 		oldest = -1
-		if id, err := ParseEntryID(next[0].ID); err == nil {
+		if id, err := outbox.ParseEntryID(next[0].ID); err == nil {
 			oldest = max(0, time.Since(time.UnixMilli(int64(min(id.MS, 1<<62)))))
 		}
 	}

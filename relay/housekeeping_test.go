@@ -14,6 +14,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -33,17 +34,17 @@ func TestLag(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		now := time.Now()
-		entry := EntryID{uint64(now.UnixMilli()), 0}
-		later := EntryID{entry.MS + 1, 0}
+		entry := outbox.EntryID{MS: uint64(now.UnixMilli())}
+		later := outbox.EntryID{MS: entry.MS + 1}
 		next := func(ago time.Duration) []redis.XMessage {
-			return []redis.XMessage{{ID: EntryID{uint64(now.Add(-ago).UnixMilli()), 5}.String()}}
+			return []redis.XMessage{{ID: outbox.EntryID{MS: uint64(now.Add(-ago).UnixMilli()), Seq: 5}.String()}}
 		}
 		for _, c := range []struct {
 			name          string
 			pos           Position
 			missing       uint64
 			added, length int64
-			last          EntryID
+			last          outbox.EntryID
 			next          []redis.XMessage
 			lag           int64
 			oldest        time.Duration
@@ -112,7 +113,9 @@ func TestTrim(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
 				asked := l.trims()
-				id := func(ago time.Duration) EntryID { return EntryID{uint64(time.Now().Add(-ago).UnixMilli()), 0} }
+				id := func(ago time.Duration) outbox.EntryID {
+					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
+				}
 				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour, time.Minute, 0} {
 					l.add(0, id(ago).String(), event("e", "k")...)
 				}
@@ -122,7 +125,7 @@ func TestTrim(t *testing.T) {
 				cfg.Observer.Trimmed = func(_ int, n int64) { trimmed += n }
 				confirmed := id(c.confirmed)
 				if c.confirmed == -1 {
-					confirmed = EntryID{}
+					confirmed = outbox.EntryID{}
 				}
 				// The position has no anchor: this is about what is confirmed.
 				if err := l.source(t, cfg).keeper.trim(t.Context(), Position{Entry: confirmed}, confirmed); err != nil {
@@ -167,16 +170,18 @@ func TestTrimLimit(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
 				asked := l.trims()
-				id := func(ago time.Duration) EntryID { return EntryID{uint64(time.Now().Add(-ago).UnixMilli()), 0} }
-				var ids []EntryID
+				id := func(ago time.Duration) outbox.EntryID {
+					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
+				}
+				var ids []outbox.EntryID
 				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour, time.Minute, 0} {
 					ids = append(ids, l.add(0, id(ago).String(), event("e", "k")...))
 				}
 				cfg := l.config()
 				cfg.Trim.Keep = time.Hour
-				cfg.Trim.Limit = func(_ context.Context, shard int) (EntryID, error) {
+				cfg.Trim.Limit = func(_ context.Context, shard int) (outbox.EntryID, error) {
 					if c.limit < 0 || shard != 0 {
-						return EntryID{}, c.err
+						return outbox.EntryID{}, c.err
 					}
 					return id(c.limit), c.err
 				}
@@ -186,7 +191,7 @@ func TestTrimLimit(t *testing.T) {
 				if !errors.Is(err, c.err) {
 					t.Errorf("got %v, want %v", err, c.err)
 				}
-				first, err := ParseEntryID(mustStream(t, l, 0)[0].ID)
+				first, err := outbox.ParseEntryID(mustStream(t, l, 0)[0].ID)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -223,21 +228,21 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		cfg := l.config()
 		cfg.Delivery, cfg.Trim.Keep = AtLeastOnce, time.Nanosecond
 		s := l.source(t, cfg)
-		var ids []EntryID
+		var ids []outbox.EntryID
 		for i := range 5 {
-			ids = append(ids, l.add(0, EntryID{uint64(i + 1), 0}.String(), event(fmt.Sprint(i), "k")...))
+			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint(i), "k")...))
 		}
 		read := func(consumer string, n int64) {
 			t.Helper()
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: consumer, Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: consumer, Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		read("relay-1", 1)
 		read("ex-owner", 1)
 		read("relay-1", 3)
-		for _, id := range []EntryID{ids[0], ids[2], ids[3], ids[4]} {
-			if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, id.String()).Err(); err != nil {
+		for _, id := range []outbox.EntryID{ids[0], ids[2], ids[3], ids[4]} {
+			if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, id.String()).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -246,7 +251,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		if err != nil || confirmed.Compare(ids[1]) >= 0 || confirmed.Compare(ids[0]) < 0 {
 			t.Errorf("everything up to %s is taken for confirmed, entry %s is pending; %v", confirmed, ids[1], err)
 		}
-		if err := l.redis.XAck(t.Context(), l.stream(0), outbox.ConsumerGroup, ids[1].String()).Err(); err != nil {
+		if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, ids[1].String()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if confirmed, err = g.confirmed(t.Context(), Position{Entry: ids[4]}); err != nil || confirmed != ids[4] {
@@ -280,7 +285,7 @@ func TestMirror(t *testing.T) {
 		})
 		s := l.source(t, l.config())
 		m := mirror{s.group}
-		pos := Position{Entry: EntryID{5, 0}, Count: 7, Missing: 2}
+		pos := Position{Entry: outbox.EntryID{MS: 5}, Count: 7, Missing: 2}
 		shown := &redis.XInfoGroup{LastDeliveredID: "5-0", EntriesRead: 9}
 		for name, c := range map[string]struct {
 			group  *redis.XInfoGroup
@@ -311,7 +316,7 @@ func TestMirror(t *testing.T) {
 			mu.Unlock()
 		}
 		// Destroyed for real: made again at the position, neither at the end nor at the beginning.
-		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), outbox.ConsumerGroup).Err(); err != nil {
+		if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 			t.Fatal(err)
 		}
 		answer.Store("NOGROUP No such key or consumer group")

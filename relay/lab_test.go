@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -70,16 +71,16 @@ func newLab(t *testing.T, shards int) *lab {
 		t.Fatal(err)
 	}
 	l.mini.Server().SetPreHook(l.hook)
-	l.mini.HSet(outbox.LayoutKey(l.outbox), "version", strconv.Itoa(LayoutVersion), "format", "1", "shards", strconv.Itoa(shards), "created", "1")
+	l.mini.HSet(names.LayoutKey(l.outbox), "version", strconv.Itoa(LayoutVersion), "format", "1", "shards", strconv.Itoa(shards), "created", "1")
 	for shard := range shards {
-		if err := l.redis.XGroupCreateMkStream(t.Context(), l.stream(shard), outbox.ConsumerGroup, "0").Err(); err != nil {
+		if err := l.redis.XGroupCreateMkStream(t.Context(), l.stream(shard), names.ConsumerGroup, "0").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 
 	var network kfake.VirtualNetwork
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(19092), kfake.ListenFn(network.Listen),
-		kfake.SeedTopics(int32(shards), outbox.PositionsTopic(l.outbox)), kfake.SeedTopics(1, outbox.DeadLetterTopic(l.outbox)))
+		kfake.SeedTopics(int32(shards), names.PositionsTopic(l.outbox)), kfake.SeedTopics(1, names.DeadLetterTopic(l.outbox)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func event(id, key string, more ...string) []string {
 }
 
 // add appends one entry to a shard's stream, with the ID if it is not "*".
-func (l *lab) add(shard int, id string, fields ...string) EntryID {
+func (l *lab) add(shard int, id string, fields ...string) outbox.EntryID {
 	l.t.Helper()
 	text, err := l.mini.XAdd(l.stream(shard), id, fields)
 	if err != nil {
@@ -173,7 +174,7 @@ func (l *lab) add(shard int, id string, fields ...string) EntryID {
 	l.mu.Lock()
 	l.added[l.stream(shard)]++
 	l.mu.Unlock()
-	parsed, err := ParseEntryID(text)
+	parsed, err := outbox.ParseEntryID(text)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func (l *lab) config() Config {
 				defer l.mu.Unlock()
 				l.states = append(l.states, st)
 			},
-			DeadLettered: func(_ int, _ EntryID, reason Reason) {
+			DeadLettered: func(_ int, _ outbox.EntryID, reason Reason) {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.dead = append(l.dead, reason)
@@ -290,7 +291,7 @@ func (l *lab) until(r *Relay, shard int, want State) ShardStatus {
 }
 
 // position waits until a shard's committed position is the entry.
-func (l *lab) position(shard int, entry EntryID) Position {
+func (l *lab) position(shard int, entry outbox.EntryID) Position {
 	l.t.Helper()
 	var last Position
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

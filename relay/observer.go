@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Observer is told what a relay does, for metrics and for tests. Every func may be nil. They are
@@ -15,7 +16,7 @@ type Observer struct {
 	// counts transactions, which calls of Committed do not. At-least-once delivery has none.
 	Transaction func(Transaction)
 	// DeadLettered is called for each dead-lettered entry after its record is visible.
-	DeadLettered func(shard int, entry EntryID, reason Reason)
+	DeadLettered func(shard int, entry outbox.EntryID, reason Reason)
 	// StateChanged is called when a shard's state or its reason changes.
 	StateChanged func(ShardStatus)
 	// Trimmed is called with the number of entries that Redis removed.

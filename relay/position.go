@@ -4,68 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/outbox"
 )
-
-// EntryID is the ID of a stream entry: Redis's ms-seq. It is ordered by MS, then Seq.
-type EntryID struct{ MS, Seq uint64 }
-
-// ParseEntryID reads ms-seq, or ms alone for ms-0, as Redis does.
-func ParseEntryID(s string) (EntryID, error) {
-	ms, seq, ok := strings.Cut(s, "-")
-	if !ok {
-		seq = "0"
-	}
-	m, err1 := strconv.ParseUint(ms, 10, 64)
-	q, err2 := strconv.ParseUint(seq, 10, 64)
-	if err1 == nil && err2 == nil {
-		return EntryID{m, q}, nil
-	}
-	return EntryID{}, fmt.Errorf("entry ID %q: want <milliseconds>-<sequence>, for example 1700000000000-0", s)
-}
-
-func (id EntryID) String() string { return string(id.append(nil)) }
-
-func (id EntryID) append(b []byte) []byte {
-	b = strconv.AppendUint(b, id.MS, 10)
-	b = append(b, '-')
-	return strconv.AppendUint(b, id.Seq, 10)
-}
-
-// Compare is -1, 0 or 1 as id is before, at or after other.
-func (id EntryID) Compare(other EntryID) int {
-	switch {
-	case id.MS < other.MS, id.MS == other.MS && id.Seq < other.Seq:
-		return -1
-	case id == other:
-		return 0
-	default:
-		return 1
-	}
-}
-
-// IsZero reports whether id is 0-0, which no entry can have: the position before the first entry.
-func (id EntryID) IsZero() bool { return id == EntryID{} }
-
-// MarshalText makes EntryID a string in JSON.
-func (id EntryID) MarshalText() ([]byte, error) { return id.append(nil), nil }
-
-// UnmarshalText is the inverse of MarshalText.
-func (id *EntryID) UnmarshalText(b []byte) (err error) {
-	*id, err = ParseEntryID(string(b))
-	return err
-}
 
 // Position is how far a shard has been delivered: every entry at or below Entry, and none above it
 // (invariant 2). It stands in a record of the compacted positions topic, partition = shard.
 type Position struct {
 	Delivery Delivery `json:"-"`
 	// Entry is the last delivered entry; 0-0 before the first.
-	Entry EntryID `json:"entry"`
+	Entry outbox.EntryID `json:"entry"`
 	// Count of the entries delivered so far, dead-lettered ones among them.
 	Count uint64 `json:"count"`
 	// Missing counts entries that Redis says were added at or below Entry and that were gone before
@@ -94,8 +44,8 @@ func (p Position) MarshalJSON() ([]byte, error) {
 func (p *Position) UnmarshalJSON(b []byte) error {
 	type plain Position
 	var v struct {
-		Delivery string   `json:"delivery"`
-		Entry    *EntryID `json:"entry"` // hides plain's: 0-0 is a position, nothing is not
+		Delivery string          `json:"delivery"`
+		Entry    *outbox.EntryID `json:"entry"` // hides plain's: 0-0 is a position, nothing is not
 		plain
 		AtMS int64 `json:"at"`
 	}

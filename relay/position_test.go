@@ -1,88 +1,22 @@
 package relay
 
 import (
-	"cmp"
 	"encoding/json"
-	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
-
-var drawID = rapid.Custom(func(t *rapid.T) EntryID {
-	number := rapid.OneOf(rapid.Uint64Range(0, 3), rapid.Uint64(), rapid.Just(uint64(math.MaxUint64)))
-	return EntryID{number.Draw(t, "ms"), number.Draw(t, "seq")}
-})
-
-func TestEntryIDOrder(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := drawID.Draw(t, "a"), drawID.Draw(t, "b")
-		want := cmp.Compare(a.MS, b.MS)
-		if want == 0 {
-			want = cmp.Compare(a.Seq, b.Seq)
-		}
-		if got := a.Compare(b); got != want {
-			t.Fatalf("%s against %s: got %d, want %d", a, b, got, want)
-		}
-		if got, err := ParseEntryID(a.String()); err != nil || got != a {
-			t.Fatalf("%s: got %s, %v", a, got, err)
-		}
-		if a.IsZero() != (a.Compare(EntryID{}) == 0) {
-			t.Fatalf("%s: IsZero is %v", a, a.IsZero())
-		}
-	})
-}
-
-// before is the neighbour: below, with nothing between.
-func TestEntryIDBefore(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		id, other := drawID.Draw(t, "id"), drawID.Draw(t, "other")
-		before := id.before()
-		if id.IsZero() {
-			if !before.IsZero() {
-				t.Fatalf("before 0-0 is %s", before)
-			}
-			return
-		}
-		if before.Compare(id) >= 0 {
-			t.Fatalf("%s is not below %s", before, id)
-		}
-		if other.Compare(before) > 0 && other.Compare(id) < 0 {
-			t.Fatalf("%s is between %s and %s", other, before, id)
-		}
-	})
-	if got := (EntryID{5, 0}).before(); got != (EntryID{4, math.MaxUint64}) {
-		t.Errorf("before 5-0 is %s", got)
-	}
-}
-
-func TestParseEntryID(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]EntryID{
-		"0-0": {}, "5-7": {5, 7}, "1700000000000-0": {1700000000000, 0}, "18446744073709551615-18446744073709551615": {math.MaxUint64, math.MaxUint64},
-		"5": {5, 0}, "0": {}, // as Redis takes them
-	} {
-		if got, err := ParseEntryID(text); err != nil || got != want {
-			t.Errorf("%q: got %s, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "-", "5-", "-7", "5-7-9", "5 -7", "+5-7", "a-1", "1-a", "*", "$", "(5-7", "18446744073709551616-0", "0x5-1"} {
-		if got, err := ParseEntryID(text); err == nil {
-			t.Errorf("%q: got %s, want an error", text, got)
-		}
-	}
-}
 
 func TestPositionRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := Position{
 			Delivery: rapid.SampledFrom([]Delivery{ExactlyOnce, AtLeastOnce}).Draw(t, "delivery"),
-			Entry:    drawID.Draw(t, "entry"),
+			Entry:    outbox.EntryID{MS: rapid.Uint64().Draw(t, "ms"), Seq: rapid.Uint64().Draw(t, "seq")},
 			Count:    rapid.Uint64().Draw(t, "count"),
 			Missing:  rapid.Uint64().Draw(t, "missing"),
 			Relay:    rapid.String().Draw(t, "relay"),
@@ -103,7 +37,7 @@ func TestPositionRoundTrip(t *testing.T) {
 // The text that other versions and other tools read.
 func TestPositionText(t *testing.T) {
 	t.Parallel()
-	p := Position{Entry: EntryID{1767319445000, 3}, Count: 7, Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1"}
+	p := Position{Entry: outbox.EntryID{MS: 1767319445000, Seq: 3}, Count: 7, Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1"}
 	const want = `{"delivery":"exactly-once","entry":"1767319445000-3","count":7,"fingerprint":"00000000000000ff","relay":"relay-1","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != want {
 		t.Errorf("got %s, %v\nwant %s", b, err, want)
@@ -159,7 +93,7 @@ func TestPositionRefuses(t *testing.T) {
 	}
 	// A newer relay may say more; that is no reason to stop.
 	p, err := ParsePosition([]byte(`{"v":2,"lane":"l","extra":[1],"position":{"delivery":"exactly-once","more":"things",` + entry + `}}`))
-	if err != nil || p.Entry != (EntryID{5, 0}) {
+	if err != nil || p.Entry != (outbox.EntryID{MS: 5}) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 }

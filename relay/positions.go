@@ -9,7 +9,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // ReadPositions returns the committed position of each shard that has one. It disturbs no owner: what it returns may be
@@ -21,7 +21,7 @@ func ReadPositions(ctx context.Context, kafka []kgo.Opt, outboxName string, shar
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	defer client.Close()
-	name := outbox.PositionsTopic(outboxName)
+	name := names.PositionsTopic(outboxName)
 	found, err := kafkalog.Leaders(ctx, client, name)
 	if err != nil {
 		return nil, err

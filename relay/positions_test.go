@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -21,8 +22,8 @@ func TestReadPositions(t *testing.T) {
 			t.Fatalf("of a new outbox: %v, %v", got, err)
 		}
 		want := map[int]Position{
-			0: {Entry: EntryID{5, 0}, Count: 3, Fingerprint: "00000000000000ff"},
-			2: {Delivery: AtLeastOnce, Entry: EntryID{7, 1}, Count: 9, Missing: 1},
+			0: {Entry: outbox.EntryID{MS: 5}, Count: 3, Fingerprint: "00000000000000ff"},
+			2: {Delivery: AtLeastOnce, Entry: outbox.EntryID{MS: 7, Seq: 1}, Count: 9, Missing: 1},
 		}
 		for shard, p := range want {
 			for count := range uint64(3) { // the last one counts
@@ -49,7 +50,7 @@ func TestReadPositions(t *testing.T) {
 
 func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position, bool, error) {
 	t.Helper()
-	topic := outbox.PositionsTopic(outboxName)
+	topic := names.PositionsTopic(outboxName)
 	found, err := kafkalog.Leaders(t.Context(), l.kafka, topic)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +63,7 @@ func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position
 func TestLastPositionBehindOtherThings(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		want := Position{Entry: EntryID{5, 0}, Count: 3}
+		want := Position{Entry: outbox.EntryID{MS: 5}, Count: 3}
 		if err := SetPosition(t.Context(), l.opts, l.outbox, 0, want); err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +78,7 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 
 		// An owner that died within its transaction: invisible while it is open, and when it was
 		// aborted.
-		dead, err := kgo.NewClient(append(l.opts, kgo.TransactionalID(outbox.LaneID(l.outbox, "dead", 'a')), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+		dead, err := kgo.NewClient(append(l.opts, kgo.TransactionalID(names.LaneID(l.outbox, "dead", 'a')), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,12 +87,12 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range uint64(100) {
-			position, err := json.Marshal(Position{Entry: EntryID{666, i}})
+			position, err := json.Marshal(Position{Entry: outbox.EntryID{MS: 666, Seq: i}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			value := fmt.Appendf(nil, `{"v":2,"lane":"dead","position":%s}`, position)
-			dead.Produce(t.Context(), &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: []byte(delivery.PositionKey(l.outbox, 0)), Value: value}, nil)
+			dead.Produce(t.Context(), &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: []byte(delivery.PositionKey(l.outbox, 0)), Value: value}, nil)
 		}
 		if err := dead.Flush(t.Context()); err != nil {
 			t.Fatal(err)
@@ -108,7 +109,7 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		}
 		defer client.Close()
 		for i := range 200 {
-			r := &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: fmt.Appendf(nil, "another/%d", i), Value: []byte("{}")}
+			r := &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: fmt.Appendf(nil, "another/%d", i), Value: []byte("{}")}
 			if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +143,7 @@ func TestLastPositionUnreadable(t *testing.T) {
 			"text": "invalid character", `{"v":9,"position":{"delivery":"exactly-once","entry":"5-0"}}`: "version 9",
 			`{"v":1,"delivery":"exactly-once","entry":"5-0"}`: "version 1",
 		} {
-			r := &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: key, Value: []byte(value)}
+			r := &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: key, Value: []byte(value)}
 			if err := l.kafka.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +152,7 @@ func TestLastPositionUnreadable(t *testing.T) {
 			}
 		}
 		// A tombstone: somebody has deleted the position, which is as good as none.
-		if err := l.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: outbox.PositionsTopic(l.outbox), Key: key}).FirstErr(); err != nil {
+		if err := l.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: key}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 		if pos, ok, err := l.lastPosition(t, l.outbox, 0); ok || err != nil {

@@ -16,11 +16,11 @@ import (
 // chunk is a run of a shard's entries, read, decoded, routed and formatted: what travels from the reader to the
 // sender. Unless a group is larger than a transaction may be, it holds whole groups (invariant 8).
 type chunk struct {
-	ids         []EntryID // ascending; the last is where the position will be
-	fingerprint uint64    // of the last entry
-	bytes       int       // as the entries stood in the stream
-	cost        int64     // bytes this chunk holds of the relay's budget
-	position    Position  // behind the last entry
+	ids         []outbox.EntryID // ascending; the last is where the position will be
+	fingerprint uint64           // of the last entry
+	bytes       int              // as the entries stood in the stream
+	cost        int64            // bytes this chunk holds of the relay's budget
+	position    Position         // behind the last entry
 	records     []*kgo.Record
 	dead        []deadLetter
 	// atEnd: nothing stood behind the last entry when it was read.
@@ -34,7 +34,7 @@ type chunk struct {
 	reply   []byte // nil: not to be used again
 }
 
-func (c *chunk) last() EntryID { return c.ids[len(c.ids)-1] }
+func (c *chunk) last() outbox.EntryID { return c.ids[len(c.ids)-1] }
 
 var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
 
@@ -132,7 +132,7 @@ func (p *preparer) halt(d deadLetter) *HaltError {
 
 func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *entry, raw rawEntry, headers []kgo.RecordHeader, suspicious bool) (_ []kgo.RecordHeader, topic string, dead deadLetter, err error) {
 	if suspicious {
-		if d, ok := p.quarantine.verdict(raw.id); ok {
+		if d, ok := p.quarantine.poisoned(raw.id); ok {
 			_ = e.decode(raw) // for e.more
 			return headers, d.topic, d, nil
 		}
@@ -158,7 +158,9 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 	case err != nil:
 		return headers, topic, dead, err
 	}
-	headers = f.record(r, e, topic, headers)
+	if headers, err = f.record(ctx, r, e, topic, headers); err != nil {
+		return headers, topic, dead, err
+	}
 	r.Partition = int32(outbox.Partition(r.Key, info.partitions))
 	if size := recordSize(r); size > info.maxBytes {
 		return fail(TooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, info.maxBytes))

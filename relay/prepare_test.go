@@ -29,7 +29,7 @@ func testPreparer(t testing.TB, on ...Reason) *preparer {
 			"events": known(topicInfo{exists: true, maxBytes: 10_000, partitions: 7}), "letters": known(topicInfo{exists: true, maxBytes: 1 << 20, partitions: 3}),
 			"absent": known(topicInfo{}),
 		}},
-		formatter: formatter{prefix: "orders/3/", now: time.Now},
+		formatter: formatter{encoding: rawFormat{}, prefix: "orders/3/", now: time.Now},
 	}
 }
 
@@ -37,7 +37,7 @@ func testPreparer(t testing.TB, on ...Reason) *preparer {
 func raws(fields ...[]byte) []rawEntry {
 	entries := make([]rawEntry, len(fields))
 	for i, f := range fields {
-		entries[i] = rawEntry{EntryID{uint64(i + 1), 0}, f}
+		entries[i] = rawEntry{outbox.EntryID{MS: uint64(i + 1)}, f}
 	}
 	return entries
 }
@@ -50,7 +50,7 @@ func TestChunk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(c.ids, []EntryID{{1, 0}, {2, 0}, {3, 0}}) || c.last() != (EntryID{3, 0}) || c.fingerprint != fingerprint(entries[2].fields) || c.halt != nil || len(c.dead) != 0 {
+	if !slices.Equal(c.ids, []outbox.EntryID{{MS: 1}, {MS: 2}, {MS: 3}}) || c.last() != (outbox.EntryID{MS: 3}) || c.fingerprint != fingerprint(entries[2].fields) || c.halt != nil || len(c.dead) != 0 {
 		t.Errorf("got %+v", c)
 	}
 	size := 0
@@ -139,10 +139,10 @@ func TestChunkDeadLetters(t *testing.T) {
 		with(),
 	)
 	reasons := []Reason{Undecodable, TooLarge, NoRoute, UnknownTopic, Rejected}
-	refusal := deadLetter{id: EntryID{6, 0}, reason: Rejected, detail: "INVALID_RECORD", topic: "events"}
+	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: Rejected, detail: "INVALID_RECORD", topic: "events"}
 
 	p := testPreparer(t, reasons...)
-	p.quarantine.condemn(refusal)
+	p.quarantine.add(refusal)
 	c, err := p.chunk(t.Context(), entries)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestChunkDeadLetters(t *testing.T) {
 	// nothing behind.
 	for i, reason := range reasons {
 		p := testPreparer(t, slices.DeleteFunc(slices.Clone(reasons), func(r Reason) bool { return r == reason })...)
-		p.quarantine.condemn(refusal)
+		p.quarantine.add(refusal)
 		c, err := p.chunk(t.Context(), entries)
 		if err != nil {
 			t.Fatal(err)
@@ -180,8 +180,8 @@ func TestChunkDeadLetters(t *testing.T) {
 		if len(c.ids) != i+1 || len(c.records) != i+1 || len(c.dead) != i || c.last() != entries[i].id || c.fingerprint != fingerprint(entries[i].fields) {
 			t.Errorf("%s: got %d entries, %d records, %d dead letters", reason, len(c.ids), len(c.records), len(c.dead))
 		}
-		if _, poison := p.quarantine.verdict(refusal.id); poison != (reason != Rejected) {
-			t.Errorf("%s: the refused entry is condemned: %v; when the shard halts for it it has to be tried again", reason, poison)
+		if _, poison := p.quarantine.poisoned(refusal.id); poison != (reason != Rejected) {
+			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be tried again", reason, poison)
 		}
 	}
 }
@@ -266,7 +266,7 @@ func BenchmarkChunk(b *testing.B) {
 	fields := with("payload", strings.Repeat("x", 200))
 	entries := make([]rawEntry, 1000)
 	for i := range entries {
-		entries[i] = rawEntry{EntryID{1700000000000, uint64(i)}, fields}
+		entries[i] = rawEntry{outbox.EntryID{MS: 1700000000000, Seq: uint64(i)}, fields}
 	}
 	b.SetBytes(int64(len(fields) * len(entries)))
 	b.ReportAllocs()

@@ -1,14 +1,18 @@
 package relay
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/sluice-outbox/sluice/outbox"
+)
 
 // quarantine remembers which entries of a shard Kafka refused for what they are. They become dead letters, or halt the shard.
 type quarantine struct {
 	mu     sync.Mutex
-	poison map[EntryID]deadLetter
+	poison map[outbox.EntryID]deadLetter
 }
 
-func newQuarantine() *quarantine { return &quarantine{poison: map[EntryID]deadLetter{}} }
+func newQuarantine() *quarantine { return &quarantine{poison: map[outbox.EntryID]deadLetter{}} }
 
 // empty is the case that must cost nothing.
 func (q *quarantine) empty() bool {
@@ -17,30 +21,30 @@ func (q *quarantine) empty() bool {
 	return len(q.poison) == 0
 }
 
-func (q *quarantine) condemn(d deadLetter) {
+func (q *quarantine) add(d deadLetter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.poison[d.id] = d
 }
 
-// verdict is why an entry was refused.
-func (q *quarantine) verdict(id EntryID) (deadLetter, bool) {
+// poisoned is why an entry was refused, if it was.
+func (q *quarantine) poisoned(id outbox.EntryID) (deadLetter, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d, ok := q.poison[id]
 	return d, ok
 }
 
-// reconsider forgets a verdict: the entry's shard halts for it, and what was wrong may be mended when it is tried the next
+// reconsider forgets a refusal: the entry's shard halts for it, and what was wrong may be mended when it is tried the next
 // time.
-func (q *quarantine) reconsider(id EntryID) {
+func (q *quarantine) reconsider(id outbox.EntryID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.poison, id)
 }
 
 // release forgets entries that have been delivered or dead-lettered.
-func (q *quarantine) release(ids []EntryID) {
+func (q *quarantine) release(ids []outbox.EntryID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, id := range ids {

@@ -3,35 +3,37 @@ package relay
 import (
 	"sync"
 	"testing"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	q := newQuarantine()
-	a, b := EntryID{1, 0}, EntryID{2, 0}
+	a, b := outbox.EntryID{MS: 1}, outbox.EntryID{MS: 2}
 	expect := func(when string, empty, poisonA bool) {
 		t.Helper()
-		if _, poison := q.verdict(a); q.empty() != empty || poison != poisonA {
+		if _, poison := q.poisoned(a); q.empty() != empty || poison != poisonA {
 			t.Errorf("%s: empty %v, poison %v; want %v, %v", when, q.empty(), poison, empty, poisonA)
 		}
 	}
 	expect("new", true, false)
 	q.reconsider(a)
-	expect("reconsidered, though never condemned", true, false)
-	q.condemn(deadLetter{id: a, reason: TooLarge, detail: "why", topic: "t"})
-	expect("condemned", false, true)
-	if d, _ := q.verdict(a); d.reason != TooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
-		t.Errorf("verdict %+v", d)
+	expect("reconsidered, though never poisoned", true, false)
+	q.add(deadLetter{id: a, reason: TooLarge, detail: "why", topic: "t"})
+	expect("poisoned", false, true)
+	if d, _ := q.poisoned(a); d.reason != TooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
+		t.Errorf("poisoned: %+v", d)
 	}
-	q.release([]EntryID{b})
+	q.release([]outbox.EntryID{b})
 	expect("another released", false, true)
 	q.reconsider(a)
 	expect("reconsidered", true, false)
-	q.release([]EntryID{a, b})
+	q.release([]outbox.EntryID{a, b})
 	expect("released", true, false)
-	q.condemn(deadLetter{id: a, reason: Rejected})
-	q.release([]EntryID{a})
-	expect("condemned and released", true, false)
+	q.add(deadLetter{id: a, reason: Rejected})
+	q.release([]outbox.EntryID{a})
+	expect("poisoned and released", true, false)
 }
 
 // The reader and the sender of a session look at it at once.
@@ -42,17 +44,17 @@ func TestQuarantineConcurrently(t *testing.T) {
 	for g := range uint64(4) {
 		wg.Go(func() {
 			for i := range uint64(200) {
-				id := EntryID{i, g}
-				q.condemn(deadLetter{id: id, reason: Rejected})
-				q.verdict(id)
+				id := outbox.EntryID{MS: i, Seq: g}
+				q.add(deadLetter{id: id, reason: Rejected})
+				q.poisoned(id)
 				q.reconsider(id)
 				q.empty()
-				q.release([]EntryID{id})
+				q.release([]outbox.EntryID{id})
 			}
 		})
 	}
 	wg.Wait()
 	if !q.empty() {
-		t.Errorf("left over: %d condemned", len(q.poison))
+		t.Errorf("left over: %d poisoned", len(q.poison))
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/rawreply"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 const (
@@ -19,7 +22,7 @@ const (
 
 // anchor is the entry that reading stands on (invariant 6).
 type anchor struct {
-	id EntryID
+	id outbox.EntryID
 	// fingerprint 0: there is no entry to stand on, reading begins after id.
 	fingerprint uint64
 }
@@ -71,7 +74,7 @@ func (r *streamReader) read(ctx context.Context, from anchor) (entries []rawEntr
 		count++
 	}
 	reply, err := r.do(ctx, 1, "XRANGE", r.key, start, "+", "COUNT", count)
-	if errors.Is(err, errReplyTooLarge) {
+	if errors.Is(err, rawreply.ErrTooLarge) {
 		r.fewer()
 		return nil, false, nil
 	}
@@ -112,7 +115,7 @@ func checkAnchor(shard int, from anchor, entries []rawEntry) *HaltError {
 }
 
 // do sends a command whose key is args[keyPos] and returns its raw reply, which is not larger than r.limit and
-// valid until the next. An error that Redis answered is a replyError.
+// valid until the next. An error that Redis answered is a [rawreply.Error].
 func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte, error) {
 	reply, err := r.once(ctx, keyPos, args)
 	if hasPrefix(err, "MOVED") || hasPrefix(err, "ASK") {
@@ -121,7 +124,7 @@ func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte
 		reply, err = r.once(ctx, keyPos, args)
 	}
 	switch {
-	case err == nil, errors.Is(err, errReplyTooLarge):
+	case err == nil, errors.Is(err, rawreply.ErrTooLarge):
 		return reply, err
 	case isWrongType(err):
 		return nil, notAStream(r.key)
@@ -136,14 +139,11 @@ func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byt
 	if r.scratch == nil {
 		r.scratch = spareReply()
 	}
-	buf := replyBuffer{b: r.scratch[:0], limit: r.limit}
-	cmd := redis.NewRawWriteToCmd(ctx, &buf, args...)
-	cmd.SetFirstKeyPos(keyPos)
-	if err := r.client.Process(ctx, cmd); err != nil && !(buf.ended && errors.Is(err, errReplyEnd)) {
-		return nil, err
+	reply, err := rawreply.Do(ctx, r.client, r.scratch, r.limit, keyPos, args...)
+	if reply != nil {
+		r.scratch = reply
 	}
-	r.scratch = buf.b
-	return buf.b, replyErr(buf.b)
+	return reply, err
 }
 
 func notAStream(key string) *HaltError {
@@ -160,10 +160,10 @@ func (r *streamReader) keep(reply []byte) []byte {
 }
 
 // first returns the first entry at or after id, nil if there is none.
-func (r *streamReader) first(ctx context.Context, id EntryID) (*rawEntry, error) {
+func (r *streamReader) first(ctx context.Context, id outbox.EntryID) (*rawEntry, error) {
 	r.count = 1
 	for {
-		entries, atEnd, err := r.read(ctx, anchor{id: id.before()})
+		entries, atEnd, err := r.read(ctx, anchor{id: id.Prev()})
 		r.count = 1
 		if err != nil || len(entries) > 0 {
 			if len(entries) > 0 {
@@ -179,7 +179,7 @@ func (r *streamReader) first(ctx context.Context, id EntryID) (*rawEntry, error)
 
 // wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the entry is read
 // with its anchor afterwards.
-func (r *streamReader) wait(ctx context.Context, from EntryID) error {
+func (r *streamReader) wait(ctx context.Context, from outbox.EntryID) error {
 	if r.waiter != nil {
 		return r.waiter.wait(ctx, r, from)
 	}
@@ -188,7 +188,7 @@ func (r *streamReader) wait(ctx context.Context, from EntryID) error {
 }
 
 // block waits on a connection of its own. ready: there is an entry.
-func (r *streamReader) block(ctx context.Context, from EntryID) (ready bool, err error) {
+func (r *streamReader) block(ctx context.Context, from outbox.EntryID) (ready bool, err error) {
 	saved := r.limit
 	r.limit = 1 << 30
 	reply, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, from.String())

@@ -14,6 +14,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // wholeGroups against the dumb way: give every entry the number of its group, and leave out the
@@ -55,10 +57,10 @@ func TestWholeGroups(t *testing.T) {
 
 func TestCheckAnchor(t *testing.T) {
 	t.Parallel()
-	here := rawEntry{EntryID{5, 0}, with("id", "e-1")}
-	other := rawEntry{EntryID{5, 0}, with("id", "e-2")}
-	later := rawEntry{EntryID{5, 1}, with("id", "e-1")}
-	from := anchor{EntryID{5, 0}, fingerprint(here.fields)}
+	here := rawEntry{outbox.EntryID{MS: 5}, with("id", "e-1")}
+	other := rawEntry{outbox.EntryID{MS: 5}, with("id", "e-2")}
+	later := rawEntry{outbox.EntryID{MS: 5, Seq: 1}, with("id", "e-1")}
+	from := anchor{outbox.EntryID{MS: 5}, fingerprint(here.fields)}
 	if halt := checkAnchor(3, from, []rawEntry{here, later}); halt != nil {
 		t.Error(halt)
 	}
@@ -161,7 +163,7 @@ func TestReaderRuns(t *testing.T) {
 		if n := r.caughtUp.Load(); n != 1 { // an idle shard is known to run
 			t.Errorf("told %d times that an empty stream has nothing", n)
 		}
-		var want, got []EntryID
+		var want, got []outbox.EntryID
 		for i := range 5000 {
 			want = append(want, l.add(0, "*", event(fmt.Sprint(i), "k")...))
 		}
@@ -178,7 +180,7 @@ func TestReaderRuns(t *testing.T) {
 		// One by one, each is found without asking in circles.
 		for i := range 10 {
 			id := l.add(0, "*", event(fmt.Sprint("late", i), "k")...)
-			if c := r.next(t); !slices.Equal(c.ids, []EntryID{id}) || !c.atEnd {
+			if c := r.next(t); !slices.Equal(c.ids, []outbox.EntryID{id}) || !c.atEnd {
 				t.Errorf("got %v, want %s", c.ids, id)
 			}
 		}
@@ -239,7 +241,7 @@ func TestReaderKeepsGroups(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
 				payload := strings.Repeat("x", c.payload)
-				group := map[EntryID]int{}
+				group := map[outbox.EntryID]int{}
 				for g := range c.groups {
 					for more := c.size - 1; more >= 0; more-- {
 						fields := []string{"id", "e", "aggregatetype", "order", "aggregateid", "k", "type", "T", "payload", payload, "headers", ""}
@@ -276,7 +278,7 @@ func TestReaderKeepsGroups(t *testing.T) {
 func TestReaderCutsGiants(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		var want, got []EntryID
+		var want, got []outbox.EntryID
 		for range 3000 {
 			want = append(want, l.add(0, "*", event("e", "k", "more", "1", "contenttype", strings.Repeat("x", 200))...))
 		}
@@ -312,7 +314,7 @@ func TestReaderHalts(t *testing.T) {
 			t.Errorf("ended with %v", r.err)
 		}
 		// Where nothing stands before it there is only the halt.
-		again := l.read(anchor{id: bad.before()}, 1<<20)
+		again := l.read(anchor{id: bad.Prev()}, 1<<20)
 		<-again.ended
 		if !errors.As(again.err, &halt) || halt.Entry != bad {
 			t.Errorf("ended with %v", again.err)
@@ -324,18 +326,18 @@ func TestReaderHalts(t *testing.T) {
 // new entries.
 func TestReaderNoticesRollBack(t *testing.T) {
 	t.Parallel()
-	for name, roll := range map[string]func(l *lab, last EntryID){
-		"emptied": func(l *lab, _ EntryID) { l.mini.Del(l.stream(0)) },
-		"emptied and written": func(l *lab, last EntryID) {
+	for name, roll := range map[string]func(l *lab, last outbox.EntryID){
+		"emptied": func(l *lab, _ outbox.EntryID) { l.mini.Del(l.stream(0)) },
+		"emptied and written": func(l *lab, last outbox.EntryID) {
 			l.mini.Del(l.stream(0))
-			l.add(0, EntryID{last.MS + 1, 0}.String(), event("new", "k")...)
+			l.add(0, outbox.EntryID{MS: last.MS + 1}.String(), event("new", "k")...)
 		},
-		"the same ID again": func(l *lab, last EntryID) {
+		"the same ID again": func(l *lab, last outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			l.add(0, last.String(), event("new", "k")...)
-			l.add(0, EntryID{last.MS + 1, 0}.String(), event("newer", "k")...)
+			l.add(0, outbox.EntryID{MS: last.MS + 1}.String(), event("newer", "k")...)
 		},
-		"replaced by text": func(l *lab, _ EntryID) {
+		"replaced by text": func(l *lab, _ outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			if err := l.mini.Set(l.stream(0), "text"); err != nil {
 				l.t.Error(err)
@@ -419,7 +421,7 @@ func TestReaderRepliesWithErrors(t *testing.T) {
 			if _, _, err := r.read(t.Context(), anchor{}); !hasPrefix(err, text) {
 				t.Errorf("%s: read gives %v", text, err)
 			}
-			if err := r.wait(t.Context(), EntryID{}); !hasPrefix(err, text) {
+			if err := r.wait(t.Context(), outbox.EntryID{}); !hasPrefix(err, text) {
 				t.Errorf("%s: wait gives %v", text, err)
 			}
 		}
@@ -440,7 +442,7 @@ func TestReaderLargeEntries(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		payload := strings.Repeat("x", readLimit*2/3)
-		var ids []EntryID
+		var ids []outbox.EntryID
 		for i := range 3 {
 			ids = append(ids, l.add(0, "*", "id", fmt.Sprint(i), "aggregatetype", "order", "aggregateid", "k", "type", "T", "payload", payload, "headers", ""))
 		}
@@ -451,14 +453,14 @@ func TestReaderLargeEntries(t *testing.T) {
 				t.Fatalf("first at or after %s: %v", id, err)
 			}
 		}
-		if found, err := r.first(t.Context(), EntryID{ids[2].MS, ids[2].Seq + 1}); found != nil || err != nil {
+		if found, err := r.first(t.Context(), outbox.EntryID{MS: ids[2].MS, Seq: ids[2].Seq + 1}); found != nil || err != nil {
 			t.Errorf("behind the last: %v, %v", found, err)
 		}
 		if n, err := r.countAfter(t.Context(), ids[0], ids[2]); n != 2 || err != nil {
 			t.Errorf("counted %d entries, %v", n, err)
 		}
 		run := l.read(anchor{}, 64<<20)
-		var got []EntryID
+		var got []outbox.EntryID
 		for len(got) < 3 {
 			got = append(got, run.next(t).ids...)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 var update = flag.Bool("update", false, "write the golden files of this package anew")
@@ -85,16 +87,18 @@ func TestRecordFormats(t *testing.T) {
 						continue
 					}
 					var e entry
-					if err := e.decode(rawEntry{EntryID{1767319445678, 3}, k.fields}); err != nil {
+					if err := e.decode(rawEntry{outbox.EntryID{MS: 1767319445678, Seq: 3}, k.fields}); err != nil {
 						t.Fatal(err)
 					}
-					f := formatter{format: format, source: "sluice/orders", tombstones: tombstones, prefix: "orders/3/", now: func() time.Time { return now }}
+					f := formatter{encoding: formats[format].encoding("sluice/orders"), tombstones: tombstones, prefix: "orders/3/", now: func() time.Time { return now }}
 					topic := "outbox.event.order"
 					if len(e.topic) > 0 {
 						topic = string(e.topic)
 					}
 					var r kgo.Record
-					f.record(&r, &e, topic, nil)
+					if _, err := f.record(t.Context(), &r, &e, topic, nil); err != nil {
+						t.Fatal(err)
+					}
 					name := k.name
 					if tombstones {
 						name += ", tombstones enabled"
@@ -113,15 +117,18 @@ func TestRecordFormats(t *testing.T) {
 // Headers of many records share one piece of memory, and no record may reach into the next one's.
 func TestRecordHeadersShareMemory(t *testing.T) {
 	t.Parallel()
-	f := formatter{prefix: "orders/3/", now: time.Now}
+	f := formatter{encoding: rawFormat{}, prefix: "orders/3/", now: time.Now}
 	var e entry
 	headers := make([]kgo.RecordHeader, 0, 100)
 	records := make([]kgo.Record, 3)
 	for i := range records {
-		if err := e.decode(rawEntry{EntryID{1, uint64(i)}, with("headers", fmt.Sprintf(`{"n":"%d"}`, i))}); err != nil {
+		if err := e.decode(rawEntry{outbox.EntryID{MS: 1, Seq: uint64(i)}, with("headers", fmt.Sprintf(`{"n":"%d"}`, i))}); err != nil {
 			t.Fatal(err)
 		}
-		headers = f.record(&records[i], &e, "t", headers)
+		var err error
+		if headers, err = f.record(t.Context(), &records[i], &e, "t", headers); err != nil {
+			t.Fatal(err)
+		}
 	}
 	records[0].Headers = append(records[0].Headers, kgo.RecordHeader{Key: "added", Value: []byte("by somebody")})
 	for i := range records {
@@ -226,16 +233,18 @@ func TestRecordSizeAgreesWithProducer(t *testing.T) {
 func BenchmarkRecord(b *testing.B) {
 	for _, format := range []Format{Raw, CloudEventsBinary, CloudEventsStructured} {
 		b.Run(format.String(), func(b *testing.B) {
-			f := formatter{format: format, source: "sluice/orders", prefix: "orders/3/", now: time.Now}
+			f := formatter{encoding: formats[format].encoding("sluice/orders"), prefix: "orders/3/", now: time.Now}
 			var e entry
-			if err := e.decode(rawEntry{EntryID{1700000000000, 1}, with("payload", `{"text":"`+strings.Repeat("x", 180)+`"}`, "headers", `{"tenant":"acme"}`)}); err != nil {
+			if err := e.decode(rawEntry{outbox.EntryID{MS: 1700000000000, Seq: 1}, with("payload", `{"text":"`+strings.Repeat("x", 180)+`"}`, "headers", `{"tenant":"acme"}`)}); err != nil {
 				b.Fatal(err)
 			}
 			headers := make([]kgo.RecordHeader, 0, 16)
 			var r kgo.Record
 			b.ReportAllocs()
 			for b.Loop() {
-				f.record(&r, &e, "outbox.event.order", headers)
+				if _, err := f.record(b.Context(), &r, &e, "outbox.event.order", headers); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -9,12 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/delivery"
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -24,7 +25,7 @@ const LayoutVersion = 3
 // Relay moves the entries of the shards it owns to Kafka. Make it with New; Run it once.
 type Relay struct {
 	cfg     Config
-	control *control
+	control *controller
 
 	// Made by Run.
 	client *kgo.Client // metadata and questions
@@ -46,7 +47,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	return &Relay{
-		cfg: cfg, control: newControl(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{}, problem: errors.New("not started"),
+		cfg: cfg, control: newController(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{}, problem: errors.New("not started"),
 	}, nil
 }
 
@@ -85,7 +86,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return r.runAssigned(ctx)
 	}
 	return delivery.Membership{
-		Group: outbox.RelayGroup(r.cfg.Outbox), Topic: outbox.PositionsTopic(r.cfg.Outbox), Client: clientOpts(&r.cfg),
+		Group: names.RelayGroup(r.cfg.Outbox), Topic: names.PositionsTopic(r.cfg.Outbox), Client: clientOpts(&r.cfg),
 		SessionTimeout: r.cfg.SessionTimeout, RebalanceTimeout: r.cfg.DrainTimeout + 2*time.Second, Source: r.source, Joined: r.setMember,
 	}.Run(ctx, r.engine)
 }
@@ -118,7 +119,7 @@ func (r *Relay) setMember(member func() bool) {
 // waitForServers reads the layout and looks for the positions topic, and tries until both servers answer. A
 // layout that is there and unknown is an error; one that is not there yet is waited for.
 func (r *Relay) waitForServers(ctx context.Context) error {
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
+	wait := retry.Backoff(200*time.Millisecond, 10*time.Second)
 	var logged string
 	var loggedAt time.Time
 	for {
@@ -136,7 +137,7 @@ func (r *Relay) waitForServers(ctx context.Context) error {
 			r.cfg.Logger.Warn("relay waits for its servers, trying again", "outbox", r.cfg.Outbox, "error", err)
 			logged, loggedAt = text, time.Now()
 		}
-		sleep(ctx, wait.NextBackOff())
+		_ = retry.Sleep(ctx, wait.NextBackOff())
 	}
 }
 
@@ -162,11 +163,11 @@ func (r *Relay) checkServers(ctx context.Context) error {
 	if err := r.client.Ping(probe); err != nil {
 		return fmt.Errorf("kafka: no broker answers: %w", err)
 	}
-	details, err := kadm.NewClient(r.client).ListTopics(probe, outbox.PositionsTopic(r.cfg.Outbox), r.cfg.DeadLetter.Topic)
+	details, err := kadm.NewClient(r.client).ListTopics(probe, names.PositionsTopic(r.cfg.Outbox), r.cfg.DeadLetter.Topic)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
-	needed := []string{outbox.PositionsTopic(r.cfg.Outbox)}
+	needed := []string{names.PositionsTopic(r.cfg.Outbox)}
 	if len(r.cfg.DeadLetter.On) > 0 {
 		needed = append(needed, r.cfg.DeadLetter.Topic)
 	}
@@ -226,7 +227,7 @@ func (r *Relay) Ready() error {
 		return problem
 	}
 	if member == nil || !member() {
-		return errors.New("not yet a member of the relay group " + outbox.RelayGroup(r.cfg.Outbox))
+		return errors.New("not yet a member of the relay group " + names.RelayGroup(r.cfg.Outbox))
 	}
 	var errs []error
 	for _, st := range r.Status() {

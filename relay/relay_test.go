@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -28,14 +29,14 @@ func TestRelayDelivers(t *testing.T) {
 				got := l.consume(651, "outbox.event.order")
 
 				seen := map[string]bool{}
-				newest := map[string]EntryID{}
+				newest := map[string]outbox.EntryID{}
 				for _, rec := range got {
 					if seen[header(rec, "id")] {
 						t.Errorf("%s twice", header(rec, "id"))
 					}
 					seen[header(rec, "id")] = true
 					shard, id, ok := strings.Cut(strings.TrimPrefix(header(rec, "sluice-entry"), l.outbox+"/"), "/")
-					entry, err := ParseEntryID(id)
+					entry, err := outbox.ParseEntryID(id)
 					if !ok || err != nil {
 						t.Fatalf("sluice-entry: %q", header(rec, "sluice-entry"))
 					}
@@ -45,7 +46,7 @@ func TestRelayDelivers(t *testing.T) {
 					}
 					newest[key] = entry
 				}
-				dead := l.consume(1, outbox.DeadLetterTopic(l.outbox))
+				dead := l.consume(1, names.DeadLetterTopic(l.outbox))
 				if got := header(dead[0], "sluice-entry"); got != l.outbox+"/0/"+bad.String() || header(dead[0], "sluice-reason") != "undecodable" {
 					t.Errorf("dead letter: %v", dead[0].Headers)
 				}
@@ -91,7 +92,7 @@ func TestRestarts(t *testing.T) {
 func TestRunWaitsForItsServers(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		key := outbox.LayoutKey(l.outbox)
+		key := names.LayoutKey(l.outbox)
 		l.mini.Del(key)
 		r, stop := l.run(l.config())
 		defer stop()
@@ -120,7 +121,7 @@ func TestRunWaitsForItsServers(t *testing.T) {
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		key := outbox.LayoutKey(l.outbox)
+		key := names.LayoutKey(l.outbox)
 		cfg := l.config()
 		cfg.Assign = []int{1}
 		for name, prepare := range map[string]func() Config{
@@ -145,7 +146,7 @@ func TestRunRefuses(t *testing.T) {
 func TestRunEndsWhileWaiting(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		l.mini.Del(outbox.LayoutKey(l.outbox))
+		l.mini.Del(names.LayoutKey(l.outbox))
 		_, stop := l.run(l.config())
 		time.Sleep(time.Minute)
 		began := time.Now()

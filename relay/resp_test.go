@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // resp is the RESP array of bulk strings that Redis sends for an entry's fields.
@@ -38,9 +40,9 @@ func respEntries(entries ...rawEntry) []byte {
 
 func TestParserEntries(t *testing.T) {
 	t.Parallel()
-	one := rawEntry{EntryID{5, 0}, resp("a", "1")}
-	empty := rawEntry{EntryID{5, 1}, resp("", "")}
-	binary := rawEntry{EntryID{1<<64 - 1, 1<<64 - 1}, resp("payload", "\r\n$5\r\n*3\x00\xff")}
+	one := rawEntry{outbox.EntryID{MS: 5}, resp("a", "1")}
+	empty := rawEntry{outbox.EntryID{MS: 5, Seq: 1}, resp("", "")}
+	binary := rawEntry{outbox.EntryID{MS: 1<<64 - 1, Seq: 1<<64 - 1}, resp("payload", "\r\n$5\r\n*3\x00\xff")}
 	for name, want := range map[string][]rawEntry{
 		"none": {}, "one": {one}, "three": {one, empty, binary},
 	} {
@@ -84,7 +86,7 @@ func TestParserRefuses(t *testing.T) {
 // A reply that was cut off anywhere is noticed, never taken for a shorter one.
 func TestParserTruncated(t *testing.T) {
 	t.Parallel()
-	reply := respEntries(rawEntry{EntryID{5, 0}, resp(event("e-1", "k")...)}, rawEntry{EntryID{6, 0}, resp("a", "\r\n")})
+	reply := respEntries(rawEntry{outbox.EntryID{MS: 5}, resp(event("e-1", "k")...)}, rawEntry{outbox.EntryID{MS: 6}, resp("a", "\r\n")})
 	for n := range reply {
 		p := parser{b: reply[:n:n]}
 		if got, err := p.entries(nil); err == nil {
@@ -98,7 +100,7 @@ func TestParserRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) rawEntry {
 			fields := rapid.SliceOf(rapid.StringOf(rapid.RuneFrom([]rune("a\r\n$*0é\x00")))).Draw(t, "fields")
-			return rawEntry{EntryID{rapid.Uint64().Draw(t, "ms"), rapid.Uint64().Draw(t, "seq")}, resp(fields...)}
+			return rawEntry{outbox.EntryID{MS: rapid.Uint64().Draw(t, "ms"), Seq: rapid.Uint64().Draw(t, "seq")}, resp(fields...)}
 		}), 0, 5).Draw(t, "entries")
 		p := parser{b: respEntries(want...)}
 		got, err := p.entries(nil)
@@ -150,8 +152,8 @@ func TestParseIDAgrees(t *testing.T) {
 			rapid.StringMatching(`1844674407370955161[0-9]{1}-1844674407370955161[0-9]`),
 			rapid.String(),
 		).Draw(t, "id")
-		want, wantErr := ParseEntryID(text)
-		if !strings.Contains(text, "-") { // ParseEntryID, which people write for, takes ms alone
+		want, wantErr := outbox.ParseEntryID(text)
+		if !strings.Contains(text, "-") { // outbox.ParseEntryID, which people write for, takes ms alone
 			return
 		}
 		got, err := parseID([]byte(text))
@@ -161,32 +163,10 @@ func TestParseIDAgrees(t *testing.T) {
 	})
 }
 
-func TestReplyErr(t *testing.T) {
-	t.Parallel()
-	for reply, want := range map[string]string{
-		"-WRONGTYPE Operation against a key\r\n": "WRONGTYPE Operation against a key",
-		"-MOVED 3999 127.0.0.1:6381\r\n":         "MOVED 3999 127.0.0.1:6381",
-		"!21\r\nSYNTAX invalid syntax\r\n":       "SYNTAX invalid syntax",
-		"*0\r\n":                                 "", "*-1\r\n": "", "_\r\n": "", "": "", "$2\r\n-1\r\n": "",
-	} {
-		err := replyErr([]byte(reply))
-		if err != nil {
-			if got := err.Error(); got != want {
-				t.Errorf("%q: got %q, want %q", reply, got, want)
-			}
-		} else if want != "" {
-			t.Errorf("%q: no error, want %q", reply, want)
-		}
-	}
-	if err := replyErr([]byte("-WRONGTYPE x\r\n")); !isWrongType(err) {
-		t.Errorf("%v is not of the wrong type", err)
-	}
-}
-
 func BenchmarkParserEntries(b *testing.B) {
 	entries := make([]rawEntry, 1000)
 	for i := range entries {
-		entries[i] = rawEntry{EntryID{1700000000000, uint64(i)}, resp(event("0190a6c1-7b2e-7c3d-8e4f-5a6b7c8d9e0f", "customer-4711", "more", "3")...)}
+		entries[i] = rawEntry{outbox.EntryID{MS: 1700000000000, Seq: uint64(i)}, resp(event("0190a6c1-7b2e-7c3d-8e4f-5a6b7c8d9e0f", "customer-4711", "more", "3")...)}
 	}
 	reply := respEntries(entries...)
 	var buf []rawEntry

@@ -3,18 +3,17 @@ package relay
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"text/template"
 	"text/template/parse"
+
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // routeCacheSize bounds the topics remembered by aggregate type and type. A service has tens of
 // them; the bound is for a stream whose types are unbounded by mistake.
 const routeCacheSize = 4096
-
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 // router turns an event into its topic. It belongs to one goroutine.
 type router struct {
@@ -139,16 +138,14 @@ func (r *router) header(name string) string {
 // allowed follows Kafka's rule for topic names (org.apache.kafka.common.internals.Topic), and keeps events out of the
 // topics in which they would be taken for something else.
 func (r *router) allowed(topic string) error {
-	if !validTopic(topic) {
-		return fmt.Errorf("%q is not a Kafka topic name: want 1 to 249 of letters, digits, '.', '_' and '-'", clip([]byte(topic)))
+	if err := names.ValidateTopic(topic); err != nil {
+		return err
 	}
 	if strings.HasPrefix(topic, "__") || slices.Contains(r.reserved, topic) {
 		return fmt.Errorf("topic %s is not for events", topic)
 	}
 	return nil
 }
-
-func validTopic(t string) bool { return t != "." && t != ".." && topicName.MatchString(t) }
 
 // templateNames lists the fields a template uses, and whether it uses anything that makes
 // the result depend on more than them.

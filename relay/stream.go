@@ -163,7 +163,7 @@ func (s *stream) delivered(chunks []*chunk, began time.Time) {
 // Refused implements delivery.Source: the entries become dead letters when they are read again. A dead letter that is refused
 // halts the shard.
 func (s *stream) Refused(refusals []delivery.Refusal) {
-	condemned := map[EntryID]bool{}
+	poisoned := map[outbox.EntryID]bool{}
 	for _, x := range refusals {
 		s.relay.topics.forget(x.Record.Topic)
 		id := entryOf(x.Record)
@@ -175,11 +175,11 @@ func (s *stream) Refused(refusals []delivery.Refusal) {
 			s.mu.Unlock()
 			continue
 		}
-		condemned[id] = true
-		s.quarantine.condemn(deadLetter{id: id, reason: reason, detail: x.Err.Error(), topic: x.Record.Topic})
+		poisoned[id] = true
+		s.quarantine.add(deadLetter{id: id, reason: reason, detail: x.Err.Error(), topic: x.Record.Topic})
 	}
-	if len(condemned) > 0 {
-		s.log.Warn("Kafka refuses records for what they are", "entries", len(condemned), "first", refusals[0].Err)
+	if len(poisoned) > 0 {
+		s.log.Warn("Kafka refuses records for what they are", "entries", len(poisoned), "first", refusals[0].Err)
 	}
 }
 
@@ -223,14 +223,14 @@ func (s *stream) preparer() *preparer {
 	return &preparer{
 		shard: s.id, deadLetter: s.cfg.DeadLetter, topics: s.relay.topics, router: router, quarantine: s.quarantine,
 		formatter: formatter{
-			format: s.cfg.Format, source: s.cfg.Source, tombstones: s.cfg.Tombstones,
+			encoding: formats[s.cfg.Format].encoding(s.cfg.Source), tombstones: s.cfg.Tombstones,
 			prefix: delivery.PositionKey(s.cfg.Outbox, s.id) + "/", now: time.Now,
 		},
 	}
 }
 
 // entryOf finds the entry of a record by its sluice-entry header; zero if it has none.
-func entryOf(r *kgo.Record) EntryID {
+func entryOf(r *kgo.Record) outbox.EntryID {
 	_, id, _ := originOf(r)
 	return id
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -47,7 +48,7 @@ func TestPauseAndResume(t *testing.T) {
 				defer stop()
 				l.addEvents(0, 0, 5)
 				l.consume(5, "outbox.event.order")
-				l.mini.HSet(outbox.ControlKey(l.outbox), "pause:0", `{"by":"ops","reason":"maintenance"}`)
+				l.mini.HSet(names.ControlKey(l.outbox), "pause:0", `{"by":"ops","reason":"maintenance"}`)
 				if st := l.until(r, 0, Paused); st.Reason != "paused by ops: maintenance" {
 					t.Errorf("reason %q", st.Reason)
 				}
@@ -63,7 +64,7 @@ func TestPauseAndResume(t *testing.T) {
 				if err := r.Ready(); err != nil {
 					t.Errorf("paused on purpose, and not ready: %v", err)
 				}
-				l.mini.Del(outbox.ControlKey(l.outbox))
+				l.mini.Del(names.ControlKey(l.outbox))
 				l.until(r, 0, Running)
 				l.consume(15, "outbox.event.order")
 			})
@@ -100,7 +101,7 @@ func TestHaltAndRecover(t *testing.T) {
 				if n := len(l.all("Placed")); n != 3 {
 					t.Errorf("%d records before the entry that halts", n)
 				}
-				if st := l.told(t, 0); st.State != Halted || st.Entry != at.String() {
+				if st := l.told(t, 0); st.State != string(Halted) || st.Entry != at.String() {
 					t.Errorf("status hash: %+v", st)
 				}
 				if err := l.cluster.CreateTopic("Shipped", 1, nil); err != nil {
@@ -146,7 +147,7 @@ func TestHaltAtLostAnchor(t *testing.T) {
 		if n := len(l.all("outbox.event.order")); n != 5 {
 			t.Errorf("%d records", n)
 		}
-		pos, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, EntryID{})
+		pos, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, outbox.EntryID{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,9 +189,9 @@ func TestPoison(t *testing.T) {
 					l.addEvents(0, 0, 20)
 					r, stop := l.run(cfg)
 					defer stop()
-					l.consume(20, "outbox.event.order", outbox.DeadLetterTopic(l.outbox))
+					l.consume(20, "outbox.event.order", names.DeadLetterTopic(l.outbox))
 					l.until(r, 0, Running)
-					dead := l.all(outbox.DeadLetterTopic(l.outbox))
+					dead := l.all(names.DeadLetterTopic(l.outbox))
 					if len(dead) != len(c.always) {
 						t.Errorf("%d dead letters, want %d", len(dead), len(c.always))
 					}
@@ -251,7 +252,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
-				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: outbox.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
+				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: names.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
 				cfg := l.config()
 				cfg.Delivery = delivery
 				l.add(0, "*", "colour", "red")
@@ -266,7 +267,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 					t.Errorf("asked %d times in a minute", n)
 				}
 				refused.Remove()
-				l.consume(1, outbox.DeadLetterTopic(l.outbox))
+				l.consume(1, names.DeadLetterTopic(l.outbox))
 				l.until(r, 0, Running)
 			})
 		})

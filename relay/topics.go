@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // defaultMaxMessageBytes is the broker's default for max.message.bytes, taken where the relay may
@@ -158,11 +159,12 @@ func (t *topics) look(ctx context.Context, topic string) (topicInfo, error) {
 			return topicInfo{}, err
 		}
 		// The broker that answers may not have heard of it yet.
-		for wait := 5 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+		wait := retry.Backoff(5*time.Millisecond, time.Second)
+		for began := time.Now(); time.Since(began) < absentTTL; {
 			if detail, err = t.describe(ctx, topic); !errors.Is(err, kerr.UnknownTopicOrPartition) {
 				break
 			}
-			sleep(ctx, wait)
+			_ = retry.Sleep(ctx, wait.NextBackOff())
 		}
 	}
 	if errors.Is(err, kerr.InvalidTopicException) {

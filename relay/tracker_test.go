@@ -5,13 +5,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestTrackerTellsNews(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		s := l.source(t, l.config()).tracker
-		halt := func(found string) *HaltError { return &HaltError{Entry: EntryID{5, 0}, Expected: "e", Found: found} }
+		halt := func(found string) *HaltError {
+			return &HaltError{Entry: outbox.EntryID{MS: 5}, Expected: "e", Found: found}
+		}
 		s.set(Starting, "", nil)
 		s.set(Starting, "", nil)
 		s.set(Running, "", nil)

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // waiter waits for new entries in many quiet streams with one XREAD on one connection. A stream that has been quiet for less
@@ -21,7 +24,7 @@ type waiter struct {
 
 // quietStream is one that waits.
 type quietStream struct {
-	after   EntryID
+	after   outbox.EntryID
 	adopted chan struct{} // closed when a round includes it
 	woken   chan struct{} // closed when it has an entry, or when the round failed
 	joined  bool
@@ -45,7 +48,7 @@ func newWaiter(client redis.UniversalClient) *waiter {
 
 // wait returns when a stream has an entry behind after, or early; the caller reads, which shows that its anchor stands, and waits
 // again.
-func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error {
+func (w *waiter) wait(ctx context.Context, r *streamReader, after outbox.EntryID) error {
 	for time.Since(r.activeAt) < quietAfter {
 		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {
 			return err
@@ -75,7 +78,7 @@ func (w *waiter) wait(ctx context.Context, r *streamReader, after EntryID) error
 }
 
 // join has a stream waited for by the next rounds. adopted: they do already.
-func (w *waiter) join(key string, after EntryID) (q *quietStream, adopted bool) {
+func (w *waiter) join(key string, after outbox.EntryID) (q *quietStream, adopted bool) {
 	w.mu.Lock()
 	q = w.waiting[key]
 	adopted = q != nil && q.after == after && q.joined
@@ -93,7 +96,7 @@ func (w *waiter) leave(key string) {
 	delete(w.waiting, key)
 }
 
-func (w *waiter) add(key string, after EntryID) *quietStream {
+func (w *waiter) add(key string, after outbox.EntryID) *quietStream {
 	q := &quietStream{after: after, adopted: make(chan struct{}), woken: make(chan struct{})}
 	w.mu.Lock()
 	w.waiting[key] = q
@@ -119,7 +122,7 @@ func (w *waiter) run(ctx context.Context) {
 		replies, err := w.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: 1, Block: roundBlock}).Result()
 		if err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it as it is
 			w.wake(round) // each finds out for itself
-			sleep(ctx, readBlock)
+			_ = retry.Sleep(ctx, readBlock)
 			continue
 		}
 		some := make(map[string]*quietStream, len(replies))

@@ -11,6 +11,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // reads counts the XREADs that Redis is asked, and the streams of the largest.
@@ -105,7 +107,7 @@ func TestWaiterWakes(t *testing.T) {
 				wg.Go(func() { w.run(ctx) })
 				done := make(chan error, 2)
 				for shard := range 2 {
-					wg.Go(func() { done <- w.wait(ctx, newStreamReader(l.redis, shard, l.stream(shard)), EntryID{}) })
+					wg.Go(func() { done <- w.wait(ctx, newStreamReader(l.redis, shard, l.stream(shard)), outbox.EntryID{}) })
 				}
 				time.Sleep(quietAfter + 2*roundBlock)
 				synctest.Wait()

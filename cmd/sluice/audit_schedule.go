@@ -11,7 +11,6 @@ import (
 	"github.com/sluice-outbox/sluice/internal/auditing"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/metrics"
-	"github.com/sluice-outbox/sluice/internal/schedule"
 )
 
 // configuredSchedule is the value of --schedule without one.
@@ -106,7 +105,7 @@ func (a *app) auditForEver(ctx context.Context, f *auditFlags, settings []config
 
 // service makes what audits at the times of audit.schedule.
 func (a *audits) service(m *metrics.Audits) (*auditing.Service, error) {
-	times, err := schedule.Parse(a.config.Audit.Schedule)
+	times, err := auditing.ParseSchedule(a.config.Audit.Schedule)
 	if err != nil {
 		return nil, a.config.Problemf("audit.schedule", "%v", err)
 	}

@@ -1,10 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/internal/bench"
@@ -19,10 +15,10 @@ func newBenchCommand(a *app) *cobra.Command {
 		Long: `Measures, in one run and taking turns: a hand-written at-least-once loop, both deliveries of the relay, and what Redis and
 Kafka do alone. Throughput over a backlog, latency at steady rates, and what the writer adds to a bare transaction.
 
-Latency comes with the CPU time that the carrier and the brokers took meanwhile, and with the transactions that the relay committed. The
+Latency comes with the CPU time that the driver and the brokers took meanwhile, and with the transactions that the relay committed. The
 brokers' is known where the run has started them as processes of this machine, which takes Linux.
 
-Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
+Without --redis or --kafka a server of this machine is started for the run. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
 A run takes about three minutes; --full is several times as long, for figures that are to be written down.
@@ -41,28 +37,17 @@ The output says which of the wanted figures are reached. The exit status does no
 			case full:
 				o = o.Full(cmd.Flags().Changed)
 			}
-			var err error
-			if o.Carry, err = carryCommand(); err != nil {
-				return err
-			}
-			o.Progress = a.progress
-			if err := o.Check(); err != nil {
-				return usagef("%w", err)
-			}
-			report, err := bench.Run(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.printBench(report)
+			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+				return bench.Run(cmd.Context(), o)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
-	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 600000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards, for throughput and for latency (default 1,4; latency 1)")
-	flags.IntVar(&o.Rounds, "rounds", 0, "how often the carriers take turns (default 2)")
+	flags.IntVar(&o.Rounds, "rounds", 0, "how often the drivers take turns (default 2)")
 	flags.StringSliceVar(&o.Only, "only", nil, "only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or one with its shards: loop/4")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
 	flags.BoolVar(&full, "full", false, "large and long: for figures to be written down; 5000 events a second too")
@@ -72,46 +57,9 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.DurationVar(&o.Linger, "linger", 0, "the relay's relay.linger (default its own)")
 	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 4s)")
 	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
-	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one carrier (default 2m)")
-	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a carrier to this existing `FOLDER`")
+	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one driver (default 2m)")
+	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a driver to this existing `FOLDER`")
 	cmd.MarkFlagsMutuallyExclusive("quick", "full")
-	cmd.AddCommand(newBenchAuditCommand(a), newBenchNeighboursCommand(a), newCarryCommand(a))
+	cmd.AddCommand(newBenchAuditCommand(a), newBenchNeighboursCommand(a), newDriveCommand(a))
 	return cmd
-}
-
-const carryName = "carry"
-
-// carryCommand is how to start this program as a carrier.
-func carryCommand() ([]string, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program, to run each carrier in a process of its own: %w", err)
-	}
-	return []string{program, "bench", carryName}, nil
-}
-
-// printBench prints a report that lays itself out.
-func (a *app) printBench(report interface{ WriteText(w io.Writer) error }) error {
-	if a.output == "text" {
-		return report.WriteText(a.out)
-	}
-	return a.print(report, func(*page) {})
-}
-
-func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
-
-// newCarryCommand is the process of one carrier, started by bench.
-func newCarryCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:    carryName,
-		Short:  "Be one carrier of a measurement",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := bench.Carry(cmd.Context(), a.in, a.out); err != nil {
-				return errQuiet // it was told to the measuring process
-			}
-			return nil
-		},
-	}
 }

@@ -15,7 +15,7 @@ func newBenchAuditCommand(a *app) *cobra.Command {
 		Long: `Fills an outbox, delivers it with the relay, and measures, in one run and taking turns: what Redis alone and Kafka alone can be read at,
 an audit as fast as it can, and one with the effort of audits that run on a schedule. Then: what audits that never pause cost the relay.
 
-Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. Given servers should have
+Without --redis or --kafka a server of this machine is started for the run. Given servers should have
 nothing else to do; what is written to them is removed at the end.
 
 The output says which of the wanted figures are reached. The exit status does not depend on it. An audit that does not agree is a failure.`,
@@ -27,24 +27,13 @@ The output says which of the wanted figures are reached. The exit status does no
 			if quick {
 				o = o.Quick(cmd.Flags().Changed)
 			}
-			var err error
-			if o.Carry, err = carryCommand(); err != nil {
-				return err
-			}
-			o.Progress = a.progress
-			if err := o.Check(); err != nil {
-				return usagef("%w", err)
-			}
-			report, err := bench.RunAudit(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.printBench(report)
+			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+				return bench.RunAudit(cmd.Context(), o)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
-	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Entries, "entries", 0, "entries audited (default 1000000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")

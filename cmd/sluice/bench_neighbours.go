@@ -20,7 +20,7 @@ else happens, then while the last three shards are in trouble:
 
 and prints both side by side. If the relay catches up before the run ends, the time in which it did has a column of its own.
 
-Without --redis or --kafka a server is started for the run: Docker, or programs of this machine. The partition without a leader was on a second
+Without --redis or --kafka a server of this machine is started for the run. The partition without a leader was on a second
 broker, which is stopped before anything is measured; on a given Kafka that trouble is left out. Given servers should have nothing else to do;
 what is written to them is removed at the end.`,
 		Example: `  sluice bench neighbours
@@ -28,24 +28,13 @@ what is written to them is removed at the end.`,
   sluice bench neighbours --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if o.Carry, err = carryCommand(); err != nil {
-				return err
-			}
-			o.Progress = a.progress
-			if err := o.Check(); err != nil {
-				return usagef("%w", err)
-			}
-			report, err := bench.RunNeighbours(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.printBench(report)
+			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+				return bench.RunNeighbours(cmd.Context(), o)
+			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Redis, "redis", "", "measure on this Redis, `ADDRESS` or URL")
-	flags.StringSliceVar(&o.Kafka, "kafka", nil, "measure on this Kafka, `BROKERS`")
+	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Shards, "shards", 0, "shards of the relay, three of them in trouble (default 64)")
 	flags.IntVar(&o.Rate, "rate", 0, "events a second of all other shards together (default 600)")
 	flags.DurationVar(&o.For, "for", 0, "how long each of the two runs takes (default 15s)")

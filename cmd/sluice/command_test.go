@@ -19,8 +19,9 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/sluice-outbox/sluice/internal/admin"
 	"github.com/sluice-outbox/sluice/internal/deadletter"
-	"github.com/sluice-outbox/sluice/internal/operate"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -162,7 +163,7 @@ func TestCommands(t *testing.T) {
 
 	last := s.add(t, 1, event...)
 	bad := s.add(t, 1, "not", "an event")
-	var st operate.Status
+	var st admin.Status
 	eventually(t, "delivered", func() bool {
 		out, _ := s.run(t, exitFine, "status", "-o", "json")
 		if err := json.Unmarshal([]byte(out), &st); err != nil {
@@ -240,7 +241,7 @@ func TestCommands(t *testing.T) {
 // A halted shard ends status with 3, and resume without a position says what is needed.
 func TestHalted(t *testing.T) {
 	s := newShop(t)
-	s.mini.HSet(outbox.StatusKey("orders"), "1", `{"shard":1,"state":"halted","instance":"r1","since":1,"reason":"rolled back"}`)
+	s.mini.HSet(names.StatusKey("orders"), "1", `{"shard":1,"state":"halted","instance":"r1","since":1,"reason":"rolled back"}`)
 	out, errs := s.run(t, exitThreshold, "status")
 	if !strings.Contains(out, "shard 1: halted") || !strings.Contains(out, "sluice resume --shard 1") || !strings.Contains(errs, "shard 1: halted") {
 		t.Errorf("status: %s%s", out, errs)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/deadletter"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 func newDLQCommand(a *app) *cobra.Command {
@@ -56,7 +56,7 @@ func deadLetterTopic(c *config.Config) string {
 	if t := c.Relay.DeadLetter.Topic; t != "" {
 		return t
 	}
-	return outbox.DeadLetterTopic(c.Outbox.Name)
+	return names.DeadLetterTopic(c.Outbox.Name)
 }
 
 // selection are the flags that choose dead letters.

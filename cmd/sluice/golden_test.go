@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/admin"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/deadletter"
-	"github.com/sluice-outbox/sluice/internal/operate"
 	"github.com/sluice-outbox/sluice/internal/preflight"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -51,17 +52,17 @@ func ref[T any](v T) *T { return &v }
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 func TestStatusText(t *testing.T) {
-	status := operate.Status{
+	status := admin.Status{
 		Outbox: "orders", Version: 2, Relays: ref(2),
-		Shards: []operate.Shard{
+		Shards: []admin.Shard{
 			{Shard: 0, State: "running", Owner: "a-1", Position: "1700000000000-0", LastEntry: "1700000000009-0", Retained: ref(int64(1200)), Lag: ref(int64(9)), OldestUndelivered: ref(0.25)},
 			{
 				Shard: 1, State: "halted", Owner: "a-1", Since: ref(noon.Add(-90 * time.Second)), Reason: "the stream does not hold the last delivered entry", Entry: "1700000000000-3",
 				Expected: "entry 1700000000000-3 with fingerprint aa", Found: "no entry at or after it", Next: "sluice resume --shard 1, with --after ENTRY, --from-start or --at-end",
 				Position: "1700000000000-3", LastEntry: "1700000000000-1", Retained: ref(int64(2)), OldestUndelivered: ref(7265.0),
 			},
-			{Shard: 2, State: operate.StateNone, Next: "sluice relay", Retained: ref(int64(0)), Lag: ref(int64(0)), OldestUndelivered: ref(0.0)},
-			{Shard: 3, State: operate.StateNone, Next: "sluice relay", Retained: ref(int64(0)), Lag: ref(int64(0)), OldestUndelivered: ref(0.0)},
+			{Shard: 2, State: admin.StateNone, Next: "sluice relay", Retained: ref(int64(0)), Lag: ref(int64(0)), OldestUndelivered: ref(0.0)},
+			{Shard: 3, State: admin.StateNone, Next: "sluice relay", Retained: ref(int64(0)), Lag: ref(int64(0)), OldestUndelivered: ref(0.0)},
 		},
 		Problems: []string{"relay group sluice.orders: no answer"},
 	}
@@ -84,12 +85,12 @@ func TestCheckText(t *testing.T) {
 }
 
 func TestMoveText(t *testing.T) {
-	sh := operate.Shard{Shard: 1, State: "halted", Reason: "rolled back", Expected: "entry 5-0", Found: "entry 4-0"}
-	back := operate.Move{Shard: 1, FromEntry: "5-0", To: relay.Position{Entry: relay.EntryID{MS: 3}}, Sends: 4, SendsAgain: 1, FirstSent: "4-0"}
-	ahead := operate.Move{Shard: 1, FromEntry: "5-0", To: relay.Position{Entry: relay.EntryID{MS: 9}, Fingerprint: "aa"}, Skips: 3}
-	start := operate.Move{Shard: 1, Sends: 1, FirstSent: "1-0"}
+	sh := admin.Shard{Shard: 1, State: "halted", Reason: "rolled back", Expected: "entry 5-0", Found: "entry 4-0"}
+	back := admin.Move{Shard: 1, FromEntry: "5-0", To: relay.Position{Entry: outbox.EntryID{MS: 3}}, Sends: 4, SendsAgain: 1, FirstSent: "4-0"}
+	ahead := admin.Move{Shard: 1, FromEntry: "5-0", To: relay.Position{Entry: outbox.EntryID{MS: 9}, Fingerprint: "aa"}, Skips: 3}
+	start := admin.Move{Shard: 1, Sends: 1, FirstSent: "1-0"}
 	golden(t, "move", rendered(func(p *page) {
-		for _, m := range []operate.Move{back, ahead, start} {
+		for _, m := range []admin.Move{back, ahead, start} {
 			printMove(p, "orders", sh, m)
 		}
 	}))
@@ -98,9 +99,9 @@ func TestMoveText(t *testing.T) {
 func TestDeadLetterText(t *testing.T) {
 	at := noon.Add(-3 * time.Hour)
 	all := []*deadletter.Letter{
-		{Outbox: "orders", Shard: 0, Entry: relay.EntryID{MS: 1700000000000}, Reason: "too_large", Detail: "2000000 bytes, the topic takes 1048588", Topic: "outbox.event.order", At: at, Bytes: 2000000, AggregateType: "order", Type: "OrderPlaced"},
-		{Outbox: "orders", Shard: 1, Entry: relay.EntryID{MS: 1700000000001, Seq: 2}, Reason: "undecodable", Detail: `unknown field "foo"`, At: at, Bytes: 42},
-		{Outbox: "orders", Shard: 1, Entry: relay.EntryID{MS: 1700000000002}, Reason: "undecodable", Detail: "no field id", At: at, Bytes: 42},
+		{Outbox: "orders", Shard: 0, Entry: outbox.EntryID{MS: 1700000000000}, Reason: "too_large", Detail: "2000000 bytes, the topic takes 1048588", Topic: "outbox.event.order", At: at, Bytes: 2000000, AggregateType: "order", Type: "OrderPlaced"},
+		{Outbox: "orders", Shard: 1, Entry: outbox.EntryID{MS: 1700000000001, Seq: 2}, Reason: "undecodable", Detail: `unknown field "foo"`, At: at, Bytes: 42},
+		{Outbox: "orders", Shard: 1, Entry: outbox.EntryID{MS: 1700000000002}, Reason: "undecodable", Detail: "no field id", At: at, Bytes: 42},
 	}
 	c := &config.Config{}
 	c.Outbox.Name = "orders"

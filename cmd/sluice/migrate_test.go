@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/migrations"
-	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // migrateStage runs `sluice migrate` against substitutes of both servers.
@@ -136,7 +136,7 @@ func TestMigrateJSON(t *testing.T) {
 func TestMigrateRefuses(t *testing.T) {
 	s := newMigrateStage(t, "outbox: {name: orders, shards: 2}\n")
 	s.run(exitFine, "apply")
-	s.redis.HSet(outbox.LayoutKey("orders"), "version", "4")
+	s.redis.HSet(names.LayoutKey("orders"), "version", "4")
 	for _, command := range []string{"plan", "apply"} {
 		out, errs := s.run(exitFailed, command)
 		s.wants(out, "outbox orders: refused", "is at layout version 4")
@@ -157,7 +157,7 @@ func TestMigrateRefuses(t *testing.T) {
 func TestMigrateLostPositions(t *testing.T) {
 	s := newMigrateStage(t, "outbox: {name: orders, shards: 2}\n")
 	s.run(exitFine, "apply")
-	if _, err := s.kafka.DeleteTopic(t.Context(), outbox.PositionsTopic("orders")); err != nil {
+	if _, err := s.kafka.DeleteTopic(t.Context(), names.PositionsTopic("orders")); err != nil {
 		t.Fatal(err)
 	}
 	out, _ := s.run(exitFailed, "apply", "--yes") // the general consent is not enough
@@ -167,7 +167,7 @@ func TestMigrateLostPositions(t *testing.T) {
 	s.run(exitFine, "status")
 
 	s.redis.FlushAll()
-	record := &kgo.Record{Topic: outbox.PositionsTopic("orders"), Key: []byte("orders/0"), Value: []byte("{}")}
+	record := &kgo.Record{Topic: names.PositionsTopic("orders"), Key: []byte("orders/0"), Value: []byte("{}")}
 	if err := s.client.ProduceSync(t.Context(), record).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestMigrateTopics(t *testing.T) {
 	s.wants(out, "letters", "replication factor 1")
 	s.run(exitFine, "apply")
 	topics, err := s.kafka.ListTopics(t.Context())
-	if err != nil || !topics.Has("letters") || topics.Has(outbox.DeadLetterTopic("orders")) {
+	if err != nil || !topics.Has("letters") || topics.Has(names.DeadLetterTopic("orders")) {
 		t.Errorf("%v, %v", topics.Names(), err)
 	}
 }

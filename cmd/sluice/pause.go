@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sluice-outbox/sluice/internal/operate"
+	"github.com/sluice-outbox/sluice/internal/control"
 )
 
 // paused is the result of pause and of resume without a position.
@@ -39,9 +39,9 @@ second; events stay in Redis meanwhile, so watch its memory. The pause also hold
 				return err
 			}
 			defer s.close()
-			p := operate.Pause{At: time.Now(), By: whoami(), Reason: reason}
+			p := control.Pause{At: time.Now(), By: whoami(), Reason: reason}
 			for _, shard := range orAll(shards) {
-				if err := operate.SetPause(cmd.Context(), s.redis, c.Outbox.Name, shard, p); err != nil {
+				if err := control.SetPause(cmd.Context(), s.redis, c.Outbox.Name, shard, p); err != nil {
 					return err
 				}
 			}
@@ -59,7 +59,7 @@ second; events stay in Redis meanwhile, so watch its memory. The pause also hold
 // orAll gives the shards, or the one name for all.
 func orAll(shards []int) []int {
 	if len(shards) == 0 {
-		return []int{operate.All}
+		return []int{control.All}
 	}
 	return shards
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"reflect"
 	"strings"
+
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // outputs are the forms of a command's result.
@@ -68,22 +70,18 @@ func (p *page) printf(format string, args ...any) {
 	}
 }
 
-// style is an SGR code; plain is none.
-type style string
+type style = terminal.Style
 
 const (
-	plain  style = ""
-	bold   style = "1"
-	dim    style = "2"
-	red    style = "31"
-	green  style = "32"
-	yellow style = "33"
+	plain  = terminal.Plain
+	bold   = terminal.Bold
+	dim    = terminal.Dim
+	red    = terminal.Red
+	green  = terminal.Green
+	yellow = terminal.Yellow
 )
 
 // paint gives text in a style, or as it is where there are no colours.
 func (p *page) paint(s style, text string) string {
-	if !p.color || s == plain {
-		return text
-	}
-	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+	return terminal.Painter{Color: p.color}.Paint(s, text)
 }

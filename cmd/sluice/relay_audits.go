@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-outbox/sluice/internal/auditing"
 	"github.com/sluice-outbox/sluice/internal/config"
 	"github.com/sluice-outbox/sluice/internal/metrics"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -53,9 +54,9 @@ func (b *besideRelay) audit(m *metrics.Relay, r *relay.Relay) (err error) {
 }
 
 // limit is how far a shard may be trimmed.
-func (b *besideRelay) limit(_ context.Context, shard int) (relay.EntryID, error) {
+func (b *besideRelay) limit(_ context.Context, shard int) (outbox.EntryID, error) {
 	id, err := b.progress.UpTo(shard)
-	return relay.EntryID(id), err
+	return outbox.EntryID(id), err
 }
 
 // run audits and follows until ctx ends.

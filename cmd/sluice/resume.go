@@ -7,8 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-outbox/sluice/internal/admin"
 	"github.com/sluice-outbox/sluice/internal/config"
-	"github.com/sluice-outbox/sluice/internal/operate"
+	"github.com/sluice-outbox/sluice/internal/control"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -56,7 +58,7 @@ The command shows what is sent, sent again and skipped by that, and asks. The sh
 	return cmd
 }
 
-func parseWhere(after string, fromStart, atEnd bool) (w operate.Where, move bool, err error) {
+func parseWhere(after string, fromStart, atEnd bool) (w admin.Where, move bool, err error) {
 	n := 0
 	for _, given := range []bool{after != "", fromStart, atEnd} {
 		if given {
@@ -67,7 +69,7 @@ func parseWhere(after string, fromStart, atEnd bool) (w operate.Where, move bool
 		return w, false, usagef("expected one of --after, --from-start and --at-end")
 	}
 	if after != "" {
-		if w.After, err = relay.ParseEntryID(after); err != nil {
+		if w.After, err = outbox.ParseEntryID(after); err != nil {
 			return w, false, usagef("--after: %w", err)
 		}
 	}
@@ -79,13 +81,13 @@ func parseWhere(after string, fromStart, atEnd bool) (w operate.Where, move bool
 func (a *app) endPause(ctx context.Context, c *config.Config, s *servers, shards []int) error {
 	changed := false
 	for _, shard := range orAll(shards) {
-		removed, err := operate.RemovePause(ctx, s.redis, c.Outbox.Name, shard)
+		removed, err := control.RemovePause(ctx, s.redis, c.Outbox.Name, shard)
 		if err != nil {
 			return err
 		}
 		changed = changed || removed
 	}
-	left, err := operate.ReadPauses(ctx, s.redis, c.Outbox.Name)
+	left, err := control.ReadPauses(ctx, s.redis, c.Outbox.Name)
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (a *app) endPause(ctx context.Context, c *config.Config, s *servers, shards
 
 // stillHalted fails if a shard that the user wants to run is halted: ending a pause does not help it.
 func (a *app) stillHalted(ctx context.Context, s *servers, c *config.Config, shards []int) error {
-	st, err := operate.Look(ctx, s.operate(c), c.Outbox.Name)
+	st, err := admin.ReadStatus(ctx, s.adminServers(c), c.Outbox.Name)
 	if err != nil {
 		return err
 	}
@@ -132,11 +134,11 @@ func (a *app) stillHalted(ctx context.Context, s *servers, c *config.Config, sha
 const moveTimeout = time.Minute
 
 // moveShard sets the position of one shard after a preview and consent.
-func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard int, where operate.Where) error {
+func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard int, where admin.Where) error {
 	if err := s.reachKafka(ctx, c); err != nil {
 		return err
 	}
-	st, err := operate.Look(ctx, s.operate(c), c.Outbox.Name)
+	st, err := admin.ReadStatus(ctx, s.adminServers(c), c.Outbox.Name)
 	if err != nil {
 		return err
 	}
@@ -147,7 +149,7 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 	if sh.State == string(relay.Running) && sh.Delivery == relay.AtLeastOnce.String() {
 		return usagef("shard %d runs with at-least-once delivery, which setting a position does not interrupt: run sluice pause --shard %d first", shard, shard)
 	}
-	m, err := operate.PlanMove(ctx, s.operate(c), c.Outbox.Name, sh, where)
+	m, err := admin.PlanMove(ctx, s.adminServers(c), c.Outbox.Name, sh, where)
 	if err != nil {
 		return err
 	}
@@ -157,10 +159,10 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 	}
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	if err := operate.ApplyMove(ctx, s.operate(c), c.Outbox.Name, m, "resume by "+whoami()); err != nil {
+	if err := admin.ApplyMove(ctx, s.adminServers(c), c.Outbox.Name, m, "resume by "+whoami()); err != nil {
 		return err
 	}
-	if _, err := operate.RemovePause(ctx, s.redis, c.Outbox.Name, shard); err != nil {
+	if _, err := control.RemovePause(ctx, s.redis, c.Outbox.Name, shard); err != nil {
 		return err
 	}
 	return a.print(m, func(p *page) {
@@ -168,7 +170,7 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 	})
 }
 
-func printMove(p *page, outboxName string, sh operate.Shard, m operate.Move) {
+func printMove(p *page, outboxName string, sh admin.Shard, m admin.Move) {
 	p.printf("shard %d of outbox %s is %s", m.Shard, p.paint(bold, outboxName), p.paint(stateStyle(sh.State), sh.State))
 	if sh.Reason != "" {
 		p.printf(": %s", sh.Reason)

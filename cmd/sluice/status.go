@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/internal/admin"
 	"github.com/sluice-outbox/sluice/internal/config"
-	"github.com/sluice-outbox/sluice/internal/operate"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -38,11 +38,11 @@ Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed 
 			if err := s.reachRedis(cmd.Context(), c); err != nil {
 				return err
 			}
-			servers := s.operate(c)
+			servers := s.adminServers(c)
 			if servers.Audits, err = s.progress(c); err != nil {
 				return err
 			}
-			st, err := operate.Look(cmd.Context(), servers, c.Outbox.Name)
+			st, err := admin.ReadStatus(cmd.Context(), servers, c.Outbox.Name)
 			if err != nil {
 				return fmt.Errorf("%s: %w", config.RedisName(c), err)
 			}
@@ -57,12 +57,12 @@ Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed 
 	return cmd
 }
 
-func (s *servers) operate(c *config.Config) operate.Servers {
-	return operate.Servers{Redis: s.redis, Admin: s.admin, Kafka: s.opts, Fixed: len(c.Relay.Assign) > 0}
+func (s *servers) adminServers(c *config.Config) admin.Servers {
+	return admin.Servers{Redis: s.redis, Admin: s.admin, Kafka: s.opts, Fixed: len(c.Relay.Assign) > 0}
 }
 
 // progress is what the status asks about audits; nil where the configuration does not speak of them.
-func (s *servers) progress(c *config.Config) (*operate.Audits, error) {
+func (s *servers) progress(c *config.Config) (*admin.Audits, error) {
 	if c.Audit.Schedule == "" && !c.Relay.Trim.AfterAudit {
 		return nil, nil
 	}
@@ -76,7 +76,7 @@ func (s *servers) progress(c *config.Config) (*operate.Audits, error) {
 	if c.Relay.Trim.AfterAudit {
 		keep = time.Duration(c.Relay.Trim.Keep)
 	}
-	return &operate.Audits{Progress: auditor.Progress(), Keep: keep}, nil
+	return &admin.Audits{Progress: auditor.Progress(), Keep: keep}, nil
 }
 
 // statusLimits are the thresholds of one status; a negative one is none.
@@ -86,14 +86,14 @@ type statusLimits struct {
 }
 
 // judge gives the error that ends the command. Not knowing is never fine.
-func (l statusLimits) judge(st operate.Status) error {
+func (l statusLimits) judge(st admin.Status) error {
 	var crossed []string
 	for _, s := range st.Shards {
 		say := func(format string, args ...any) {
 			crossed = append(crossed, fmt.Sprintf("shard %d: ", s.Shard)+fmt.Sprintf(format, args...))
 		}
 		switch s.State {
-		case string(relay.Halted), operate.StateAbsent:
+		case string(relay.Halted), admin.StateAbsent:
 			say("%s", s.State)
 		}
 		if l.lag >= 0 && s.Lag == nil {
@@ -121,7 +121,7 @@ func stateStyle(state string) style {
 	switch state {
 	case string(relay.Running):
 		return green
-	case string(relay.Halted), operate.StateAbsent:
+	case string(relay.Halted), admin.StateAbsent:
 		return red
 	case string(relay.Starting):
 		return plain
@@ -130,7 +130,7 @@ func stateStyle(state string) style {
 	}
 }
 
-func printStatus(p *page, st operate.Status, now time.Time) {
+func printStatus(p *page, st admin.Status, now time.Time) {
 	relays := "relays unknown"
 	if st.Relays != nil {
 		relays = count(*st.Relays, "relay")
@@ -175,8 +175,8 @@ func printStatus(p *page, st operate.Status, now time.Time) {
 }
 
 // troubles groups the shards that do not run and have the same to tell.
-func troubles(shards []operate.Shard) [][]operate.Shard {
-	var groups [][]operate.Shard
+func troubles(shards []admin.Shard) [][]admin.Shard {
+	var groups [][]admin.Shard
 	at := map[string]int{}
 	for _, s := range shards {
 		if s.State == string(relay.Running) || s.Reason == "" && s.Next == "" {
@@ -195,7 +195,7 @@ func troubles(shards []operate.Shard) [][]operate.Shard {
 }
 
 // printTrouble tells why shards do not run, and what to do.
-func printTrouble(p *page, alike []operate.Shard, now time.Time) {
+func printTrouble(p *page, alike []admin.Shard, now time.Time) {
 	s := alike[0]
 	numbers := make([]int, len(alike))
 	for i, other := range alike {
@@ -213,53 +213,5 @@ func printTrouble(p *page, alike []operate.Shard, now time.Time) {
 		if f.text != "" {
 			p.printf("  %-9s %s\n", f.name+":", f.text)
 		}
-	}
-}
-
-func known(n *int64) cell {
-	if n == nil {
-		return cell{"unknown", yellow}
-	}
-	return cell{text: strconv.FormatInt(*n, 10)}
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// count is a number with its noun.
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// short writes a duration for people: two units at most.
-func short(d time.Duration) string {
-	two := func(big time.Duration, bigName string, small time.Duration, smallName string) string {
-		if d%big/small == 0 {
-			return fmt.Sprintf("%d%s", d/big, bigName)
-		}
-		return fmt.Sprintf("%d%s%d%s", d/big, bigName, d%big/small, smallName)
-	}
-	switch {
-	case d < 0:
-		return "0s"
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
-		return two(time.Minute, "m", time.Second, "s")
-	case d < 24*time.Hour:
-		return two(time.Hour, "h", time.Minute, "m")
-	default:
-		return two(24*time.Hour, "d", time.Hour, "h")
 	}
 }

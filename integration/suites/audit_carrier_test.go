@@ -17,7 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/consistency"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -25,7 +26,7 @@ import (
 // carrier does what a relay does, and does it wrong where it is told to. It shares nothing with the relay.
 type carrier struct {
 	t        *testing.T
-	w        *world.World
+	w        *testenv.Env
 	producer *kgo.Client
 	stray    string
 	planted  map[string]bool
@@ -35,7 +36,7 @@ type carrier struct {
 	last     []string // the last entry of each shard that was carried
 }
 
-func newCarrier(t *testing.T, w *world.World) *carrier {
+func newCarrier(t *testing.T, w *testenv.Env) *carrier {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
 	c := &carrier{t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{}, kinds: map[string]int{}, last: slices.Repeat([]string{"0"}, w.Shards)}
@@ -197,7 +198,7 @@ func (c *carrier) do(fault string, p *plan, shard int, entries []redis.XMessage,
 		return
 	case "dead letter": // delivered there: no finding
 		ref := fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID)
-		p.records[i] = []*kgo.Record{{Topic: outbox.DeadLetterTopic(c.w.Outbox), Key: []byte(ref), Value: []byte("*0\r\n")}}
+		p.records[i] = []*kgo.Record{{Topic: names.DeadLetterTopic(c.w.Outbox), Key: []byte(ref), Value: []byte("*0\r\n")}}
 		return
 	default:
 		c.t.Fatalf("no fault %q", fault)
@@ -238,7 +239,7 @@ func (c *carrier) send(p *plan, shard int, entries []redis.XMessage) {
 	}
 	c.last[shard] = entries[len(entries)-1].ID
 	c.produce(&kgo.Record{
-		Topic: outbox.PositionsTopic(c.w.Outbox), Partition: int32(shard), Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
+		Topic: names.PositionsTopic(c.w.Outbox), Partition: int32(shard), Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
 		Value: []byte(fmt.Sprintf(`{"v":2,"lane":"carrier","position":{"delivery":"exactly-once","entry":%q}}`, c.last[shard])),
 	})
 	c.flush()
@@ -273,7 +274,7 @@ func (c *carrier) delivered(ctx context.Context, shard int) error {
 	if err != nil {
 		return err
 	}
-	last, err := relay.ParseEntryID(c.last[shard])
+	last, err := outbox.ParseEntryID(c.last[shard])
 	if err == nil && positions[shard].Entry.Compare(last) < 0 {
 		err = fmt.Errorf("shard %d is delivered up to %s, not yet to %s", shard, positions[shard].Entry, last)
 	}

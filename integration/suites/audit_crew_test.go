@@ -16,7 +16,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // TestAuditsAgreeWhileRelaysDie: a million events are delivered while relays are killed, stopped past their session and replaced, and audits
@@ -25,7 +25,7 @@ import (
 func TestAuditsAgreeWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
-	auditing(t, w, world.Settings{"session_timeout": session.String()}, nil)
+	auditing(t, w, testenv.Settings{"session_timeout": session.String()}, nil)
 	n := int64(scaled(t, auditedEvents))
 	full := auditConfig(w)
 	full.Full = true
@@ -42,7 +42,7 @@ func TestAuditsAgreeWhileRelaysDie(t *testing.T) {
 func TestAuditsCountDuplicatesWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
-	auditing(t, w, world.Settings{"session_timeout": session.String(), "delivery": "at-least-once"}, func(cfg *consistency.Config) { cfg.AllowDuplicates = true })
+	auditing(t, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"}, func(cfg *consistency.Config) { cfg.AllowDuplicates = true })
 	n := int64(scaled(t, auditedEvents))
 	extra := countAgain(t, w, n)
 	full, want := auditConfig(w), consistency.Agree
@@ -59,7 +59,7 @@ const auditedEvents = 1_000_000
 
 // auditing adds events in bursts under a crew to which something happens all the time, with three auditors beside it, and waits until all
 // is delivered and audited.
-func auditing(t *testing.T, w *world.World, s world.Settings, change func(*consistency.Config)) {
+func auditing(t *testing.T, w *testenv.Env, s testenv.Settings, change func(*consistency.Config)) {
 	t.Helper()
 	random := integration.Seed(t)
 	t.Cleanup(func() { discard(t, w) })
@@ -144,7 +144,7 @@ func auditAllTheTime(ctx context.Context, t *testing.T, cfg consistency.Config, 
 }
 
 // countAgain counts the records without the audit's help: each of n entries has one at least. It returns how many are too many.
-func countAgain(t *testing.T, w *world.World, n int64) (extra int64) {
+func countAgain(t *testing.T, w *testenv.Env, n int64) (extra int64) {
 	t.Helper()
 	ctx := deadline(t, 5*time.Minute)
 	if err := integration.AwaitStable(ctx, w.KafkaDirect(), w.Topic()); err != nil {
@@ -152,7 +152,7 @@ func countAgain(t *testing.T, w *world.World, n int64) (extra int64) {
 	}
 	seen := make(map[string]struct{}, n)
 	err := integration.ReadCommitted(ctx, w.KafkaDirect(), func(r *kgo.Record) error {
-		entry := world.Header(r, "sluice-entry")
+		entry := testenv.Header(r, "sluice-entry")
 		if entry == "" {
 			return fmt.Errorf("no header at %d/%d", r.Partition, r.Offset)
 		}

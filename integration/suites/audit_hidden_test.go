@@ -19,8 +19,9 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // What an audit may not read, or what is not there any more, is never agreement. These are the faults that need servers of their own, or users.
@@ -34,7 +35,7 @@ func TestAuditWithoutLeaveInRedis(t *testing.T) {
 	for name, rules := range map[string][]any{
 		"XRANGE":   {"~*", "+@all", "-xrange"},
 		"XINFO":    {"~*", "+@all", "-xinfo"},
-		"a stream": {"~" + outbox.LayoutKey(w.Outbox), "~" + w.Stream(0), "+@all"},
+		"a stream": {"~" + names.LayoutKey(w.Outbox), "~" + w.Stream(0), "+@all"},
 		"layout":   {"~" + w.Stream(0), "~" + w.Stream(1), "+@all"},
 	} {
 		user := w.Outbox + "-" + strings.ReplaceAll(name, " ", "-")
@@ -77,25 +78,25 @@ func TestAuditIsIncompleteWhenAStreamIsReplaced(t *testing.T) {
 func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 2*time.Minute)
-	servers := make([]*integration.Redis, 2)
-	for i := range servers {
+	nodes := make([]*servers.Redis, 2)
+	for i := range nodes {
 		var err error
-		if servers[i], err = integration.StartRedis(ctx, integration.RedisOptions{Name: "redis-" + strconv.Itoa(i)}); err != nil {
+		if nodes[i], err = servers.StartRedis(ctx, servers.RedisOptions{Name: "redis-" + strconv.Itoa(i)}); err != nil {
 			t.Fatal(err)
 		}
-		integration.CloseAtEnd(t, servers[i])
+		integration.CloseAtEnd(t, nodes[i])
 	}
-	proxy, err := integration.NewProxy(servers[0].Addr)
+	proxy, err := servers.NewProxy(nodes[0].Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, proxy)
-	replica := integration.RedisClient(t, servers[1], nil)
+	replica := integration.RedisClient(t, nodes[1], nil)
 	host, port, _ := strings.Cut(proxy.Addr(), ":")
 	if err := replica.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	w := world.New(t, world.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{servers[0].Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
 	c := newCarrier(t, w)
 	cfg := c.config()
 	cfg.Replica = replica
@@ -159,7 +160,7 @@ func TestAuditWaitsForAnOpenTransaction(t *testing.T) {
 // TestAuditOnAKafkaThatForgetsAndForbids has a broker with an authorizer, whose cleaner and retention come at once.
 func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 	t.Parallel()
-	k, err := integration.StartKafka(deadline(t, 2*time.Minute), integration.KafkaOptions{Properties: map[string]string{
+	k, err := servers.StartKafka(deadline(t, 2*time.Minute), servers.KafkaOptions{Properties: map[string]string{
 		"authorizer.class.name":             "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"allow.everyone.if.no.acl.found":    "true", // so that a rule that denies is all there is
 		"log.retention.check.interval.ms":   "200",
@@ -176,9 +177,9 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		integration.CloseAtEnd(t, b)
 	}
 	t.Logf("servers: %s of its own, %s", k.Version, integration.Servers(t).Redis.Version)
-	begin := func(t *testing.T) (*world.World, *carrier, *kadm.Client) {
+	begin := func(t *testing.T) (*testenv.Env, *carrier, *kadm.Client) {
 		t.Helper()
-		w := world.New(t, world.Options{Shards: 2, Kafka: k.Addrs()})
+		w := testenv.New(t, testenv.Options{Shards: 2, Kafka: k.Addrs()})
 		c := newCarrier(t, w)
 		deliver(t, w, c, 500)
 		if r := audit(t, c.config()); r.Verdict != consistency.Agree {

@@ -15,8 +15,9 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // incomplete wants the verdict incomplete with a reason that has the text.
@@ -34,8 +35,8 @@ func incomplete(t *testing.T, r *consistency.Report, text string) {
 	}
 }
 
-// audited is a world of which everything so far was delivered and audited.
-func audited(t *testing.T) (*world.World, *carrier) {
+// audited is an environment of which everything so far was delivered and audited.
+func audited(t *testing.T) (*testenv.Env, *carrier) {
 	t.Helper()
 	w := shared(t, 2)
 	c := newCarrier(t, w)
@@ -47,7 +48,7 @@ func audited(t *testing.T) (*world.World, *carrier) {
 }
 
 // deliver adds entries to every shard and carries them.
-func deliver(t *testing.T, w *world.World, c *carrier, n int) {
+func deliver(t *testing.T, w *testenv.Env, c *carrier, n int) {
 	t.Helper()
 	for shard := range w.Shards {
 		c.add(shard, n)
@@ -112,7 +113,7 @@ func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
 	deliver(t, w, c, 10_000)
-	proxies := integration.NewProxies()
+	proxies := servers.NewProxies()
 	integration.CloseAtEnd(t, proxies)
 	cfg := c.config()
 	cfg.Kafka = append(cfg.Kafka, kgo.Dialer(proxies.Dial))
@@ -149,13 +150,13 @@ func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
 // TestAuditFindsThatRedisWentBack restores a backup of Redis after its newest entries were delivered and audited.
 func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	t.Parallel()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
 	o := server.Options()
-	w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	backup, err := server.CopyData(deadline(t, time.Minute))
@@ -182,12 +183,12 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 // TestAuditFindsThatRedisWentBackToWhatWasAudited restores a backup that has all that was audited, and not what was delivered since.
 func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 	t.Parallel()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
@@ -257,10 +258,10 @@ func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 	ctx := deadline(t, time.Minute)
 	c.add(0, 10)
 	entries := c.waiting(0)
-	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), outbox.ConsumerGroup, c.last[0]).Err(); err != nil {
+	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), names.ConsumerGroup, c.last[0]).Err(); err != nil {
 		t.Fatal(err)
 	}
-	read := redis.XReadGroupArgs{Group: outbox.ConsumerGroup, Consumer: "died", Streams: []string{c.w.Stream(0), ">"}, Count: 10}
+	read := redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "died", Streams: []string{c.w.Stream(0), ">"}, Count: 10}
 	if err := c.w.Redis.XReadGroup(ctx, &read).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +277,7 @@ func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 	if len(r.Findings) > 0 {
 		t.Errorf("%v", r.Findings)
 	}
-	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), outbox.ConsumerGroup, entries[5].ID).Err(); err != nil {
+	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), names.ConsumerGroup, entries[5].ID).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 1 || len(r.Findings) != 1 {

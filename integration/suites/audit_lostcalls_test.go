@@ -18,7 +18,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // TestAuditNeverAgreesByALostCall makes each call of an audit fail in turn, to Redis and to Kafka, before it is sent or before it is answered. A
@@ -157,7 +157,7 @@ func TestRepairKilled(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 1)
 	random := integration.Seed(t)
-	file := c.w.ConfigFile("repairer", world.Settings{})
+	file := c.w.ConfigFile("repairer", testenv.Settings{})
 	killed := 0
 	for turn := range 6 {
 		plan := repairable(t, c)
@@ -212,7 +212,7 @@ func (c *carrier) hold(turn int) *kgo.Client {
 }
 
 // stable waits until what was committed can be seen.
-func stable(t *testing.T, w *world.World) {
+func stable(t *testing.T, w *testenv.Env) {
 	t.Helper()
 	if err := integration.AwaitStable(deadline(t, time.Minute), w.KafkaDirect(), w.Topic()); err != nil {
 		t.Fatal(err)

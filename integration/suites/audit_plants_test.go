@@ -17,10 +17,10 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// begun is a world whose first entries were delivered and audited, so that audits begin before all faults.
+// begun is an environment whose first entries were delivered and audited, so that audits begin before all faults.
 func begun(t *testing.T, shards int) *carrier {
 	t.Helper()
 	w := shared(t, shards)
@@ -99,7 +99,7 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 4)
 	random := integration.Seed(t)
-	file := c.w.ConfigFile("auditor", world.Settings{})
+	file := c.w.ConfigFile("auditor", testenv.Settings{})
 	ctx, stop := context.WithCancel(deadline(t, 5*time.Minute))
 	var (
 		auditors sync.WaitGroup

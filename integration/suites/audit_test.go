@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// auditConfig is how the audits of these tests look at a world.
-func auditConfig(w *world.World) consistency.Config {
+// auditConfig is how the audits of these tests look at an environment.
+func auditConfig(w *testenv.Env) consistency.Config {
 	return consistency.Config{Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaDirect(), Route: w.Topic(), Settle: 300 * time.Millisecond}
 }
 

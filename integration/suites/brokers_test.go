@@ -12,18 +12,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// replicated is a world on a cluster of three brokers, with three copies of everything, two of which have to be in sync.
-func replicated(ctx context.Context, t *testing.T, shards int) (*world.World, *integration.Kafka) {
+// replicated is an environment on a cluster of three brokers, with three copies of everything, two of which have to be in sync.
+func replicated(ctx context.Context, t *testing.T, shards int) (*testenv.Env, *servers.Kafka) {
 	t.Helper()
-	return replicatedOn(ctx, t, shards, integration.KafkaOptions{})
+	return replicatedOn(ctx, t, shards, servers.KafkaOptions{})
 }
 
 // replicatedOn is replicated with options for the cluster.
-func replicatedOn(ctx context.Context, t *testing.T, shards int, o integration.KafkaOptions) (*world.World, *integration.Kafka) {
+func replicatedOn(ctx context.Context, t *testing.T, shards int, o servers.KafkaOptions) (*testenv.Env, *servers.Kafka) {
 	t.Helper()
 	o.Brokers, o.Java = 3, []string{"-Xmx512m"}
 	o.Properties = map[string]string{
@@ -31,13 +32,13 @@ func replicatedOn(ctx context.Context, t *testing.T, shards int, o integration.K
 		// Leaders move when a test moves them.
 		"auto.leader.rebalance.enable": "false",
 	}
-	k, err := integration.StartKafka(ctx, o)
+	k, err := servers.StartKafka(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
-	w := world.New(t, world.Options{Shards: shards, Kafka: k.Addrs()})
+	w := testenv.New(t, testenv.Options{Shards: shards, Kafka: k.Addrs()})
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(shards), 3, nil, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 	w, k := replicated(ctx, t, 4)
 	random := integration.Seed(t)
 	events := scaled(t, 20_000)
-	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
 	w.Run(w.Config())
 	steps := len(k.Brokers) + 1
 	allow := func(n int) {
@@ -106,13 +107,13 @@ func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 }
 
 // awaitInSync waits until every copy is in sync, so that the next broker may go.
-func awaitInSync(t *testing.T, w *world.World) {
+func awaitInSync(t *testing.T, w *testenv.Env) {
 	t.Helper()
 	w.Await(2*time.Minute, func(ctx context.Context) error { return inSync(ctx, w) })
 }
 
 // inSync says which copy is not in sync. It asks a broker: kadm would answer from a cache.
-func inSync(ctx context.Context, w *world.World) error {
+func inSync(ctx context.Context, w *testenv.Env) error {
 	answer, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, w.Kafka)
 	if err != nil {
 		return err

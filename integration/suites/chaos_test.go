@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // chaosFaults is how many relays die, stand still or are replaced in a run of chaos.
@@ -19,7 +19,7 @@ const chaosFaults = 24
 func TestExactlyOnceWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
-	chaos(t, w, world.Settings{"session_timeout": session.String()})
+	chaos(t, w, testenv.Settings{"session_timeout": session.String()})
 	verify(t, w)
 }
 
@@ -27,16 +27,16 @@ func TestExactlyOnceWhileRelaysDie(t *testing.T) {
 func TestAtLeastOnceWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
-	chaos(t, w, world.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
+	chaos(t, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
 	verifyAtLeastOnce(t, w)
 }
 
 // chaos writes 200,000 events under a crew to which something happens at random moments while they are written.
-func chaos(t *testing.T, w *world.World, s world.Settings) {
+func chaos(t *testing.T, w *testenv.Env, s testenv.Settings) {
 	t.Helper()
 	random := integration.Seed(t)
 	events := scaled(t, 200_000)
-	shop := w.Open(deadline(t, 10*time.Minute), world.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
+	shop := w.Open(deadline(t, 10*time.Minute), testenv.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
 	c := newCrew(t, w, 5, random, s)
 	began := time.Now()
 	for n := range chaosFaults {

@@ -11,24 +11,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// crew is a number of relay processes that share the shards of a world, and die and are replaced in turn. One more than there are shards
+// crew is a number of relay processes that share the shards of an environment, and die and are replaced in turn. One more than there are shards
 // is a good size: there is always one that has to wait.
 type crew struct {
 	t        *testing.T
-	w        *world.World
+	w        *testenv.Env
 	random   *rand.Rand
-	settings world.Settings
-	working  []*world.Process // neither stopped nor ended
-	all      []*world.Process
+	settings testenv.Settings
+	working  []*testenv.Process // neither stopped nor ended
+	all      []*testenv.Process
 	pause    time.Duration // of a stopped one: longer than the session
 	patience time.Duration // how long one may take to start, and to end
 
 	stopped sync.WaitGroup
 	mu      sync.Mutex
-	back    []*world.Process // continued after a stop, to be working again
+	back    []*testenv.Process // continued after a stop, to be working again
 	kills   int
 	stops   int
 	changes int
@@ -37,7 +37,7 @@ type crew struct {
 // session is the session timeout of the crew: the least that brokers accept by default.
 const session = 6 * time.Second
 
-func newCrew(t *testing.T, w *world.World, size int, random *rand.Rand, s world.Settings) *crew {
+func newCrew(t *testing.T, w *testenv.Env, size int, random *rand.Rand, s testenv.Settings) *crew {
 	t.Helper()
 	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second, patience: 30 * time.Second}
 	for range size {
@@ -95,7 +95,7 @@ func (c *crew) replace() {
 }
 
 // take removes one of the working relays from them.
-func (c *crew) take() *world.Process {
+func (c *crew) take() *testenv.Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.working, c.back = append(c.working, c.back...), nil
@@ -106,7 +106,7 @@ func (c *crew) take() *world.Process {
 }
 
 // stop freezes a relay for longer than its session lasts, and lets it go on as if nothing had happened.
-func (c *crew) stop(p *world.Process) {
+func (c *crew) stop(p *testenv.Process) {
 	c.t.Helper()
 	if err := p.Stop(); err != nil {
 		c.t.Fatal(err)
@@ -124,7 +124,7 @@ func (c *crew) stop(p *world.Process) {
 }
 
 // dismiss ends a relay as an operator would, and wants it to end well.
-func (c *crew) dismiss(p *world.Process) {
+func (c *crew) dismiss(p *testenv.Process) {
 	c.t.Helper()
 	// Before that it may not have begun to listen to signals.
 	if err := p.WaitFor(deadline(c.t, c.patience), "relay started"); err != nil {

@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // separations are what cuts a broker off.
 var separations = []struct {
 	name  string
-	begin func(*integration.Broker) error
+	begin func(*servers.Broker) error
 }{
-	{"isolated", (*integration.Broker).Isolate},
-	{"without controllers", (*integration.Broker).IsolateFromControllers},
-	{"held", (*integration.Broker).Hold},
+	{"isolated", (*servers.Broker).Isolate},
+	{"without controllers", (*servers.Broker).IsolateFromControllers},
+	{"held", (*servers.Broker).Hold},
 }
 
 // cutOffs is how many times a broker is cut off in a run.
@@ -35,8 +36,8 @@ func TestExactlyOnceWhileBrokersAreCutOff(t *testing.T) {
 	d := newIsolable(ctx, t, 4)
 	random := integration.Seed(t)
 	events := scaled(t, 40_000)
-	shop := d.Open(ctx, world.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
-	c := newCrew(t, d.World, 5, random, world.Settings{"session_timeout": session.String()})
+	shop := d.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
+	c := newCrew(t, d.Env, 5, random, testenv.Settings{"session_timeout": session.String()})
 	for n := range cutOffs {
 		from, to := events*n/cutOffs, events*(n+1)/cutOffs
 		third := (to - from) / 3
@@ -74,7 +75,7 @@ func TestExactlyOnceWhileBrokersAreCutOff(t *testing.T) {
 	began := time.Now()
 	d.AwaitCommitted(3 * time.Minute)
 	t.Logf("all delivered %s after the last fault", time.Since(began).Round(100*time.Millisecond))
-	verify(t, d.World) // before the crew leaves, which keeps its logs if the test has failed
+	verify(t, d.Env) // before the crew leaves, which keeps its logs if the test has failed
 	c.leave()
 }
 
@@ -84,6 +85,6 @@ func upTo(random *rand.Rand, most time.Duration) time.Duration {
 }
 
 // passed is whether everything is delivered, as the brokers say that are not cut off.
-func (d *isolable) passed(cut *integration.Broker) func(context.Context) error {
+func (d *isolable) passed(cut *servers.Broker) func(context.Context) error {
 	return func(ctx context.Context) error { return d.Committed(ctx, seededBy(d.others(cut)...)) }
 }

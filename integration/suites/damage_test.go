@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -19,15 +19,15 @@ import (
 func TestDamagedStreamHaltsTheShard(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		damage func(ctx context.Context, w *world.World) error
+		damage func(ctx context.Context, w *testenv.Env) error
 		found  string
 		gone   uint64 // entries that were never delivered
 	}{
 		"stream deleted": {
-			func(ctx context.Context, w *world.World) error { return w.Redis.Del(ctx, w.Stream(0)).Err() }, nothing, 0,
+			func(ctx context.Context, w *testenv.Env) error { return w.Redis.Del(ctx, w.Stream(0)).Err() }, nothing, 0,
 		},
 		"everything flushed": {nil, nothing, 0}, // by the test, on a server of its own
-		"trimmed past the position": {func(ctx context.Context, w *world.World) error {
+		"trimmed past the position": {func(ctx context.Context, w *testenv.Env) error {
 			return whilePaused(ctx, w, func() error {
 				w.Add(0, 100, "never delivered")
 				if n, err := w.Redis.XTrimMaxLen(ctx, w.Stream(0), 40).Result(); err != nil || n == 0 {
@@ -36,14 +36,14 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 				return nil
 			})
 		}, another, 60},
-		"last entry deleted": {func(ctx context.Context, w *world.World) error {
+		"last entry deleted": {func(ctx context.Context, w *testenv.Env) error {
 			last, err := w.Redis.XRevRangeN(ctx, w.Stream(0), "+", "-", 1).Result()
 			if err != nil {
 				return err
 			}
 			return w.Redis.XDel(ctx, w.Stream(0), last[0].ID).Err()
 		}, nothing, 0},
-		"entry ID used again": {func(ctx context.Context, w *world.World) error {
+		"entry ID used again": {func(ctx context.Context, w *testenv.Env) error {
 			last, err := w.Redis.XRevRangeN(ctx, w.Stream(0), "+", "-", 1).Result()
 			if err != nil {
 				return err
@@ -58,10 +58,10 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := deadline(t, 2*time.Minute)
-			var w *world.World
+			var w *testenv.Env
 			if tt.damage == nil {
 				w, _ = ownRedis(t)
-				tt.damage = func(ctx context.Context, w *world.World) error { return w.Redis.FlushAll(ctx).Err() }
+				tt.damage = func(ctx context.Context, w *testenv.Env) error { return w.Redis.FlushAll(ctx).Err() }
 			} else {
 				w = shared(t, 1)
 			}
@@ -87,13 +87,13 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 			w.AwaitState(0, relay.Running, time.Minute)
 			w.AwaitPassed(time.Minute)
 			// What was delivered before and is still there, or not, and what came after: each once.
-			var after []world.Entry
+			var after []testenv.Entry
 			for _, e := range w.Entries() {
 				if e.ID.Compare(at.Entry) > 0 {
 					after = append(after, e)
 				}
 			}
-			report := world.Compare(append(before, after...), w.Delivered())
+			report := testenv.Compare(append(before, after...), w.Delivered())
 			t.Log(report)
 			if err := report.ExactlyOnce(); err != nil {
 				t.Error(err)
@@ -106,10 +106,10 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 }
 
 // whilePaused pauses the outbox while it calls f, as `sluice pause` and `sluice resume` do.
-func whilePaused(ctx context.Context, w *world.World, f func() error) error {
-	if err := w.Redis.HSet(ctx, outbox.ControlKey(w.Outbox), "pause", `{"by":"test","reason":"maintenance"}`).Err(); err != nil {
+func whilePaused(ctx context.Context, w *testenv.Env, f func() error) error {
+	if err := w.Redis.HSet(ctx, names.ControlKey(w.Outbox), "pause", `{"by":"test","reason":"maintenance"}`).Err(); err != nil {
 		return err
 	}
 	w.AwaitState(0, relay.Paused, time.Minute)
-	return errors.Join(f(), w.Redis.HDel(ctx, outbox.ControlKey(w.Outbox), "pause").Err())
+	return errors.Join(f(), w.Redis.HDel(ctx, names.ControlKey(w.Outbox), "pause").Err())
 }

@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -78,7 +79,7 @@ func TestDeposedLeader(t *testing.T) {
 		t.Logf("round %d, broker %d deposed: A %s, B %s before it was healed; took %s", n, old.ID,
 			had(delivered, "delivered"), had(ran, "begun"), time.Since(began).Round(time.Second))
 	}
-	verify(t, d.World)
+	verify(t, d.Env)
 }
 
 // had says whether something was done, given why it was not.
@@ -91,10 +92,10 @@ func had(err error, done string) string {
 
 // positionsAt chooses leaders: one broker for the positions topic, any of some others for all else.
 func positionsAt(
-	d *isolable, old *integration.Broker, rest []*integration.Broker, random *rand.Rand,
-) func(place) *integration.Broker {
-	return func(at place) *integration.Broker {
-		if at.topic == outbox.PositionsTopic(d.Outbox) {
+	d *isolable, old *servers.Broker, rest []*servers.Broker, random *rand.Rand,
+) func(place) *servers.Broker {
+	return func(at place) *servers.Broker {
+		if at.topic == names.PositionsTopic(d.Outbox) {
 			return old
 		}
 		return rest[random.IntN(len(rest))]
@@ -132,7 +133,7 @@ func TestPositionsAreNotReadFromADeposedLeader(t *testing.T) {
 
 	var right, wrong int
 	failed := map[string]int{}
-	read := func(brokers ...*integration.Broker) bool {
+	read := func(brokers ...*servers.Broker) bool {
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		got, err := relay.ReadPositions(short, seededBy(brokers...), d.Outbox, d.Shards)

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // TestGroupsBecomeVisibleTogether: a backlog of transactions of up to forty events each, delivered in Kafka transactions that are too
@@ -21,7 +21,7 @@ func TestGroupsBecomeVisibleTogether(t *testing.T) {
 	w := shared(t, 1)
 	ctx := deadline(t, 5*time.Minute)
 	events := scaled(t, 30_000)
-	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Group: 40})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Group: 40})
 	shop.Await(time.Minute, events/2) // a backlog, and more to come
 
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, 1, -1, nil, w.Topic()); err != nil {
@@ -45,7 +45,7 @@ func TestGroupsBecomeVisibleTogether(t *testing.T) {
 	records := w.Delivered()
 	for _, end := range offsets {
 		// The last record that was visible when the last stable offset was end.
-		n, _ := slices.BinarySearchFunc(records, end, func(r world.Record, end int64) int { return int(r.Offset - end) })
+		n, _ := slices.BinarySearchFunc(records, end, func(r testenv.Record, end int64) int { return int(r.Offset - end) })
 		if n > 0 && more[records[n-1].Event] {
 			t.Errorf("at offset %d event %s was visible without the rest of its transaction", end, records[n-1].Event)
 		}
@@ -58,8 +58,8 @@ func TestGroupsBecomeVisibleTogether(t *testing.T) {
 	}
 }
 
-// stableOffsets looks at the last stable offset of the world's topic, again and again, and returns the different ones.
-func stableOffsets(ctx context.Context, w *world.World) (seen []int64) {
+// stableOffsets looks at the last stable offset of the environment's topic, again and again, and returns the different ones.
+func stableOffsets(ctx context.Context, w *testenv.Env) (seen []int64) {
 	admin := kadm.NewClient(w.Kafka)
 	for ctx.Err() == nil {
 		offsets, err := admin.ListCommittedOffsets(ctx, w.Topic())

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -45,8 +45,8 @@ func TestDeliveryChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
 	events := scaled(t, 20_000)
-	shop := w.Open(deadline(t, 5*time.Minute), world.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
-	p := w.Spawn(world.Settings{"delivery": "exactly-once"})
+	shop := w.Open(deadline(t, 5*time.Minute), testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
+	p := w.Spawn(testenv.Settings{"delivery": "exactly-once"})
 	deliveries := []string{"at-least-once", "exactly-once", "at-least-once", "exactly-once"}
 	for n, next := range deliveries {
 		shop.Allow(events * (n + 1) / (len(deliveries) + 1))
@@ -57,7 +57,7 @@ func TestDeliveryChangesUnderLoad(t *testing.T) {
 		if err := p.Terminate(deadline(t, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
-		p = w.Spawn(world.Settings{"delivery": next})
+		p = w.Spawn(testenv.Settings{"delivery": next})
 	}
 	shop.Allow(events)
 	shop.Close(time.Minute)

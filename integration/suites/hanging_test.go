@@ -14,7 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -80,14 +82,14 @@ func leftOpenCases() (cases []leftOpen) {
 func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
 	cases := leftOpenCases()
-	w := world.New(t, world.Options{Shards: len(cases), Kafka: k.Addrs()})
+	w := testenv.New(t, testenv.Options{Shards: len(cases), Kafka: k.Addrs()})
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(2*len(cases)), 1, nil, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +111,8 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	entries := w.Entries()
 	records := w.Delivered()
 	for shard, x := range cases {
-		var e []world.Entry
-		var r []world.Record
+		var e []testenv.Entry
+		var r []testenv.Record
 		for i := range entries {
 			if entries[i].Shard == shard {
 				e = append(e, entries[i])
@@ -121,7 +123,7 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 				r = append(r, records[i])
 			}
 		}
-		if err := world.Compare(e, r).ExactlyOnce(); err != nil {
+		if err := testenv.Compare(e, r).ExactlyOnce(); err != nil {
 			t.Errorf("shard %d (%v): %v", shard, x, err)
 		}
 	}
@@ -131,7 +133,7 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 // leaver writes entries whose keys belong to two partitions of their shard's own.
 type leaver struct {
 	t *testing.T
-	w *world.World
+	w *testenv.Env
 }
 
 // key is a key of one of the two partitions of a shard.
@@ -172,7 +174,7 @@ func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 	l.t.Helper()
 	lane := fmt.Sprintf("left-%d", shard)
 	ids := map[byte]*rawProducer{'a': newRawProducer(ctx, l.t, l.w, lane, 'a'), 'b': newRawProducer(ctx, l.t, l.w, lane, 'b')}
-	ids[x.id].write(outbox.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
+	ids[x.id].write(names.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
 		Key: fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, lane), Value: []byte(`{"v":2,"relay":"a test","at":0}`),
 	})
 	l.transaction(ctx, ids[x.id], lane, shard, x)
@@ -193,7 +195,7 @@ func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, sh
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	last, err := relay.ParseEntryID(info.LastGeneratedID)
+	last, err := outbox.ParseEntryID(info.LastGeneratedID)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -212,6 +214,6 @@ func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, sh
 		p.write(l.w.Topic(), int32(2*shard+1), x.second, x.committed, batches[1]...)
 	}
 	if !x.noPosition {
-		p.write(outbox.PositionsTopic(l.w.Outbox), int32(shard), x.position, x.committed, kmsg.Record{Key: fmt.Appendf(nil, "%s/%d", l.w.Outbox, shard), Value: value})
+		p.write(names.PositionsTopic(l.w.Outbox), int32(shard), x.position, x.committed, kmsg.Record{Key: fmt.Appendf(nil, "%s/%d", l.w.Outbox, shard), Value: value})
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // awaitLag waits until the consumer group, as every Redis tool shows it, stands at the last delivered entry with this lag and nothing
 // pending.
-func awaitLag(t *testing.T, w *world.World, shard int, lag int64) {
+func awaitLag(t *testing.T, w *testenv.Env, shard int, lag int64) {
 	t.Helper()
 	w.Await(time.Minute, func(ctx context.Context) error {
 		g, err := w.Group(ctx, shard)
@@ -68,7 +68,7 @@ func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 			w.Add(0, 300, "before")
 			w.AwaitPassed(time.Minute)
 			awaitLag(t, w, 0, 0)
-			if n, err := w.Redis.XGroupDestroy(deadline(t, time.Minute), w.Stream(0), outbox.ConsumerGroup).Result(); err != nil || n != 1 {
+			if n, err := w.Redis.XGroupDestroy(deadline(t, time.Minute), w.Stream(0), names.ConsumerGroup).Result(); err != nil || n != 1 {
 				t.Fatalf("XGROUP DESTROY: %d, %v", n, err)
 			}
 			w.Add(0, 200, "after")
@@ -122,7 +122,7 @@ func TestTrimKeepsWhatIsNotDelivered(t *testing.T) {
 			if err := r.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			report := world.Compare(entries, w.Delivered())
+			report := testenv.Compare(entries, w.Delivered())
 			t.Log(report)
 			if err := report.AtLeastOnce(); err != nil || d == relay.ExactlyOnce && report.Duplicated > 0 {
 				t.Errorf("%v: %v", d, report.Findings)

@@ -17,17 +17,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// isolable is a world on three brokers, each of which can be cut off from the others while clients
+// isolable is an environment on three brokers, each of which can be cut off from the others while clients
 // reach it.
 type isolable struct {
-	*world.World
+	*testenv.Env
 	t *testing.T
-	k *integration.Kafka
+	k *servers.Kafka
 	// ask has a client for each broker by its id, to be asked for what that broker says.
 	ask map[int]*kgo.Client
 }
@@ -35,7 +36,7 @@ type isolable struct {
 func newIsolable(ctx context.Context, t *testing.T, shards int) *isolable {
 	t.Helper()
 	d := &isolable{t: t, ask: map[int]*kgo.Client{}}
-	d.World, d.k = replicatedOn(ctx, t, shards, integration.KafkaOptions{Isolable: true})
+	d.Env, d.k = replicatedOn(ctx, t, shards, servers.KafkaOptions{Isolable: true})
 	for _, b := range d.k.Brokers {
 		d.ask[b.ID] = integration.KafkaClient(t, d.k, kgo.SeedBrokers(b.Addr))
 	}
@@ -56,7 +57,7 @@ func newIsolable(ctx context.Context, t *testing.T, shards int) *isolable {
 }
 
 // seededBy are the options of a client that asks one broker first. It learns of the others from it.
-func seededBy(brokers ...*integration.Broker) []kgo.Opt {
+func seededBy(brokers ...*servers.Broker) []kgo.Opt {
 	var addrs []string
 	for _, b := range brokers {
 		addrs = append(addrs, b.Addr)
@@ -65,8 +66,8 @@ func seededBy(brokers ...*integration.Broker) []kgo.Opt {
 }
 
 // others are the brokers beside one.
-func (d *isolable) others(b *integration.Broker) []*integration.Broker {
-	return slices.DeleteFunc(slices.Clone(d.k.Brokers), func(x *integration.Broker) bool { return x == b })
+func (d *isolable) others(b *servers.Broker) []*servers.Broker {
+	return slices.DeleteFunc(slices.Clone(d.k.Brokers), func(x *servers.Broker) bool { return x == b })
 }
 
 // place is a partition of a topic.
@@ -78,7 +79,7 @@ type place struct {
 // view is what one broker says of all partitions.
 type view map[place]kmsg.MetadataResponseTopicPartition
 
-func (d *isolable) viewOf(ctx context.Context, b *integration.Broker) (view, error) {
+func (d *isolable) viewOf(ctx context.Context, b *servers.Broker) (view, error) {
 	// The client may have learned of the other brokers, of which none is to answer.
 	resp, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, d.ask[b.ID].SeedBrokers()[0])
 	if err != nil {
@@ -95,7 +96,7 @@ func (d *isolable) viewOf(ctx context.Context, b *integration.Broker) (view, err
 
 // lead makes brokers the leaders of all partitions as choose says, and returns when every broker
 // knows it and every copy is in sync.
-func (d *isolable) lead(choose func(place) *integration.Broker) {
+func (d *isolable) lead(choose func(place) *servers.Broker) {
 	d.t.Helper()
 	ctx := deadline(d.t, 2*time.Minute)
 	admin := kadm.NewClient(d.Kafka)
@@ -147,7 +148,7 @@ func (d *isolable) lead(choose func(place) *integration.Broker) {
 
 // isolate cuts a broker off and returns when the others have taken over all that it led, of which
 // it knows nothing.
-func (d *isolable) isolate(b *integration.Broker) {
+func (d *isolable) isolate(b *servers.Broker) {
 	d.t.Helper()
 	if err := b.Isolate(); err != nil {
 		d.t.Fatal(err)
@@ -170,13 +171,13 @@ func (d *isolable) isolate(b *integration.Broker) {
 
 // leads says whether a broker takes itself for the leader of every partition of the positions
 // topic.
-func (d *isolable) leads(ctx context.Context, b *integration.Broker) error {
+func (d *isolable) leads(ctx context.Context, b *servers.Broker) error {
 	v, err := d.viewOf(ctx, b)
 	if err != nil {
 		return err
 	}
 	for shard := range d.Shards {
-		if p := v[place{outbox.PositionsTopic(d.Outbox), int32(shard)}]; p.Leader != int32(b.ID) {
+		if p := v[place{names.PositionsTopic(d.Outbox), int32(shard)}]; p.Leader != int32(b.ID) {
 			return fmt.Errorf("broker %d says that %d leads the positions of shard %d", b.ID, p.Leader, shard)
 		}
 	}
@@ -185,7 +186,7 @@ func (d *isolable) leads(ctx context.Context, b *integration.Broker) error {
 
 // heal joins a broker to the others, and returns when every copy is in sync and all brokers say the
 // same of every partition.
-func (d *isolable) heal(b *integration.Broker) {
+func (d *isolable) heal(b *servers.Broker) {
 	d.t.Helper()
 	if err := b.Heal(); err != nil {
 		d.t.Fatal(err)
@@ -232,18 +233,18 @@ func (d *isolable) addEach(n int, payload string) {
 }
 
 // owner is a relay that has all shards and no other to share them with.
-func (d *isolable) owner(instance string, kafka []kgo.Opt) *world.Running {
+func (d *isolable) owner(instance string, kafka []kgo.Opt) *testenv.Running {
 	d.t.Helper()
 	cfg := d.Config()
 	cfg.Instance, cfg.Kafka, cfg.Assign = instance, kafka, []int{}
 	for shard := range d.Shards {
 		cfg.Assign = append(cfg.Assign, shard)
 	}
-	return d.World.Run(cfg)
+	return d.Env.Run(cfg)
 }
 
 // running says whether every shard of a relay runs.
-func (d *isolable) running(r *world.Running) error {
+func (d *isolable) running(r *testenv.Running) error {
 	status := r.Status()
 	if len(status) < d.Shards {
 		return errors.New("the relay has not begun")

@@ -14,8 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -25,7 +26,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
 	// The test goes to the brokers as a super user; the relay through the other listener, where it has to log in.
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Proxied: true, Properties: map[string]string{
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Proxied: true, Properties: map[string]string{
 		"listener.security.protocol.map":               "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:SASL_PLAINTEXT",
 		"sasl.enabled.mechanisms":                      "PLAIN",
 		"listener.name.proxied.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required user_relay="secret";`,
@@ -38,7 +39,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
-	w := world.New(t, world.Options{Shards: 1, Kafka: k.Addrs(), RelayKafka: k.ProxiedAddrs()})
+	w := testenv.New(t, testenv.Options{Shards: 1, Kafka: k.Addrs(), RelayKafka: k.ProxiedAddrs()})
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, 2, 1, nil, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
@@ -54,9 +55,9 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 		}
 		return nil
 	})
-	positions, dead := outbox.PositionsTopic(w.Outbox), outbox.DeadLetterTopic(w.Outbox)
+	positions, dead := names.PositionsTopic(w.Outbox), names.DeadLetterTopic(w.Outbox)
 	allow(ctx, t, w, kadm.NewACLs().Topics(w.Topic(), positions, dead).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead, kadm.OpWrite, kadm.OpDescribe))
-	allow(ctx, t, w, kadm.NewACLs().Groups(outbox.RelayGroup(w.Outbox)).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead))
+	allow(ctx, t, w, kadm.NewACLs().Groups(names.RelayGroup(w.Outbox)).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead))
 	allow(ctx, t, w, kadm.NewACLs().TransactionalIDs("sluice."+w.Outbox+".").ResourcePatternType(kadm.ACLPatternPrefixed).Operations(kadm.OpDescribe, kadm.OpWrite))
 	w.AwaitCommitted(time.Minute)
 	if err := first.Stop(); err != nil {
@@ -80,7 +81,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 }
 
 // allow gives the relay's user permissions.
-func allow(ctx context.Context, t *testing.T, w *world.World, b *kadm.ACLBuilder) {
+func allow(ctx context.Context, t *testing.T, w *testenv.Env, b *kadm.ACLBuilder) {
 	t.Helper()
 	results, err := kadm.NewClient(w.Kafka).CreateACLs(ctx, b.Allow("User:relay").AllowHosts("*"))
 	for _, r := range results {

@@ -11,7 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -32,7 +34,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 	lagging := d.k.Brokers[random.IntN(len(d.k.Brokers))]
 	rest := d.others(lagging)
 	// All that a transaction needs is elsewhere, so that nothing but a doubt can hold a relay up.
-	d.lead(func(place) *integration.Broker { return rest[random.IntN(len(rest))] })
+	d.lead(func(place) *servers.Broker { return rest[random.IntN(len(rest))] })
 	d.isolate(lagging)
 
 	var topics []string
@@ -40,7 +42,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 	for n := range rounds {
 		fresh := d.createBehindTheBackOf(ctx, lagging, n)
 		topics = append(topics, fresh...)
-		var relays []*world.Running
+		var relays []*testenv.Running
 		for shard, topic := range fresh {
 			for range 10 {
 				fields := append(d.Fields("for a new topic"), outbox.FieldTopic, topic)
@@ -49,7 +51,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 			cfg := d.Config()
 			cfg.Kafka, cfg.Assign = seededBy(lagging), []int{shard}
 			cfg.Topics.OnUnknown = relay.DeadLetterUnknown
-			relays = append(relays, d.World.Run(cfg))
+			relays = append(relays, d.Env.Run(cfg))
 		}
 		err := d.Within(15*time.Second, func(ctx context.Context) error {
 			return d.Committed(ctx, seededBy(rest...))
@@ -68,17 +70,17 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 			}
 		}
 	}
-	dead := d.Records(outbox.DeadLetterTopic(d.Outbox))
+	dead := d.Records(names.DeadLetterTopic(d.Outbox))
 	if len(dead) > 0 {
 		t.Errorf("%d entries are dead-lettered, for topics that exist", len(dead))
 	}
-	verify(t, d.World, topics...)
+	verify(t, d.Env, topics...)
 }
 
 // createBehindTheBackOf creates a topic for each shard that the other brokers know and the one that
 // is cut off does not.
 func (d *isolable) createBehindTheBackOf(
-	ctx context.Context, lagging *integration.Broker, round int,
+	ctx context.Context, lagging *servers.Broker, round int,
 ) []string {
 	d.t.Helper()
 	var topics []string

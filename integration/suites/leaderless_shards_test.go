@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -30,13 +31,13 @@ func TestLeaderlessPartition(t *testing.T) {
 	w, k := threeBrokers(ctx, t, shards)
 	onlyCopy(ctx, t, w, blocked, victim)
 	others := []int{1, 2, 3, 4, 5}
-	settings := world.Settings{"session_timeout": session.String()}
+	settings := testenv.Settings{"session_timeout": session.String()}
 	first, second := w.Spawn(settings), w.Spawn(settings)
 	awaitOwners(t, w, first.Instance, second.Instance)
 	watch := w.WatchStillness(stillnessLimit)
 
 	events := scaled(t, 60_000)
-	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
 	part := func(n int) {
 		shop.Allow(events * n / 4)
 		shop.Await(time.Minute, events*n/4)
@@ -84,21 +85,21 @@ func TestLeaderlessPartition(t *testing.T) {
 	verify(t, w)
 }
 
-// threeBrokers is a world on a cluster of three brokers, without its topic.
-func threeBrokers(ctx context.Context, t *testing.T, shards int) (*world.World, *integration.Kafka) {
+// threeBrokers is an environment on a cluster of three brokers, without its topic.
+func threeBrokers(ctx context.Context, t *testing.T, shards int) (*testenv.Env, *servers.Kafka) {
 	t.Helper()
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
-	return world.New(t, world.Options{Shards: shards, Kafka: k.Addrs()}), k
+	return testenv.New(t, testenv.Options{Shards: shards, Kafka: k.Addrs()}), k
 }
 
-// onlyCopy makes the world's topic, as many partitions as shards, with one copy each: that of one
+// onlyCopy makes the environment's topic, as many partitions as shards, with one copy each: that of one
 // partition is alone on its broker.
-func onlyCopy(ctx context.Context, t *testing.T, w *world.World, partition, broker int32) {
+func onlyCopy(ctx context.Context, t *testing.T, w *testenv.Env, partition, broker int32) {
 	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()

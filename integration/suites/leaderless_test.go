@@ -15,7 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -25,17 +27,17 @@ import (
 func TestCommitWhileAPartitionHasNoLeader(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Brokers: 3, Java: []string{"-Xmx400m"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx400m"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
-	w := world.New(t, world.Options{Shards: 1, Kafka: k.Addrs()})
+	w := testenv.New(t, testenv.Options{Shards: 1, Kafka: k.Addrs()})
 	onePartitionABroker(ctx, t, w)
 	key := "k"
 	add := func() { w.AddFields(0, "*", append(w.Fields("payload"), outbox.FieldKey, key)...) }
-	owner := func(instance string, hold *holder) *world.Running {
+	owner := func(instance string, hold *holder) *testenv.Running {
 		cfg := w.Config()
 		cfg.Instance, cfg.Assign, cfg.Kafka = instance, []int{0}, append(w.KafkaOpts(), kgo.Dialer(hold.Dial))
 		return w.Run(cfg)
@@ -95,8 +97,8 @@ func TestCommitWhileAPartitionHasNoLeader(t *testing.T) {
 	t.Logf("transactions that had been left open: %d", strings.Count(second.Log(), "had left a transaction of this shard open"))
 }
 
-// onePartitionABroker makes the world's topic: partition n has one copy, on broker n+1.
-func onePartitionABroker(ctx context.Context, t *testing.T, w *world.World) {
+// onePartitionABroker makes the environment's topic: partition n has one copy, on broker n+1.
+func onePartitionABroker(ctx context.Context, t *testing.T, w *testenv.Env) {
 	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()
@@ -117,10 +119,10 @@ func onePartitionABroker(ctx context.Context, t *testing.T, w *world.World) {
 }
 
 // withoutCoordinator is a broker that coordinates none of the transactional ids of shard 0.
-func withoutCoordinator(ctx context.Context, t *testing.T, w *world.World) int {
+func withoutCoordinator(ctx context.Context, t *testing.T, w *testenv.Env) int {
 	t.Helper()
 	lane := w.Lane(0)
-	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, outbox.LaneID(w.Outbox, lane, 'a'), outbox.LaneID(w.Outbox, lane, 'b'))
+	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, names.LaneID(w.Outbox, lane, 'a'), names.LaneID(w.Outbox, lane, 'b'))
 	if err := coordinators.Error(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func withoutCoordinator(ctx context.Context, t *testing.T, w *world.World) int {
 	return 0
 }
 
-func awaitLeader(t *testing.T, w *world.World, partition int, there bool) {
+func awaitLeader(t *testing.T, w *testenv.Env, partition int, there bool) {
 	t.Helper()
 	w.Await(time.Minute, func(ctx context.Context) error {
 		req := kmsg.NewPtrMetadataRequest()

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -55,17 +55,17 @@ func TestLostCallToRedis(t *testing.T) {
 	}
 }
 
-func throughKafka(w *world.World, cfg *relay.Config, f *integration.CallFaults) {
+func throughKafka(w *testenv.Env, cfg *relay.Config, f *integration.CallFaults) {
 	cfg.Kafka = append(w.KafkaOpts(), kgo.Dialer(f.Dial))
 }
 
-func throughRedis(w *world.World, cfg *relay.Config, f *integration.CallFaults) {
+func throughRedis(w *testenv.Env, cfg *relay.Config, f *integration.CallFaults) {
 	cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = f.Dial })
 }
 
 // lostCalls runs a relay again and again, on one shard, each time with other events and with another call failing, until a run
 // makes no further call.
-func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integration.CallFaults, through func(*world.World, *relay.Config, *integration.CallFaults)) {
+func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integration.CallFaults, through func(*testenv.Env, *relay.Config, *integration.CallFaults)) {
 	t.Helper()
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
 		t.Run(d.String()+"/"+name+"/"+mode.String(), func(t *testing.T) {

@@ -11,13 +11,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // orders writes events one transaction each through a client that loses calls, and keeps what it was told about each.
 type orders struct {
-	w      *world.World
+	w      *testenv.Env
 	client redis.UniversalClient // without faults
 	writer *outbox.Writer
 
@@ -25,7 +25,7 @@ type orders struct {
 	unknown   []string        // events of whose transaction the writer could not say
 }
 
-func newOrders(t *testing.T, w *world.World, f *integration.CallFaults) *orders {
+func newOrders(t *testing.T, w *testenv.Env, f *integration.CallFaults) *orders {
 	t.Helper()
 	writer, err := outbox.NewWriter(w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = f.Dial }), outbox.Config{Outbox: w.Outbox})
 	if err != nil {

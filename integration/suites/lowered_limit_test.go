@@ -10,7 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -47,7 +47,7 @@ func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := limitedTopic(t)
-			p := w.Spawn(world.Settings{"delivery": d.String(), "session_timeout": "30s", "transaction_timeout": "30s"})
+			p := w.Spawn(testenv.Settings{"delivery": d.String(), "session_timeout": "30s", "transaction_timeout": "30s"})
 			large := map[int]map[string]relay.Reason{}
 			writeMixed(w, 1, large)
 			w.AwaitPassed(time.Minute)
@@ -65,8 +65,8 @@ func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 	}
 }
 
-// limitedTopic is a world with a topic of its own.
-func limitedTopic(t *testing.T) *world.World {
+// limitedTopic is an environment with a topic of its own.
+func limitedTopic(t *testing.T) *testenv.Env {
 	t.Helper()
 	w := shared(t, 4)
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), int32(w.Shards), -1, nil, w.Topic()); err != nil {
@@ -77,7 +77,7 @@ func limitedTopic(t *testing.T) *world.World {
 
 // verifyLowered waits for all that was written, and wants each of the large entries delivered or
 // dead-lettered: the moment of the change decides. What is added now is dead-lettered for sure.
-func verifyLowered(t *testing.T, w *world.World, large map[int]map[string]relay.Reason, d relay.Delivery) {
+func verifyLowered(t *testing.T, w *testenv.Env, large map[int]map[string]relay.Reason, d relay.Delivery) {
 	t.Helper()
 	want := map[int]map[string]relay.Reason{}
 	writeMixed(w, 1, want)
@@ -98,7 +98,7 @@ func verifyLowered(t *testing.T, w *world.World, large map[int]map[string]relay.
 
 // writeMixed adds rounds of 300 small entries and a large one to each shard, and notes the large
 // ones.
-func writeMixed(w *world.World, rounds int, large map[int]map[string]relay.Reason) {
+func writeMixed(w *testenv.Env, rounds int, large map[int]map[string]relay.Reason) {
 	for range rounds {
 		for shard := range w.Shards {
 			w.Add(shard, 300, "small")
@@ -111,7 +111,7 @@ func writeMixed(w *world.World, rounds int, large map[int]map[string]relay.Reaso
 	}
 }
 
-func lowerLimit(t *testing.T, w *world.World, bytes string) {
+func lowerLimit(t *testing.T, w *testenv.Env, bytes string) {
 	t.Helper()
 	altered, err := kadm.NewClient(w.Kafka).AlterTopicConfigs(deadline(t, time.Minute),
 		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &bytes}}, w.Topic())

@@ -17,7 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -25,7 +26,7 @@ import (
 func TestMemoryStaysBounded(t *testing.T) {
 	const limit = 256 << 20
 	// Its own, for its size, and without a file: that would be written as well.
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendonly no"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendonly no"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 	t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
 	for _, delivery := range []string{"exactly-once", "at-least-once"} {
 		t.Run(delivery, func(t *testing.T) {
-			w := world.New(t, world.Options{Shards: 4, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+			w := testenv.New(t, testenv.Options{Shards: 4, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 			entries := scaled(t, 1_000_000)
 			if delivery == "at-least-once" {
 				entries /= 4 // the same bounds; enough to reach them
@@ -44,7 +45,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 			t.Cleanup(func() { discard(t, w) })
 
 			began = time.Now()
-			p := w.Spawn(world.Settings{"delivery": delivery})
+			p := w.Spawn(testenv.Settings{"delivery": delivery})
 			w.AwaitPassed(5 * time.Minute)
 			took := time.Since(began)
 			peak := peakMemory(t, p.PID())
@@ -64,7 +65,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 }
 
 // fill adds n entries of size bytes over all shards, as fast as one connection takes them.
-func fill(t *testing.T, w *world.World, n, size int) {
+func fill(t *testing.T, w *testenv.Env, n, size int) {
 	t.Helper()
 	ctx := deadline(t, 5*time.Minute)
 	payload := strings.Repeat("x", size)
@@ -82,7 +83,7 @@ func fill(t *testing.T, w *world.World, n, size int) {
 }
 
 // visible counts the events that a read_committed reader gets, without keeping their records.
-func visible(t *testing.T, w *world.World) int {
+func visible(t *testing.T, w *testenv.Env) int {
 	t.Helper()
 	ctx := deadline(t, 5*time.Minute)
 	if err := integration.AwaitStable(ctx, w.KafkaOpts(), w.Topic()); err != nil {
@@ -90,7 +91,7 @@ func visible(t *testing.T, w *world.World) int {
 	}
 	seen := map[string]bool{}
 	err := integration.ReadCommitted(ctx, w.KafkaOpts(), func(r *kgo.Record) error {
-		seen[world.Header(r, "id")] = true
+		seen[testenv.Header(r, "id")] = true
 		return nil
 	}, w.Topic())
 	if err != nil {
@@ -100,7 +101,7 @@ func visible(t *testing.T, w *world.World) int {
 }
 
 // discard removes what would fill the servers for the tests to come.
-func discard(t *testing.T, w *world.World) {
+func discard(t *testing.T, w *testenv.Env) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -11,22 +11,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // networkFaults are what a network does for a while, each with its end.
 var networkFaults = []struct {
 	name       string
-	begin, end func(*integration.Proxies)
+	begin, end func(*servers.Proxies)
 }{
-	{"reset", (*integration.Proxies).Reset, nil},
-	{"cut", (*integration.Proxies).Cut, (*integration.Proxies).Heal},
-	{"pause", (*integration.Proxies).Pause, (*integration.Proxies).Heal},
-	{"half-open", (*integration.Proxies).HalfOpen, (*integration.Proxies).Heal},
+	{"reset", (*servers.Proxies).Reset, nil},
+	{"cut", (*servers.Proxies).Cut, (*servers.Proxies).Heal},
+	{"pause", (*servers.Proxies).Pause, (*servers.Proxies).Heal},
+	{"half-open", (*servers.Proxies).HalfOpen, (*servers.Proxies).Heal},
 	{
-		"slow", func(p *integration.Proxies) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
-		func(p *integration.Proxies) { p.SetLatency(0); p.SetBandwidth(0) },
+		"slow", func(p *servers.Proxies) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
+		func(p *servers.Proxies) { p.SetLatency(0); p.SetBandwidth(0) },
 	},
 }
 
@@ -37,11 +38,11 @@ const faultLasts = 3 * time.Second
 // itself, within what its deadlines allow; exactly-once stays exactly once.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
-	for side, through := range map[string]func(*world.World, *relay.Config, *integration.Proxies){
-		"Redis": func(w *world.World, cfg *relay.Config, p *integration.Proxies) {
+	for side, through := range map[string]func(*testenv.Env, *relay.Config, *servers.Proxies){
+		"Redis": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = p.Dial })
 		},
-		"Kafka": func(w *world.World, cfg *relay.Config, p *integration.Proxies) {
+		"Kafka": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Kafka = append(w.KafkaOpts(), kgo.Dialer(p.Dial))
 		},
 	} {
@@ -49,7 +50,7 @@ func TestNetworkFaults(t *testing.T) {
 			t.Run(side+"/"+d.String(), func(t *testing.T) {
 				t.Parallel()
 				w := shared(t, 2)
-				proxies := integration.NewProxies()
+				proxies := servers.NewProxies()
 				integration.CloseAtEnd(t, proxies)
 				cfg := w.Config()
 				cfg.Delivery = d
@@ -57,7 +58,7 @@ func TestNetworkFaults(t *testing.T) {
 				r := w.Run(cfg)
 
 				share := scaled(t, 10_000)
-				shop := w.Open(deadline(t, 5*time.Minute), world.ShopOptions{
+				shop := w.Open(deadline(t, 5*time.Minute), testenv.ShopOptions{
 					Events: share * len(networkFaults), Seed: integration.Seed(t).Uint64(), Writers: 4, Gated: true,
 				})
 				for n, fault := range networkFaults {
@@ -93,11 +94,11 @@ func TestNetworkFaults(t *testing.T) {
 // is, and starts by itself when the network is back.
 func TestUnreachableServersAreNamed(t *testing.T) {
 	t.Parallel()
-	for side, through := range map[string]func(*world.World, *relay.Config, *integration.Proxies){
-		"redis": func(w *world.World, cfg *relay.Config, p *integration.Proxies) {
+	for side, through := range map[string]func(*testenv.Env, *relay.Config, *servers.Proxies){
+		"redis": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = p.Dial })
 		},
-		"kafka": func(w *world.World, cfg *relay.Config, p *integration.Proxies) {
+		"kafka": func(w *testenv.Env, cfg *relay.Config, p *servers.Proxies) {
 			cfg.Kafka = append(w.KafkaOpts(), kgo.Dialer(p.Dial))
 		},
 	} {
@@ -105,7 +106,7 @@ func TestUnreachableServersAreNamed(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
 			w.Add(0, 10, "waiting")
-			proxies := integration.NewProxies()
+			proxies := servers.NewProxies()
 			integration.CloseAtEnd(t, proxies)
 			proxies.Cut()
 			cfg := w.Config()

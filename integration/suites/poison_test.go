@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -21,17 +22,17 @@ import (
 type poison struct {
 	name   string
 	reason relay.Reason
-	fields func(w *world.World) []any
+	fields func(w *testenv.Env) []any
 }
 
 // with is a valid entry with more fields behind.
-func with(more ...any) func(*world.World) []any {
-	return func(w *world.World) []any { return append(w.Fields("payload"), more...) }
+func with(more ...any) func(*testenv.Env) []any {
+	return func(w *testenv.Env) []any { return append(w.Fields("payload"), more...) }
 }
 
 // without is a valid entry that lacks the n-th of its fields.
-func without(n int) func(*world.World) []any {
-	return func(w *world.World) []any {
+func without(n int) func(*testenv.Env) []any {
+	return func(w *testenv.Env) []any {
 		f := w.Fields("payload")
 		return append(f[:2*n:2*n], f[2*n+2:]...)
 	}
@@ -40,13 +41,13 @@ func without(n int) func(*world.World) []any {
 var poisons = []poison{
 	{"field missing", relay.Undecodable, without(0)},
 	{"no payload field", relay.Undecodable, without(4)},
-	{"not an event at all", relay.Undecodable, func(*world.World) []any { return []any{"hello", "world \x00\xff\r\n"} }},
+	{"not an event at all", relay.Undecodable, func(*testenv.Env) []any { return []any{"hello", "world \x00\xff\r\n"} }},
 	{"format version 7", relay.Undecodable, with(outbox.FieldVersion, "7")},
 	{"unknown field", relay.Undecodable, with("colour", "red")},
 	{"field twice", relay.Undecodable, with(outbox.FieldType, "Again")},
 	{"time is no number", relay.Undecodable, with(outbox.FieldTime, "yesterday")},
 	{"topic name that Kafka forbids", relay.NoRoute, with(outbox.FieldTopic, "no such: topic")},
-	{"larger than the topic takes", relay.TooLarge, func(w *world.World) []any { return w.Fields(strings.Repeat("\x00large", 300_000)) }},
+	{"larger than the topic takes", relay.TooLarge, func(w *testenv.Env) []any { return w.Fields(strings.Repeat("\x00large", 300_000)) }},
 	// The topic of the test takes no records that are older than an hour: only the broker knows that.
 	{"refused by the broker", relay.Rejected, with(outbox.FieldTime, "1000000000000")},
 }
@@ -76,13 +77,13 @@ func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 			w.Add(0, 10, "added later")
 			w.AwaitPassed(time.Minute)
 
-			var good []world.Entry
+			var good []testenv.Entry
 			for _, e := range w.Entries() {
 				if _, bad := want[e.ID.String()]; !bad {
 					good = append(good, e)
 				}
 			}
-			report := world.Compare(good, w.Delivered())
+			report := testenv.Compare(good, w.Delivered())
 			t.Log(report)
 			err := report.ExactlyOnce()
 			if d == relay.AtLeastOnce {
@@ -98,11 +99,11 @@ func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 
 // checkDeadLetters wants the entries in the dead-letter topic, whole, and nothing else. Of records with one key the last one counts, as it
 // does for compaction: at-least-once delivery may have sent a dead letter twice.
-func checkDeadLetters(t *testing.T, w *world.World, want map[string]poison) {
+func checkDeadLetters(t *testing.T, w *testenv.Env, want map[string]poison) {
 	t.Helper()
 	last := map[string]*kgo.Record{}
 	first := map[string]*kgo.Record{} // the first chunk of each entry
-	for _, r := range w.Records(outbox.DeadLetterTopic(w.Outbox)) {
+	for _, r := range w.Records(names.DeadLetterTopic(w.Outbox)) {
 		last[string(r.Key)] = r
 		if !bytes.Contains(r.Key, []byte("#")) {
 			first[string(r.Key)] = r
@@ -125,21 +126,21 @@ func checkDeadLetters(t *testing.T, w *world.World, want map[string]poison) {
 			t.Errorf("%s: entry %s is not in the dead-letter topic", p.name, id)
 			continue
 		}
-		if got := world.Header(r, "sluice-reason"); got != string(p.reason) {
-			t.Errorf("%s: reason %s (%s), want %s", p.name, got, world.Header(r, "sluice-detail"), p.reason)
+		if got := testenv.Header(r, "sluice-reason"); got != string(p.reason) {
+			t.Errorf("%s: reason %s (%s), want %s", p.name, got, testenv.Header(r, "sluice-detail"), p.reason)
 		}
-		if got := world.Header(r, "sluice-entry"); got != ref {
+		if got := testenv.Header(r, "sluice-entry"); got != ref {
 			t.Errorf("%s: header sluice-entry %q, want %q", p.name, got, ref)
 		}
 		if !bytes.Equal(whole(ref), original(t, w, id)) {
 			t.Errorf("%s: the dead letter does not have the entry's bytes", p.name)
 		}
-		t.Logf("%s: %s: %s", p.name, world.Header(r, "sluice-reason"), world.Header(r, "sluice-detail"))
+		t.Logf("%s: %s: %s", p.name, testenv.Header(r, "sluice-reason"), testenv.Header(r, "sluice-detail"))
 	}
 }
 
 // original is an entry's fields as a RESP array of bulk strings, made from what Redis says today.
-func original(t *testing.T, w *world.World, id string) []byte {
+func original(t *testing.T, w *testenv.Env, id string) []byte {
 	t.Helper()
 	reply, err := w.Redis.Do(deadline(t, time.Minute), "XRANGE", w.Stream(0), id, id).Slice()
 	if err != nil || len(reply) != 1 {
@@ -172,7 +173,7 @@ func TestPoisonHaltsByPolicy(t *testing.T) {
 	if got := len(w.Delivered()); got != 10 {
 		t.Errorf("%d records before the halt, want 10", got)
 	}
-	id, err := relay.ParseEntryID(bad)
+	id, err := outbox.ParseEntryID(bad)
 	if err != nil {
 		t.Fatal(err)
 	}

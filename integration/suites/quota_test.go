@@ -13,7 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -31,13 +32,13 @@ const (
 func TestProducerQuota(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 30*time.Minute)
-	k, err := integration.StartKafka(ctx, integration.KafkaOptions{Java: []string{"-Xmx512m"}})
+	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Java: []string{"-Xmx512m"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
-	w := world.New(t, world.Options{Shards: 4, Kafka: k.Addrs()})
+	w := testenv.New(t, testenv.Options{Shards: 4, Kafka: k.Addrs()})
 	limitProducers(ctx, t, w, quotaRate)
 	size := 1000
 	entries := scaled(t, quotaBacklog) / size
@@ -60,7 +61,7 @@ func TestProducerQuota(t *testing.T) {
 }
 
 // limitProducers sets a quota for every client of a server.
-func limitProducers(ctx context.Context, t *testing.T, w *world.World, bytesPerSecond float64) {
+func limitProducers(ctx context.Context, t *testing.T, w *testenv.Env, bytesPerSecond float64) {
 	t.Helper()
 	ops := []kadm.AlterClientQuotaOp{{Key: "producer_byte_rate", Value: bytesPerSecond}}
 	altered, err := kadm.NewClient(w.Kafka).AlterClientQuotas(ctx, []kadm.AlterClientQuotaEntry{
@@ -86,7 +87,7 @@ func incompressible(t *testing.T, size int) string {
 
 // awaitProgress waits until all that stands in the streams is delivered. The test fails when no
 // position has moved for a while. It returns the longest time in which none has.
-func awaitProgress(ctx context.Context, t *testing.T, w *world.World, each, limit time.Duration) (longest time.Duration) {
+func awaitProgress(ctx context.Context, t *testing.T, w *testenv.Env, each, limit time.Duration) (longest time.Duration) {
 	t.Helper()
 	waiting := len(w.Entries())
 	began, before, moved := time.Now(), uint64(0), time.Now()

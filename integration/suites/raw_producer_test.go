@@ -15,8 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // rawProducer writes transactional batches without telling the coordinator of the partitions, as brokers allow whose
@@ -32,9 +32,9 @@ type rawProducer struct {
 	sequence map[string]int32
 }
 
-func newRawProducer(ctx context.Context, t *testing.T, w *world.World, lane string, turn byte) *rawProducer {
+func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane string, turn byte) *rawProducer {
 	t.Helper()
-	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{}, txn: outbox.LaneID(w.Outbox, lane, turn)}
+	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{}, txn: names.LaneID(w.Outbox, lane, turn)}
 	older := kversion.Stable()
 	older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11) // from 12 on a request tells the coordinator
 	var err error

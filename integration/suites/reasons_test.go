@@ -9,17 +9,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// verifyAllBut is verifyDelivery for a world some of whose entries, by shard and ID, cannot be
+// verifyAllBut is verifyDelivery for an environment some of whose entries, by shard and ID, cannot be
 // delivered.
-func verifyAllBut(t *testing.T, w *world.World, dead map[int]map[string]relay.Reason, d relay.Delivery) {
+func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Reason, d relay.Delivery) {
 	t.Helper()
 	entries := w.Entries()
-	healthy := make([]world.Entry, 0, len(entries))
+	healthy := make([]testenv.Entry, 0, len(entries))
 	for _, e := range entries {
 		if _, bad := dead[e.Shard][e.ID.String()]; !bad {
 			healthy = append(healthy, e)
@@ -28,12 +28,12 @@ func verifyAllBut(t *testing.T, w *world.World, dead map[int]map[string]relay.Re
 	records := w.Delivered()
 	if d == relay.AtLeastOnce {
 		// What was delivered may be sent again, and be refused then.
-		records = slices.DeleteFunc(records, func(r world.Record) bool {
+		records = slices.DeleteFunc(records, func(r testenv.Record) bool {
 			_, bad := dead[r.Shard][r.Entry.String()]
 			return bad
 		})
 	}
-	report := world.Compare(healthy, records)
+	report := testenv.Compare(healthy, records)
 	t.Log(report)
 	err := report.ExactlyOnce()
 	if d == relay.AtLeastOnce {
@@ -45,7 +45,7 @@ func verifyAllBut(t *testing.T, w *world.World, dead map[int]map[string]relay.Re
 		t.Error(err)
 	}
 	if d == relay.ExactlyOnce {
-		if err := world.CheckPositions(entries, w.Positions()); err != nil {
+		if err := testenv.CheckPositions(entries, w.Positions()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -53,7 +53,7 @@ func verifyAllBut(t *testing.T, w *world.World, dead map[int]map[string]relay.Re
 
 // checkReasons wants these entries, by shard and ID, in the dead-letter topic, each for its reason,
 // and no others.
-func checkReasons(t *testing.T, w *world.World, want map[int]map[string]relay.Reason) {
+func checkReasons(t *testing.T, w *testenv.Env, want map[int]map[string]relay.Reason) {
 	t.Helper()
 	reasons := map[string]relay.Reason{}
 	for shard, ids := range want {
@@ -63,15 +63,15 @@ func checkReasons(t *testing.T, w *world.World, want map[int]map[string]relay.Re
 	}
 	found := map[string]bool{} // at-least-once delivery may send a dead letter twice
 	wrong := 0
-	for _, r := range w.Records(outbox.DeadLetterTopic(w.Outbox)) {
+	for _, r := range w.Records(names.DeadLetterTopic(w.Outbox)) {
 		if bytes.Contains(r.Key, []byte("#")) {
 			continue // a later chunk of one
 		}
-		ref := world.Header(r, "sluice-entry")
-		got := world.Header(r, "sluice-reason")
+		ref := testenv.Header(r, "sluice-entry")
+		got := testenv.Header(r, "sluice-reason")
 		if reason, ok := reasons[ref]; !ok || got != string(reason) {
 			if wrong++; wrong <= 5 {
-				t.Errorf("entry %s is dead-lettered as %s (%s), want %q", ref, got, world.Header(r, "sluice-detail"), reason)
+				t.Errorf("entry %s is dead-lettered as %s (%s), want %q", ref, got, testenv.Header(r, "sluice-detail"), reason)
 			}
 			continue
 		}
@@ -84,15 +84,15 @@ func checkReasons(t *testing.T, w *world.World, want map[int]map[string]relay.Re
 }
 
 // deadLettered are the entries in the dead-letter topic, by shard and ID.
-func deadLettered(w *world.World) map[int]map[string]bool {
+func deadLettered(w *testenv.Env) map[int]map[string]bool {
 	dead := map[int]map[string]bool{}
 	for shard := range w.Shards {
 		dead[shard] = map[string]bool{}
 	}
-	for _, r := range w.Records(outbox.DeadLetterTopic(w.Outbox)) {
+	for _, r := range w.Records(names.DeadLetterTopic(w.Outbox)) {
 		var shard int
 		var id string
-		ref := strings.TrimPrefix(world.Header(r, "sluice-entry"), w.Outbox)
+		ref := strings.TrimPrefix(testenv.Header(r, "sluice-entry"), w.Outbox)
 		if n, err := fmt.Sscanf(ref, "/%d/%s", &shard, &id); n == 2 && err == nil && dead[shard] != nil {
 			dead[shard][id] = true
 		}

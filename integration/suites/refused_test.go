@@ -8,7 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -70,8 +70,8 @@ func TestRefusedAmongHealthy(t *testing.T) {
 // knows that.
 const longAgo = "1000000000000"
 
-// refusing makes the world's topic, which refuses records that are older than an hour.
-func refusing(t *testing.T, w *world.World) {
+// refusing makes the environment's topic, which refuses records that are older than an hour.
+func refusing(t *testing.T, w *testenv.Env) {
 	t.Helper()
 	hour := "3600000"
 	config := map[string]*string{"message.timestamp.before.max.ms": &hour}

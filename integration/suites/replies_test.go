@@ -14,7 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -128,13 +129,13 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		config []string
-		refuse func(ctx context.Context, w *world.World, server *integration.Redis) error
+		refuse func(ctx context.Context, w *testenv.Env, server *servers.Redis) error
 	}{
-		"MASTERDOWN": {nil, func(ctx context.Context, w *world.World, _ *integration.Redis) error {
+		"MASTERDOWN": {nil, func(ctx context.Context, w *testenv.Env, _ *servers.Redis) error {
 			return errors.Join(set("replica-serve-stale-data", "no")(ctx, w.Redis), w.Redis.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
 		}},
 		// 300 µs a command of its append-only file.
-		"LOADING": {[]string{"key-load-delay 300"}, func(ctx context.Context, _ *world.World, server *integration.Redis) error {
+		"LOADING": {[]string{"key-load-delay 300"}, func(ctx context.Context, _ *testenv.Env, server *servers.Redis) error {
 			go func() { _ = server.Restart(ctx) }() // returns when it has loaded
 			return nil
 		}},
@@ -142,13 +143,13 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 		for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
 			t.Run(name+"/"+d.String(), func(t *testing.T) {
 				t.Parallel()
-				server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})
+				server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})
 				if err != nil {
 					t.Fatal(err)
 				}
 				integration.CloseAtEnd(t, server)
 				t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
-				w := world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+				w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 				ctx := deadline(t, 2*time.Minute)
 				cfg := w.Config()
 				cfg.Delivery = d

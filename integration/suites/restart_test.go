@@ -10,13 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 // ownServers are servers that the test may break.
 type ownServers struct {
-	redis *integration.Redis
-	kafka *integration.Kafka
+	redis *servers.Redis
+	kafka *servers.Kafka
 }
 
 // startServers starts a Redis that has on disk what it has acknowledged, and a Kafka.
@@ -25,11 +26,11 @@ func startServers(t *testing.T) ownServers {
 	ctx := deadline(t, 2*time.Minute)
 	var s ownServers
 	var err error
-	if s.redis, err = integration.StartRedis(ctx, integration.RedisOptions{Config: []string{"appendfsync always"}}); err != nil {
+	if s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Config: []string{"appendfsync always"}}); err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s.redis)
-	if s.kafka, err = integration.StartKafka(ctx, integration.KafkaOptions{}); err != nil {
+	if s.kafka, err = servers.StartKafka(ctx, servers.KafkaOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s.kafka)
@@ -37,9 +38,9 @@ func startServers(t *testing.T) ownServers {
 	return s
 }
 
-func (s ownServers) world(t *testing.T, shards int) *world.World {
+func (s ownServers) environment(t *testing.T, shards int) *testenv.Env {
 	t.Helper()
-	return world.New(t, world.Options{
+	return testenv.New(t, testenv.Options{
 		Shards: shards, Redis: redis.UniversalOptions{Addrs: []string{s.redis.Addr}}, Kafka: s.kafka.Addrs(),
 	})
 }
@@ -49,8 +50,8 @@ func (s ownServers) world(t *testing.T, shards int) *world.World {
 func TestExactlyOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
-	w := s.world(t, 4)
-	serverChaos(t, s, w, world.Settings{"session_timeout": session.String()})
+	w := s.environment(t, 4)
+	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String()})
 	w.AwaitCommitted(2 * time.Minute)
 	verify(t, w)
 }
@@ -59,19 +60,19 @@ func TestExactlyOnceWhileServersDie(t *testing.T) {
 func TestAtLeastOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
-	w := s.world(t, 4)
-	serverChaos(t, s, w, world.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
+	w := s.environment(t, 4)
+	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
 	w.AwaitAcknowledged(2 * time.Minute)
 	verifyAtLeastOnce(t, w)
 }
 
 // serverChaos writes events while servers and relays die in turn, one fault after the other was got over.
-func serverChaos(t *testing.T, s ownServers, w *world.World, settings world.Settings) {
+func serverChaos(t *testing.T, s ownServers, w *testenv.Env, settings testenv.Settings) {
 	t.Helper()
 	random := integration.Seed(t)
 	ctx := deadline(t, 10*time.Minute)
 	events := scaled(t, 200_000)
-	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32, Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32, Gated: true, Persistent: true})
 	c := newCrew(t, w, 3, random, settings)
 	faults := []struct {
 		name string

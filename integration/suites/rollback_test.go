@@ -12,12 +12,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // resume does what `sluice resume --after` does: from now on exactly the entries above after are delivered.
-func resume(t *testing.T, w *world.World, shard int, after relay.EntryID) {
+func resume(t *testing.T, w *testenv.Env, shard int, after outbox.EntryID) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
 	p, err := relay.PositionAfter(ctx, w.Redis, w.Outbox, shard, after)
@@ -30,7 +32,7 @@ func resume(t *testing.T, w *world.World, shard int, after relay.EntryID) {
 }
 
 // position is the committed position of a shard.
-func position(t *testing.T, w *world.World, shard int) relay.Position {
+func position(t *testing.T, w *testenv.Env, shard int) relay.Position {
 	t.Helper()
 	positions, err := relay.ReadPositions(deadline(t, time.Minute), w.KafkaOpts(), w.Outbox, w.Shards)
 	if err != nil {
@@ -46,10 +48,10 @@ const (
 )
 
 // awaitMismatch waits until the shard is halted because of its anchor, with evidence of what it found instead.
-func awaitMismatch(t *testing.T, w *world.World, shard int, found string) {
+func awaitMismatch(t *testing.T, w *testenv.Env, shard int, found string) {
 	t.Helper()
 	at := position(t, w, shard)
-	var st world.Status
+	var st testenv.Status
 	w.Await(time.Minute, func(ctx context.Context) (err error) {
 		if st, err = w.Status(ctx, shard); err != nil {
 			return err
@@ -98,7 +100,7 @@ func TestRedisSetBackHaltsTheShard(t *testing.T) {
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	report := world.Compare(w.Entries(), w.Delivered())
+	report := testenv.Compare(w.Entries(), w.Delivered())
 	t.Log(report)
 	// The records whose entries Redis has forgotten have no entry, which is what an audit would report.
 	if report.Lost+report.Duplicated+report.OutOfOrder+report.Altered > 0 || report.Orphaned != 300 {
@@ -129,21 +131,21 @@ func TestRedisSetBackGoesOnByPolicy(t *testing.T) {
 	if !strings.Contains(r.Log(), "anchor is gone") {
 		t.Error("the relay does not say that the anchor was gone")
 	}
-	report := world.Compare(w.Entries(), w.Delivered())
+	report := testenv.Compare(w.Entries(), w.Delivered())
 	t.Log(report)
 	if report.Lost+report.Duplicated+report.OutOfOrder+report.Altered > 0 || report.Orphaned != 300 {
 		t.Errorf("want nothing but 300 records without an entry: %s", strings.Join(report.Findings, "\n"))
 	}
 }
 
-// ownRedis is a world of one shard on a Redis of its own, and on the shared Kafka.
-func ownRedis(t *testing.T) (*world.World, *integration.Redis) {
+// ownRedis is an environment of one shard on a Redis of its own, and on the shared Kafka.
+func ownRedis(t *testing.T) (*testenv.Env, *servers.Redis) {
 	t.Helper()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
 	t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
-	return world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}}), server
+	return testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}}), server
 }

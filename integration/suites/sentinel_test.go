@@ -13,7 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -27,12 +28,12 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	w.Spawn(nil)
 	w.Spawn(nil)
 	const events = 10_000
-	shop := w.Open(ctx, world.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true, Persistent: true})
 	shop.Allow(events / 10)
 	w.AwaitState(0, relay.Running, time.Minute)
-	var promoted *integration.Redis
+	var promoted *servers.Redis
 	var began time.Time
-	err := whilePaused(ctx, w.World, func() error {
+	err := whilePaused(ctx, w.Env, func() error {
 		shop.Allow(events / 2)
 		shop.Await(time.Minute, events/2)
 		// Redis replicates asynchronously: what the replica has not got yet would be lost. The next test does that.
@@ -50,7 +51,7 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	shop.Allow(events)
 	shop.Close(2 * time.Minute)
 	w.AwaitCommitted(2 * time.Minute)
-	verify(t, w.World)
+	verify(t, w.Env)
 }
 
 // TestFailoverThatLosesEntriesHaltsTheShard: the master dies while its replica is behind. What was delivered and is now forgotten is
@@ -82,42 +83,42 @@ func TestFailoverThatLosesEntriesHaltsTheShard(t *testing.T) {
 	}
 	w.Add(0, 50, "on the old master alone")
 	w.AwaitCommitted(time.Minute)
-	at := position(t, w.World, 0)
+	at := position(t, w.Env, 0)
 	if err := errors.Join(master.Kill(), replica.Cont()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.AwaitFailover(ctx, master); err != nil {
 		t.Fatal(err)
 	}
-	awaitMismatch(t, w.World, 0, nothing)
+	awaitMismatch(t, w.Env, 0, nothing)
 	w.Add(0, 70, "on the new master")
-	awaitMismatch(t, w.World, 0, another)
-	resume(t, w.World, 0, at.Entry)
+	awaitMismatch(t, w.Env, 0, another)
+	resume(t, w.Env, 0, at.Entry)
 	w.AwaitState(0, relay.Running, time.Minute)
 	w.AwaitPassed(time.Minute)
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	report := world.Compare(w.Entries(), w.Delivered())
+	report := testenv.Compare(w.Entries(), w.Delivered())
 	t.Log(report)
 	if report.Lost+report.Duplicated+report.OutOfOrder+report.Altered > 0 || report.Orphaned != 50 {
 		t.Errorf("want nothing but 50 records without an entry: %s", strings.Join(report.Findings, "\n"))
 	}
 }
 
-// replicatedWorld is a world of one shard on a Redis behind Sentinel.
-type replicatedWorld struct{ *world.World }
+// replicatedWorld is an environment of one shard on a Redis behind Sentinel.
+type replicatedWorld struct{ *testenv.Env }
 
-func sentinelWorld(t *testing.T) (*integration.Sentinel, replicatedWorld) {
+func sentinelWorld(t *testing.T) (*servers.Sentinel, replicatedWorld) {
 	t.Helper()
-	s, err := integration.StartSentinel(deadline(t, 2*time.Minute), integration.SentinelOptions{})
+	s, err := servers.StartSentinel(deadline(t, 2*time.Minute), servers.SentinelOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s)
 	t.Logf("servers: %s behind Sentinel, %s", s.Version, integration.Servers(t).Kafka.Version)
 	o := s.Options()
-	return s, replicatedWorld{world.New(t, world.Options{Shards: 1, Redis: redis.UniversalOptions{MasterName: o.MasterName, Addrs: o.SentinelAddrs}})}
+	return s, replicatedWorld{testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{MasterName: o.MasterName, Addrs: o.SentinelAddrs}})}
 }
 
 // replicated waits until a replica has everything that was written so far.
@@ -137,7 +138,7 @@ func (w replicatedWorld) replicated(ctx context.Context) error {
 
 // awaitDemoted waits until the old master follows the new one: until then it takes writes of clients that still know it,
 // and forgets them.
-func (w replicatedWorld) awaitDemoted(t *testing.T, s *integration.Sentinel, promoted *integration.Redis) {
+func (w replicatedWorld) awaitDemoted(t *testing.T, s *servers.Sentinel, promoted *servers.Redis) {
 	t.Helper()
 	for _, server := range s.Redis {
 		if server == promoted {

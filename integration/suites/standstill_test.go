@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -26,7 +26,7 @@ func TestStandstillNamesTheBroker(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
 	s := startServers(t)
-	w := s.world(t, 4)
+	w := s.environment(t, 4)
 	r := w.Run(w.Config())
 	deliver := addToAll(w)
 	w.AwaitCommitted(time.Minute)
@@ -50,7 +50,7 @@ func TestStandstillNamesRedis(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
 	s := startServers(t)
-	w := s.world(t, 4)
+	w := s.environment(t, 4)
 	cfg := w.Config()
 	cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.ReadTimeout = 2 * time.Second })
 	r := w.Run(cfg)
@@ -97,7 +97,7 @@ func TestStandstillNamesThePartition(t *testing.T) {
 
 // addToAll adds ten events to every shard, and returns what adds ten more. Their keys belong to
 // their shards, so that each shard writes to its own partition.
-func addToAll(w *world.World) func() {
+func addToAll(w *testenv.Env) func() {
 	keys := make([]string, w.Shards)
 	for n, missing := 0, w.Shards; missing > 0; n++ {
 		key := fmt.Sprintf("k%d", n)
@@ -119,10 +119,10 @@ func addToAll(w *world.World) func() {
 
 // awaitAccount wants the status hash to say in time why shards do not move: they are waiting, with
 // a reason that matches.
-func awaitAccount(t *testing.T, w *world.World, reason *regexp.Regexp, shards ...int) {
+func awaitAccount(t *testing.T, w *testenv.Env, reason *regexp.Regexp, shards ...int) {
 	t.Helper()
 	began := time.Now()
-	err := world.Poll(t.Context(), stillnessLimit, func(ctx context.Context) error {
+	err := testenv.Poll(t.Context(), stillnessLimit, func(ctx context.Context) error {
 		for _, shard := range shards {
 			st, err := w.Status(ctx, shard)
 			if err != nil {
@@ -143,10 +143,10 @@ func awaitAccount(t *testing.T, w *world.World, reason *regexp.Regexp, shards ..
 
 // awaitRelayAccount is awaitAccount for what the relay itself tells. A relay with such shards is
 // not ready.
-func awaitRelayAccount(t *testing.T, w *world.World, r *world.Running, reason *regexp.Regexp, shards ...int) {
+func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason *regexp.Regexp, shards ...int) {
 	t.Helper()
 	began := time.Now()
-	err := world.Poll(t.Context(), stillnessLimit, func(context.Context) error {
+	err := testenv.Poll(t.Context(), stillnessLimit, func(context.Context) error {
 		waiting := map[int]string{}
 		for _, st := range r.Status() {
 			if st.State == relay.Waiting {
@@ -171,7 +171,7 @@ func awaitRelayAccount(t *testing.T, w *world.World, r *world.Running, reason *r
 }
 
 // awaitWell waits until everything is delivered and no shard gives a reason any more.
-func awaitWell(ctx context.Context, t *testing.T, w *world.World, r *world.Running) {
+func awaitWell(ctx context.Context, t *testing.T, w *testenv.Env, r *testenv.Running) {
 	t.Helper()
 	began := time.Now()
 	w.AwaitCommitted(time.Minute)

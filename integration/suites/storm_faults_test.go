@@ -12,9 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // stormFault is one kind of fault, and how often it comes among the others.
@@ -61,7 +61,7 @@ func (s *storm) upTo(longest time.Duration) time.Duration {
 func (s *storm) killBrokers(n int) {
 	s.t.Helper()
 	s.over(&s.brokers)
-	var away []*integration.Broker
+	var away []*servers.Broker
 	for _, i := range s.random.Perm(len(s.k.Brokers))[:n] {
 		away = append(away, s.k.Brokers[i])
 		if err := s.k.Brokers[i].Kill(); err != nil {
@@ -76,7 +76,7 @@ func (s *storm) killBrokers(n int) {
 				return err
 			}
 		}
-		return world.Poll(s.ctx, 2*time.Minute, func(ctx context.Context) error { return inSync(ctx, s.w) })
+		return testenv.Poll(s.ctx, 2*time.Minute, func(ctx context.Context) error { return inSync(ctx, s.w) })
 	})
 }
 
@@ -85,7 +85,7 @@ func (s *storm) killBrokers(n int) {
 func (s *storm) moveLeader() {
 	s.t.Helper()
 	s.over(&s.brokers) // only a copy in sync can lead
-	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets", outbox.PositionsTopic(s.w.Outbox), s.w.Topic()}
+	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets", names.PositionsTopic(s.w.Outbox), s.w.Topic()}
 	topic := topics[s.random.IntN(len(topics))]
 	partitions := map[string]int{"__transaction_state": 4, "__consumer_offsets": 4}[topic]
 	if partitions == 0 {
@@ -112,7 +112,7 @@ func (s *storm) moveLeader() {
 }
 
 // leadership asks a broker who leads a partition, and who has copies.
-func leadership(ctx context.Context, w *world.World, topic string, partition int32) (leader int32, copies []int32, err error) {
+func leadership(ctx context.Context, w *testenv.Env, topic string, partition int32) (leader int32, copies []int32, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = &topic
@@ -130,7 +130,7 @@ func leadership(ctx context.Context, w *world.World, topic string, partition int
 }
 
 // elect makes the first of a partition's copies its leader.
-func elect(ctx context.Context, w *world.World, topic string, partition int32, copies []int32) error {
+func elect(ctx context.Context, w *testenv.Env, topic string, partition int32, copies []int32) error {
 	admin := kadm.NewClient(w.Kafka)
 	assigned, err := admin.AlterPartitionAssignments(ctx, kadm.AlterPartitionAssignmentsReq{topic: {partition: copies}})
 	if err = errors.Join(err, assigned.Error()); err != nil {
@@ -150,9 +150,9 @@ func elect(ctx context.Context, w *world.World, topic string, partition int32, c
 func (s *storm) breakNetwork() {
 	s.t.Helper()
 	s.over(&s.network)
-	begin := []func(*integration.Proxy){
-		(*integration.Proxy).Cut, (*integration.Proxy).Pause, (*integration.Proxy).HalfOpen, (*integration.Proxy).Reset,
-		func(p *integration.Proxy) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
+	begin := []func(*servers.Proxy){
+		(*servers.Proxy).Cut, (*servers.Proxy).Pause, (*servers.Proxy).HalfOpen, (*servers.Proxy).Reset,
+		func(p *servers.Proxy) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
 	}[s.random.IntN(5)]
 	brokers := s.k.Brokers
 	if s.random.IntN(2) == 0 {

@@ -13,7 +13,8 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/servers"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
 const (
@@ -33,7 +34,7 @@ func TestStorm(t *testing.T) {
 	s := newStorm(t)
 	watch := s.w.WatchStillness(stillnessLimit)
 	events, faults := scaled(t, stormEvents), scaled(t, stormFaults)
-	shop := s.w.Open(s.ctx, world.ShopOptions{Events: events, Seed: s.random.Uint64(), Gated: true})
+	shop := s.w.Open(s.ctx, testenv.ShopOptions{Events: events, Seed: s.random.Uint64(), Gated: true})
 	began := time.Now()
 	for n := range faults {
 		from, to := events*n/faults, events*(n+1)/faults
@@ -65,8 +66,8 @@ func TestStorm(t *testing.T) {
 type storm struct {
 	t      *testing.T
 	ctx    context.Context
-	w      *world.World
-	k      *integration.Kafka
+	w      *testenv.Env
+	k      *servers.Kafka
 	crew   *crew
 	random *rand.Rand
 
@@ -80,25 +81,25 @@ type storm struct {
 func newStorm(t *testing.T) *storm {
 	t.Helper()
 	s := &storm{t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t), counts: map[string]int{}}
-	server, err := integration.StartRedis(s.ctx, integration.RedisOptions{})
+	server, err := servers.StartRedis(s.ctx, servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	s.k, err = integration.StartKafka(s.ctx, integration.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}, Proxied: true})
+	s.k, err = servers.StartKafka(s.ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}, Proxied: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s.k)
 	t.Logf("servers: %s, %s, three of them", server.Version, s.k.Version)
-	s.w = world.New(t, world.Options{
+	s.w = testenv.New(t, testenv.Options{
 		Shards: stormShards, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}},
 		Kafka: s.k.Addrs(), RelayKafka: s.k.ProxiedAddrs(),
 	})
 	if _, err := kadm.NewClient(s.w.Kafka).CreateTopic(s.ctx, stormShards, 3, nil, s.w.Topic()); err != nil {
 		t.Fatal(err)
 	}
-	s.crew = newCrew(t, s.w, 5, s.random, world.Settings{"session_timeout": session.String()})
+	s.crew = newCrew(t, s.w, 5, s.random, testenv.Settings{"session_timeout": session.String()})
 	s.crew.patience = time.Minute
 	return s
 }

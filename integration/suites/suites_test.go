@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -38,33 +38,33 @@ func scaled(t *testing.T, n int) int {
 	return max(1, int(math.Round(float64(n)*scale)))
 }
 
-// shared is a world on the shared servers.
-func shared(t *testing.T, shards int) *world.World {
+// shared is an environment on the shared servers.
+func shared(t *testing.T, shards int) *testenv.Env {
 	t.Helper()
 	s := integration.Servers(t)
 	t.Logf("servers: %s, %s", s.Redis.Version, s.Kafka.Version)
-	return world.New(t, world.Options{Shards: shards})
+	return testenv.New(t, testenv.Options{Shards: shards})
 }
 
 // verify holds what a read_committed reader gets against the streams, and looks at the history of positions as well.
-func verify(t *testing.T, w *world.World, topics ...string) {
+func verify(t *testing.T, w *testenv.Env, topics ...string) {
 	t.Helper()
 	entries := w.Entries()
-	report := world.Compare(entries, w.Delivered(topics...))
+	report := testenv.Compare(entries, w.Delivered(topics...))
 	t.Log(report)
 	if err := report.ExactlyOnce(); err != nil {
 		t.Errorf("not exactly once: %v", err)
 	}
-	if err := world.CheckPositions(entries, w.Positions()); err != nil {
+	if err := testenv.CheckPositions(entries, w.Positions()); err != nil {
 		t.Error(err)
 	}
 }
 
 // verifyAtLeastOnce is verify for the other delivery, which keeps no positions in Kafka. Duplicates are allowed; the log has
 // their count.
-func verifyAtLeastOnce(t *testing.T, w *world.World) {
+func verifyAtLeastOnce(t *testing.T, w *testenv.Env) {
 	t.Helper()
-	report := world.Compare(w.Entries(), w.Delivered())
+	report := testenv.Compare(w.Entries(), w.Delivered())
 	t.Log(report)
 	if report.Lost+report.Orphaned+report.Altered > 0 {
 		t.Errorf("not at least once: %v\n%s", report, strings.Join(report.Findings, "\n"))
@@ -72,7 +72,7 @@ func verifyAtLeastOnce(t *testing.T, w *world.World) {
 }
 
 // verifyDelivery is verify or verifyAtLeastOnce.
-func verifyDelivery(t *testing.T, w *world.World, d relay.Delivery) {
+func verifyDelivery(t *testing.T, w *testenv.Env, d relay.Delivery) {
 	t.Helper()
 	if d == relay.AtLeastOnce {
 		verifyAtLeastOnce(t, w)

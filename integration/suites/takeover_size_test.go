@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -24,14 +24,14 @@ func TestTakeOverInTime(t *testing.T) {
 	for _, x := range []struct {
 		name  string
 		limit time.Duration
-		gone  func(t *testing.T, p *world.Process)
+		gone  func(t *testing.T, p *testenv.Process)
 	}{
-		{"SIGKILL", session + takeoverSlack, func(t *testing.T, p *world.Process) {
+		{"SIGKILL", session + takeoverSlack, func(t *testing.T, p *testenv.Process) {
 			if err := p.Kill(); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"SIGTERM", takeoverSlack, func(t *testing.T, p *world.Process) {
+		{"SIGTERM", takeoverSlack, func(t *testing.T, p *testenv.Process) {
 			began := time.Now()
 			if err := p.Terminate(deadline(t, takeoverSlack)); err != nil {
 				t.Fatal(err)
@@ -44,11 +44,11 @@ func TestTakeOverInTime(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			w := shared(t, 64)
-			settings := world.Settings{"session_timeout": session.String()}
-			relays := []*world.Process{w.Spawn(settings), w.Spawn(settings), w.Spawn(settings)}
+			settings := testenv.Settings{"session_timeout": session.String()}
+			relays := []*testenv.Process{w.Spawn(settings), w.Spawn(settings), w.Spawn(settings)}
 			owners := awaitShares(t, w, relays...)
 			events := scaled(t, 60_000)
-			shop := w.Open(deadline(t, 5*time.Minute), world.ShopOptions{
+			shop := w.Open(deadline(t, 5*time.Minute), testenv.ShopOptions{
 				Events: events, Seed: integration.Seed(t).Uint64(), Keys: 10, Gated: true,
 			})
 			shop.Allow(events / 2)
@@ -80,14 +80,14 @@ func TestTakeOverInTime(t *testing.T) {
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 40)
-	settings := world.Settings{"session_timeout": session.String()}
-	var relays []*world.Process
+	settings := testenv.Settings{"session_timeout": session.String()}
+	var relays []*testenv.Process
 	for range 10 {
 		relays = append(relays, w.Spawn(settings))
 	}
 	owners := awaitShares(t, w, relays...)
 	events := scaled(t, 40_000)
-	shop := w.Open(deadline(t, 15*time.Minute), world.ShopOptions{
+	shop := w.Open(deadline(t, 15*time.Minute), testenv.ShopOptions{
 		Events: events, Seed: integration.Seed(t).Uint64(), Writers: 2, Keys: 10, Gated: true,
 	})
 	watch := w.WatchStillness(stillnessLimit)
@@ -99,7 +99,7 @@ func TestRollingRestart(t *testing.T) {
 		if err := old.Terminate(deadline(t, 30*time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		rest := append(append([]*world.Process{}, relays[:n]...), relays[n+1:]...)
+		rest := append(append([]*testenv.Process{}, relays[:n]...), relays[n+1:]...)
 		owners = awaitShares(t, w, rest...)
 		for shard, owner := range before {
 			if owner != old.Instance && owners[shard] != owner {
@@ -123,7 +123,7 @@ func TestRollingRestart(t *testing.T) {
 }
 
 // awaitShares waits until these relays run all shards, each its fair share, and returns the owners.
-func awaitShares(t *testing.T, w *world.World, relays ...*world.Process) map[int]string {
+func awaitShares(t *testing.T, w *testenv.Env, relays ...*testenv.Process) map[int]string {
 	t.Helper()
 	var owners map[int]string
 	w.Await(time.Minute, func(ctx context.Context) error {

@@ -10,15 +10,15 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/integration"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // TestTakeover measures how long a shard stands still when its relay goes: in good order (SIGTERM), by death (SIGKILL) and by standing
 // still (SIGSTOP). It prints; it only fails when a shard is not taken over at all. The relay that got SIGTERM ends with status 0.
 func TestTakeover(t *testing.T) {
-	for name, gone := range map[string]func(t *testing.T, p *world.Process){
-		"SIGTERM": func(t *testing.T, p *world.Process) {
+	for name, gone := range map[string]func(t *testing.T, p *testenv.Process){
+		"SIGTERM": func(t *testing.T, p *testenv.Process) {
 			began := time.Now()
 			if err := p.Terminate(deadline(t, 30*time.Second)); err != nil {
 				t.Fatal(err)
@@ -28,12 +28,12 @@ func TestTakeover(t *testing.T) {
 			}
 			t.Logf("the process ended within %s of SIGTERM", time.Since(began).Round(time.Millisecond))
 		},
-		"SIGKILL": func(t *testing.T, p *world.Process) {
+		"SIGKILL": func(t *testing.T, p *testenv.Process) {
 			if err := p.Kill(); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"SIGSTOP": func(t *testing.T, p *world.Process) {
+		"SIGSTOP": func(t *testing.T, p *testenv.Process) {
 			if err := p.Stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -42,12 +42,12 @@ func TestTakeover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 4)
-			first := w.Spawn(world.Settings{"session_timeout": session.String()})
-			second := w.Spawn(world.Settings{"session_timeout": session.String()})
+			first := w.Spawn(testenv.Settings{"session_timeout": session.String()})
+			second := w.Spawn(testenv.Settings{"session_timeout": session.String()})
 			awaitOwners(t, w, first.Instance, second.Instance)
 			ctx, stop := context.WithCancel(deadline(t, 5*time.Minute))
 			defer stop()
-			shop := w.Open(ctx, world.ShopOptions{Events: scaled(t, 40_000), Seed: integration.Seed(t).Uint64(), Writers: 2, Gated: true})
+			shop := w.Open(ctx, testenv.ShopOptions{Events: scaled(t, 40_000), Seed: integration.Seed(t).Uint64(), Writers: 2, Gated: true})
 			shop.Allow(1000)
 			shop.Await(time.Minute, 1000)
 			w.AwaitPassed(time.Minute)
@@ -74,7 +74,7 @@ func TestTakeover(t *testing.T) {
 }
 
 // awaitOwners waits until these relays, and no others, run the shards.
-func awaitOwners(t *testing.T, w *world.World, names ...string) {
+func awaitOwners(t *testing.T, w *testenv.Env, names ...string) {
 	t.Helper()
 	w.Await(time.Minute, func(ctx context.Context) error {
 		var owners []string

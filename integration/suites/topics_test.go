@@ -9,13 +9,13 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// unknownTopic is a world with ten events for its own topic, one for a topic that does not exist, and ten more.
-func unknownTopic(t *testing.T) (w *world.World, topic, entry string) {
+// unknownTopic is an environment with ten events for its own topic, one for a topic that does not exist, and ten more.
+func unknownTopic(t *testing.T) (w *testenv.Env, topic, entry string) {
 	t.Helper()
 	w = shared(t, 1)
 	topic = w.Outbox + ".unknown"

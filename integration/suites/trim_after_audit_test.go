@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
-	"github.com/sluice-outbox/sluice/integration/world"
+	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
 // lengths are the numbers of entries in the streams.
-func lengths(ctx context.Context, w *world.World) ([]int64, error) {
+func lengths(ctx context.Context, w *testenv.Env) ([]int64, error) {
 	all := make([]int64, w.Shards)
 	for shard := range all {
 		n, err := w.Redis.XLen(ctx, w.Stream(shard)).Result()
@@ -29,7 +30,7 @@ func lengths(ctx context.Context, w *world.World) ([]int64, error) {
 }
 
 // awaitTrimmed waits until no stream has more entries than a few: Redis trims whole nodes, of a hundred entries by default.
-func awaitTrimmed(t *testing.T, w *world.World, few int64) {
+func awaitTrimmed(t *testing.T, w *testenv.Env, few int64) {
 	t.Helper()
 	w.Await(time.Minute, func(ctx context.Context) error {
 		all, err := lengths(ctx, w)
@@ -43,7 +44,7 @@ func awaitTrimmed(t *testing.T, w *world.World, few int64) {
 }
 
 // awaitHeld waits until the relay has looked at every shard with everything delivered, and has told that it holds back what it could trim.
-func awaitHeld(w *world.World, r *relay.Relay) {
+func awaitHeld(w *testenv.Env, r *relay.Relay) {
 	w.AwaitPassed(time.Minute)
 	w.Await(time.Minute, func(context.Context) error {
 		for _, st := range r.Status() {
@@ -56,7 +57,7 @@ func awaitHeld(w *world.World, r *relay.Relay) {
 }
 
 // limited is a relay that keeps nothing longer than it must, and trims only what audits have compared.
-func limited(t *testing.T, w *world.World, d relay.Delivery) (cfg relay.Config, auditor *consistency.Auditor) {
+func limited(t *testing.T, w *testenv.Env, d relay.Delivery) (cfg relay.Config, auditor *consistency.Auditor) {
 	t.Helper()
 	ac := auditConfig(w)
 	ac.AllowDuplicates = d == relay.AtLeastOnce
@@ -71,9 +72,9 @@ func limited(t *testing.T, w *world.World, d relay.Delivery) (cfg relay.Config, 
 	t.Cleanup(func() { stop(); <-done })
 	cfg = w.Config()
 	cfg.Delivery, cfg.Trim.Keep = d, time.Millisecond
-	cfg.Trim.Limit = func(_ context.Context, shard int) (relay.EntryID, error) {
+	cfg.Trim.Limit = func(_ context.Context, shard int) (outbox.EntryID, error) {
 		id, err := progress.UpTo(shard)
-		return relay.EntryID(id), err
+		return outbox.EntryID(id), err
 	}
 	return cfg, auditor
 }
@@ -159,7 +160,7 @@ func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 }
 
 // auditedToTheEnd is nil when audits have come to the last entry of every stream.
-func auditedToTheEnd(ctx context.Context, w *world.World, auditor *consistency.Auditor) error {
+func auditedToTheEnd(ctx context.Context, w *testenv.Env, auditor *consistency.Auditor) error {
 	known, err := auditor.Progress().Look(ctx)
 	if err != nil {
 		return err
@@ -181,11 +182,11 @@ func auditedToTheEnd(ctx context.Context, w *world.World, auditor *consistency.A
 func TestRelaysAuditWhatTheyTrim(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
-	settings := world.Settings{"trim": map[string]any{"keep": "1ms", "after_audit": true}}
-	hire := func() *world.Process {
+	settings := testenv.Settings{"trim": map[string]any{"keep": "1ms", "after_audit": true}}
+	hire := func() *testenv.Process {
 		return w.Spawn(settings, "--set", "audit.schedule=@every 1s", "--set", "audit.settle=500ms")
 	}
-	working := []*world.Process{hire(), hire()}
+	working := []*testenv.Process{hire(), hire()}
 	auditor, err := consistency.New(auditConfig(w))
 	if err != nil {
 		t.Fatal(err)

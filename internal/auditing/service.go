@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/metrics"
-	"github.com/sluice-outbox/sluice/internal/schedule"
 )
 
 // Auditor is what a Service needs of a consistency.Auditor.
@@ -22,7 +21,7 @@ type Auditor interface {
 // Service audits at the times of a schedule. All fields are required but for those that say otherwise.
 type Service struct {
 	Auditor  Auditor
-	Schedule *schedule.Schedule
+	Schedule *Schedule
 	// Turn reports whether it is this process's turn to audit; nil: always.
 	Turn    func() bool
 	Metrics *metrics.Audits

@@ -18,7 +18,6 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/metrics"
-	"github.com/sluice-outbox/sluice/internal/schedule"
 )
 
 // script is an auditor whose audits go as a test says, by their number from 1.
@@ -54,7 +53,7 @@ func during(t *testing.T, d time.Duration, s *Service, script *script) string {
 	s.Auditor, s.Logger = script, slog.New(slog.NewTextHandler(&log, nil))
 	if s.Schedule == nil {
 		var err error
-		if s.Schedule, err = schedule.Parse("TZ=UTC */15 * * * *"); err != nil {
+		if s.Schedule, err = ParseSchedule("TZ=UTC */15 * * * *"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -29,10 +29,10 @@ type AuditOptions struct {
 	// Limit bounds one run; 0: 10 minutes.
 	Limit time.Duration
 
-	// Profile, Carry, CarryEnv and Progress are as in Options.
+	// Profile, Drive, DriveEnv and Progress are as in Options.
 	Profile  string
-	Carry    []string
-	CarryEnv []string
+	Drive    []string
+	DriveEnv []string
 	Progress func(format string, args ...any)
 }
 
@@ -55,7 +55,7 @@ func (o AuditOptions) Check() error {
 	return err
 }
 
-// options are those of a run in which audits take the place of carriers.
+// options are those of a run in which audits take the place of drivers.
 func (o AuditOptions) options() (Options, error) {
 	if o.Entries == 0 {
 		o.Entries = 1_000_000
@@ -68,7 +68,7 @@ func (o AuditOptions) options() (Options, error) {
 	}
 	all := Options{
 		Redis: o.Redis, Kafka: o.Kafka, Entries: o.Entries, Payload: o.Payload, Shards: o.Shards, Rounds: o.Rounds, Limit: o.Limit,
-		Profile: o.Profile, Carry: o.Carry, CarryEnv: o.CarryEnv, Progress: o.Progress,
+		Profile: o.Profile, Drive: o.Drive, DriveEnv: o.DriveEnv, Progress: o.Progress,
 	}
 	all, err := all.withDefaults()
 	if o.Backlog > 0 && (o.Backlog < 100 || o.Backlog > maxEntries) {
@@ -92,8 +92,8 @@ func RunAudit(ctx context.Context, o AuditOptions) (report *AuditReport, err err
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.servers.end()) }()
-	report = &AuditReport{Environment: b.servers.env, Entries: b.Entries, Payload: b.Payload, Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
+	defer func() { err = errors.Join(err, b.backends.end()) }()
+	report = &AuditReport{Environment: b.backends.env, Entries: b.Entries, Payload: b.Payload, Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
 	for i, shards := range b.Shards {
 		backlog := o.Backlog
 		if i > 0 {
@@ -125,33 +125,33 @@ func (b *run) audits(ctx context.Context, report *AuditReport, shards, entries i
 
 // delivered is an outbox whose entries the relay has delivered.
 func (b *run) delivered(ctx context.Context, shards int) (*stage, *backlog, error) {
-	st, err := b.servers.stage(ctx, b.newName(), shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), shards, b.partitions(), nil)
 	if err != nil {
 		return st, nil, err
 	}
 	b.Progress("filling %d shard(s) with %d entries", shards, b.Entries)
-	l, err := b.servers.fill(ctx, st.name, shards, b.Entries, b.source, numbering{})
+	l, err := b.backends.fill(ctx, st.name, shards, b.Entries, b.source, numbering{})
 	if err != nil {
 		return st, l, err
 	}
 	b.Progress("delivering them")
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
-	_, err = b.carryAll(ctx, b.job(Carrier{ExactlyOnce, shards}, st))
+	_, err = b.driveAll(ctx, b.job(Driver{ExactlyOnce, shards}, st))
 	return st, l, err
 }
 
 // auditSpeed lets the audits and the readers of one side take turns.
 func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog, gentle bool) ([]AuditResult, error) {
-	kinds := []Kind{RedisAlone, KafkaRead, Audit}
+	kinds := []Kind{RedisBaseline, KafkaRead, Audit}
 	if gentle {
 		kinds = append(kinds, GentleAudit)
 	}
 	results := make([]AuditResult, len(kinds))
 	for round := range b.Rounds + 1 {
 		for i, k := range kinds {
-			c := Carrier{k, st.shards}
-			results[i].Carrier = c
+			c := Driver{k, st.shards}
+			results[i].Driver = c
 			if round == 0 && k == GentleAudit {
 				continue // is as warm as the audit
 			}
@@ -174,7 +174,7 @@ func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog, gentle bool
 	return results, nil
 }
 
-func (b *run) auditSpeedOf(ctx context.Context, c Carrier, st *stage, l *backlog) (AuditRun, error) {
+func (b *run) auditSpeedOf(ctx context.Context, c Driver, st *stage, l *backlog) (AuditRun, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
 	j := b.job(c, st)
@@ -195,7 +195,7 @@ func (b *run) auditSpeedOf(ctx context.Context, c Carrier, st *stage, l *backlog
 // it than audits of its own: these would sometimes have nothing to compare.
 func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *AuditCost, err error) {
 	b.Progress("filling %d shard(s) with %d entries", audited.shards, entries)
-	l, err := b.servers.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
+	l, err := b.backends.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
 	defer func() { err = errors.Join(err, l.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *Au
 	relay := *b // with a backlog of another size
 	relay.Entries = entries
 	relay.id += "-cost"
-	c := Carrier{ExactlyOnce, audited.shards}
+	c := Driver{ExactlyOnce, audited.shards}
 	beside := map[Kind][]float64{}
 	busy := map[Kind][]float64{}
 	kinds := []Kind{"", GentleAudit, Audit}
@@ -221,7 +221,7 @@ func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *Au
 			beside[k], busy[k] = append(beside[k], r.Rate), append(busy[k], cpu)
 		}
 	}
-	cost := &AuditCost{Carrier: c, Alone: median(beside[""])}
+	cost := &AuditCost{Driver: c, Baseline: median(beside[""])}
 	for _, k := range kinds[1:] {
 		kept := make([]float64, b.Rounds)
 		for i := range kept {
@@ -233,11 +233,11 @@ func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *Au
 }
 
 // besideAudit is one run of the relay, with audits beside it unless kind is empty; cores is how many of the processor's the audits kept busy.
-func (b *run) besideAudit(ctx context.Context, c Carrier, l *backlog, audited *stage, kind Kind, auditedEntries int) (r ThroughputRun, cores float64, err error) {
+func (b *run) besideAudit(ctx context.Context, c Driver, l *backlog, audited *stage, kind Kind, auditedEntries int) (r ThroughputRun, cores float64, err error) {
 	var p *process
 	var began time.Time
 	if kind != "" {
-		j := b.job(Carrier{kind, audited.shards}, audited)
+		j := b.job(Driver{kind, audited.shards}, audited)
 		j.Entries, j.Again = auditedEntries, true
 		if p, err = b.startProcess(ctx, j); err != nil {
 			return r, 0, err

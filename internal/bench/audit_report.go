@@ -16,16 +16,16 @@ type AuditRun struct {
 
 // AuditResult is the runs of an audit or a reader and their medians; the memory is the most of all.
 type AuditResult struct {
-	Carrier Carrier    `json:"carrier"`
-	Median  AuditRun   `json:"median"`
-	Runs    []AuditRun `json:"runs"`
+	Driver Driver     `json:"driver"`
+	Median AuditRun   `json:"median"`
+	Runs   []AuditRun `json:"runs"`
 }
 
 // AuditCost is what audits beside it cost the relay.
 type AuditCost struct {
-	Carrier Carrier       `json:"carrier"`
-	Alone   float64       `json:"entries_per_second"`
-	Beside  []AuditBeside `json:"beside"`
+	Driver   Driver        `json:"driver"`
+	Baseline float64       `json:"entries_per_second"`
+	Beside   []AuditBeside `json:"beside"`
 }
 
 // AuditBeside is the relay's speed while audits run one after the other.
@@ -63,13 +63,13 @@ const (
 
 func (r *AuditReport) judge() {
 	for _, s := range r.Speed {
-		if s.Carrier.Kind != Audit {
+		if s.Driver.Kind != Audit {
 			continue
 		}
 		m := s.Median
 		r.Targets = append(r.Targets,
-			atLeast(fmt.Sprintf("audit over %d shard(s), entries/s", s.Carrier.Shards), m.Rate, wantedAuditRate, "with both servers on this machine"),
-			atMost(fmt.Sprintf("audit over %d shard(s), MiB", s.Carrier.Shards), float64(m.Peak)/(1<<20), wantedAuditMemory>>20, "resident, the most of all rounds"))
+			atLeast(fmt.Sprintf("audit over %d shard(s), entries/s", s.Driver.Shards), m.Rate, wantedAuditRate, "with both servers on this machine"),
+			atMost(fmt.Sprintf("audit over %d shard(s), MiB", s.Driver.Shards), float64(m.Peak)/(1<<20), wantedAuditMemory>>20, "resident, the most of all rounds"))
 	}
 	if r.Cost == nil {
 		return
@@ -77,7 +77,7 @@ func (r *AuditReport) judge() {
 	for _, x := range r.Cost.Beside {
 		if x.Kind == GentleAudit {
 			r.Targets = append(r.Targets, atLeast("relay beside a continuous audit over the relay alone, entries/s", x.Kept, wantedKept,
-				fmt.Sprintf("%.0f over %.0f", x.Rate, r.Cost.Alone)))
+				fmt.Sprintf("%.0f over %.0f", x.Rate, r.Cost.Baseline)))
 		}
 	}
 }
@@ -86,10 +86,10 @@ func (r *AuditReport) judge() {
 func (r *AuditReport) both(shards int) float64 {
 	var redis, kafka float64
 	for _, s := range r.Speed {
-		switch s.Carrier {
-		case Carrier{RedisAlone, shards}:
+		switch s.Driver {
+		case Driver{RedisBaseline, shards}:
 			redis = s.Median.Rate
-		case Carrier{KafkaRead, shards}:
+		case Driver{KafkaRead, shards}:
 			kafka = s.Median.Rate
 		}
 	}
@@ -108,19 +108,19 @@ func (r *AuditReport) WriteText(w io.Writer) error {
 		fmt.Fprintln(t, "\tshards\tentries/s\town CPU µs\tRedis CPU µs\tpeak MiB\t")
 		for _, s := range r.Speed {
 			m := s.Median
-			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%d\t\n", s.Carrier.title(), s.Carrier.Shards, m.Rate, figure(m.CPU, 2), figure(m.RedisCPU, 2), m.Peak>>20)
-			if both := r.both(s.Carrier.Shards); s.Carrier.Kind == KafkaRead && both > 0 {
-				fmt.Fprintf(t, "the one, then the other\t%d\t%.0f\t-\t-\t-\t\n", s.Carrier.Shards, both)
+			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%d\t\n", s.Driver.title(), s.Driver.Shards, m.Rate, figure(m.CPU, 2), figure(m.RedisCPU, 2), m.Peak>>20)
+			if both := r.both(s.Driver.Shards); s.Driver.Kind == KafkaRead && both > 0 {
+				fmt.Fprintf(t, "the one, then the other\t%d\t%.0f\t-\t-\t-\t\n", s.Driver.Shards, both)
 			}
 		}
 	})
 	if r.Cost != nil {
-		p.printf("\nThe relay, %s over %d shard(s), draining %d entries\n\n", r.Cost.Carrier.Kind, r.Cost.Carrier.Shards, r.Backlog)
+		p.printf("\nThe relay, %s over %d shard(s), draining %d entries\n\n", r.Cost.Driver.Kind, r.Cost.Driver.Shards, r.Backlog)
 		p.table(func(t io.Writer) {
 			fmt.Fprintln(t, "\tentries/s\tkept\taudit's cores\t")
-			fmt.Fprintf(t, "alone\t%.0f\t-\t-\t\n", r.Cost.Alone)
+			fmt.Fprintf(t, "alone\t%.0f\t-\t-\t\n", r.Cost.Baseline)
 			for _, x := range r.Cost.Beside {
-				fmt.Fprintf(t, "beside %s, without a pause\t%.0f\t%.0f%%\t%.2f\t\n", Carrier{Kind: x.Kind}.title(), x.Rate, 100*x.Kept, x.Cores)
+				fmt.Fprintf(t, "beside %s, without a pause\t%.0f\t%.0f%%\t%.2f\t\n", Driver{Kind: x.Kind}.title(), x.Rate, 100*x.Kept, x.Cores)
 			}
 		})
 	}

@@ -14,13 +14,13 @@ func sampleAudit() *AuditReport {
 		Environment: Environment{Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2, OS: "linux", Arch: "amd64"},
 		Entries:     1_000_000, Payload: 200, Rounds: 3, Backlog: 600_000, Effort: 0.2,
 		Speed: []AuditResult{
-			{Carrier: Carrier{RedisAlone, 1}, Median: run(500_000, 1.3, ptr(0.5), 43)},
-			{Carrier: Carrier{KafkaRead, 1}, Median: run(1_000_000, 0.6, nil, 98)},
-			{Carrier: Carrier{Audit, 1}, Median: run(400_000, 1.5, ptr(0.5), 60)},
-			{Carrier: Carrier{GentleAudit, 1}, Median: run(31_000, 2, ptr(0.6), 42)},
-			{Carrier: Carrier{Audit, 4}, Median: run(180_000, 1.5, ptr(0.5), 300)},
+			{Driver: Driver{RedisBaseline, 1}, Median: run(500_000, 1.3, ptr(0.5), 43)},
+			{Driver: Driver{KafkaRead, 1}, Median: run(1_000_000, 0.6, nil, 98)},
+			{Driver: Driver{Audit, 1}, Median: run(400_000, 1.5, ptr(0.5), 60)},
+			{Driver: Driver{GentleAudit, 1}, Median: run(31_000, 2, ptr(0.6), 42)},
+			{Driver: Driver{Audit, 4}, Median: run(180_000, 1.5, ptr(0.5), 300)},
 		},
-		Cost: &AuditCost{Carrier: Carrier{ExactlyOnce, 1}, Alone: 200_000, Beside: []AuditBeside{
+		Cost: &AuditCost{Driver: Driver{ExactlyOnce, 1}, Baseline: 200_000, Beside: []AuditBeside{
 			{Kind: GentleAudit, Rate: 190_000, Kept: 0.95, Cores: 0.05}, {Kind: Audit, Rate: 140_000, Kept: 0.7, Cores: 0.32},
 		}},
 	}
@@ -58,11 +58,11 @@ func TestAuditTargets(t *testing.T) {
 }
 
 func TestAuditOptions(t *testing.T) {
-	carry := []string{"x"}
-	if err := (AuditOptions{Carry: carry, Backlog: -1}).Check(); err != nil {
+	drive := []string{"x"}
+	if err := (AuditOptions{Drive: drive, Backlog: -1}).Check(); err != nil {
 		t.Error(err)
 	}
-	err := AuditOptions{Carry: carry, Entries: 1, Payload: 5, Rounds: -1, Shards: []int{100}, Backlog: 7}.Check()
+	err := AuditOptions{Drive: drive, Entries: 1, Payload: 5, Rounds: -1, Shards: []int{100}, Backlog: 7}.Check()
 	if err == nil {
 		t.Fatal("no error")
 	}

@@ -15,12 +15,12 @@ import (
 )
 
 // audit is an audit of everything in the outbox, as a user runs it but for the time to settle: all is delivered.
-func (j job) audit(client *redis.Client) (carrying, error) {
+func (j job) audit(client *redis.Client) (driving, error) {
 	cfg := consistency.Config{
 		Outbox: j.Outbox, Redis: client, Kafka: j.kafkaOpts(), Route: j.Topic, Settle: -1, Full: true,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
-	if j.Carrier.Kind == GentleAudit {
+	if j.Driver.Kind == GentleAudit {
 		cfg.Effort = consistency.GentleEffort
 	}
 	auditor, err := consistency.New(cfg)

@@ -8,22 +8,23 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/migrations"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// backlog is the streams of an outbox that nobody carries: every run of a carrier gets a copy of them, so that all
+// backlog is the streams of an outbox that nobody carries: every run of a driver gets a copy of them, so that all
 // runs see the same entries with the same IDs, and filling costs only once.
 type backlog struct {
-	servers *servers
-	name    string
-	shards  int
-	marks   [][]string // by shard: IDs of every markEvery-th entry
+	backends *backends
+	name     string
+	shards   int
+	marks    [][]string // by shard: IDs of every markEvery-th entry
 }
 
 // fill writes entries without transactions, as fast as that goes.
-func (s *servers) fill(ctx context.Context, name string, shards, entries int, source *events, numbers numbering) (*backlog, error) {
-	b := &backlog{servers: s, name: name, shards: shards, marks: make([][]string, shards)}
+func (s *backends) fill(ctx context.Context, name string, shards, entries int, source *events, numbers numbering) (*backlog, error) {
+	b := &backlog{backends: s, name: name, shards: shards, marks: make([][]string, shards)}
 	written := make([]int, shards)
 	for n := 0; n < entries; {
 		pipe := s.redis.Pipeline()
@@ -49,20 +50,20 @@ func (s *servers) fill(ctx context.Context, name string, shards, entries int, so
 }
 
 func (b *backlog) remove(ctx context.Context) error {
-	return b.servers.removeKeys(ctx, b.name, b.shards)
+	return b.backends.removeKeys(ctx, b.name, b.shards)
 }
 
-// stage is an outbox with its topic, laid out for one run of one carrier.
+// stage is an outbox with its topic, laid out for one run of one driver.
 type stage struct {
-	servers *servers
-	name    string
-	topic   string
-	shards  int
+	backends *backends
+	name     string
+	topic    string
+	shards   int
 }
 
 // stage lays out an outbox under a new name: with a copy of the backlog, or empty if there is none.
-func (s *servers) stage(ctx context.Context, name string, shards, partitions int, from *backlog) (*stage, error) {
-	st := &stage{servers: s, name: name, topic: name + ".events", shards: shards}
+func (s *backends) stage(ctx context.Context, name string, shards, partitions int, from *backlog) (*stage, error) {
+	st := &stage{backends: s, name: name, topic: name + ".events", shards: shards}
 	if from != nil {
 		for shard := range shards {
 			if err := s.redis.Copy(ctx, outbox.StreamKey(from.name, shard), outbox.StreamKey(name, shard), s.redis.Options().DB, false).Err(); err != nil {
@@ -93,10 +94,10 @@ func (s *servers) stage(ctx context.Context, name string, shards, partitions int
 
 // remove deletes what the stage consists of, on both sides.
 func (st *stage) remove(ctx context.Context) error {
-	if err := st.servers.removeKeys(ctx, st.name, st.shards); err != nil {
+	if err := st.backends.removeKeys(ctx, st.name, st.shards); err != nil {
 		return err
 	}
-	deleted, err := st.servers.admin.DeleteTopics(ctx, st.topic, outbox.PositionsTopic(st.name), outbox.DeadLetterTopic(st.name), outbox.AuditsTopic(st.name))
+	deleted, err := st.backends.admin.DeleteTopics(ctx, st.topic, names.PositionsTopic(st.name), names.DeadLetterTopic(st.name), names.AuditsTopic(st.name))
 	if err != nil {
 		return fmt.Errorf("kafka: delete topics: %w", err)
 	}
@@ -106,12 +107,12 @@ func (st *stage) remove(ctx context.Context) error {
 		}
 	}
 	// A group that nobody was a member of does not exist.
-	_, _ = st.servers.admin.DeleteGroups(ctx, outbox.RelayGroup(st.name))
+	_, _ = st.backends.admin.DeleteGroups(ctx, names.RelayGroup(st.name))
 	return nil
 }
 
-func (s *servers) removeKeys(ctx context.Context, name string, shards int) error {
-	keys := []string{outbox.LayoutKey(name), outbox.StatusKey(name), outbox.ControlKey(name)}
+func (s *backends) removeKeys(ctx context.Context, name string, shards int) error {
+	keys := []string{names.LayoutKey(name), names.StatusKey(name), names.ControlKey(name)}
 	for shard := range shards {
 		keys = append(keys, outbox.StreamKey(name, shard))
 	}

@@ -3,8 +3,8 @@
 //
 // # Promise
 //
-// Every carrier gets the same entries, the same servers, the same topic layout and the same client options, and runs in
-// a process of its own, so that its CPU time is its own. Carriers take turns, round after round, and a figure is the
+// Every driver gets the same entries, the same servers, the same topic layout and the same client options, and runs in
+// a process of its own, so that its CPU time is its own. Drivers take turns, round after round, and a figure is the
 // median of the rounds: what slows the machine down for a while slows them all.
 //
 // What is measured is seen from outside: a read_committed consumer in the measuring process decides when an entry has
@@ -14,8 +14,8 @@
 //
 //	throughput   a backlog of entries: entries/s from the first to the last that becomes visible, CPU, AOF
 //	latency      events at a steady rate over one or many shards: from the EXEC that commits one to its being visible, what
-//	             carrier and brokers spend meanwhile, and how many transactions it takes; at low rates also Kafka alone, with
-//	             and without a transaction, below which no carrier can go
+//	             driver and brokers spend meanwhile, and how many transactions it takes; at low rates also Kafka alone, with
+//	             and without a transaction, below which no driver can go
 //	writer       outbox.Writer against the bare MULTI, SET, XADD, EXEC
 //
 // RunAudit measures audits. RunNeighbours measures what shards in trouble do to the others of one relay: the latency of those
@@ -30,6 +30,6 @@
 //
 // # How it fails
 //
-// A figure that misses its target is reported and is not a failure. A carrier that ends by itself, or that does
+// A figure that misses its target is reported and is not a failure. A driver that ends by itself, or that does
 // not carry everything within the time limit, ends the run with an error.
 package bench

@@ -14,7 +14,7 @@ type gauge struct {
 	rewrites string        // when this changes, two sizes of the file cannot be compared
 }
 
-func (s *servers) gauge(ctx context.Context) (gauge, error) {
+func (s *backends) gauge(ctx context.Context) (gauge, error) {
 	info, err := s.info(ctx, "cpu", "persistence", "stats")
 	if err != nil {
 		return gauge{}, err

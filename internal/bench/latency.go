@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// LatencyRun is one carrier at one rate: from before the EXEC that commits an event to its being visible.
+// LatencyRun is one driver at one rate: from before the EXEC that commits an event to its being visible.
 type LatencyRun struct {
 	Round   int     `json:"round,omitempty"`
 	Events  int     `json:"events"`
@@ -22,12 +22,12 @@ type LatencyRun struct {
 	OutOfOrder int `json:"out_of_order"`
 }
 
-// LatencyResult is a carrier's runs at one rate and their medians.
+// LatencyResult is a driver's runs at one rate and their medians.
 type LatencyResult struct {
-	Carrier Carrier      `json:"carrier"`
-	Rate    int          `json:"rate"` // events a second, of all shards together
-	Median  LatencyRun   `json:"median"`
-	Runs    []LatencyRun `json:"runs"`
+	Driver Driver       `json:"driver"`
+	Rate   int          `json:"rate"` // events a second, of all shards together
+	Median LatencyRun   `json:"median"`
+	Runs   []LatencyRun `json:"runs"`
 }
 
 func (r LatencyResult) withMedian() LatencyResult {
@@ -48,7 +48,7 @@ func (r LatencyResult) withMedian() LatencyResult {
 	return r
 }
 
-// latency lets the carriers take turns at each number of shards and rate.
+// latency lets the drivers take turns at each number of shards and rate.
 func (b *run) latency(ctx context.Context) ([]LatencyResult, error) {
 	if !b.section(Throughput) { // which has done it
 		if err := b.warmUpLatency(ctx); err != nil {
@@ -58,7 +58,7 @@ func (b *run) latency(ctx context.Context) ([]LatencyResult, error) {
 	var results []LatencyResult
 	for _, shards := range b.latencyShards {
 		for _, rate := range b.Rates {
-			turns, err := b.latencyAt(ctx, b.latencyCarriers(shards, rate), rate)
+			turns, err := b.latencyAt(ctx, b.latencyDrivers(shards, rate), rate)
 			if err != nil {
 				return nil, err
 			}
@@ -73,7 +73,7 @@ func (b *run) warmUpLatency(ctx context.Context) error {
 	warm := map[Kind]bool{}
 	for _, shards := range b.latencyShards {
 		for _, rate := range b.Rates {
-			for _, c := range b.latencyCarriers(shards, rate) {
+			for _, c := range b.latencyDrivers(shards, rate) {
 				if warm[c.Kind] {
 					continue
 				}
@@ -88,10 +88,10 @@ func (b *run) warmUpLatency(ctx context.Context) error {
 	return nil
 }
 
-// measureLatency is one run of any carrier.
-func (b *run) measureLatency(ctx context.Context, c Carrier, rate int) (LatencyRun, error) {
+// measureLatency is one run of any driver.
+func (b *run) measureLatency(ctx context.Context, c Driver, rate int) (LatencyRun, error) {
 	measure := b.latencyOf
-	if c.Kind == KafkaAlone || c.Kind == KafkaTransaction {
+	if c.Kind == KafkaBaseline || c.Kind == KafkaTransaction {
 		measure = b.kafkaLatency
 	}
 	r, err := measure(ctx, c, rate)
@@ -101,10 +101,10 @@ func (b *run) measureLatency(ctx context.Context, c Carrier, rate int) (LatencyR
 	return r, nil
 }
 
-func (b *run) latencyAt(ctx context.Context, carriers []Carrier, rate int) ([]LatencyResult, error) {
-	results := make([]LatencyResult, len(carriers))
+func (b *run) latencyAt(ctx context.Context, drivers []Driver, rate int) ([]LatencyResult, error) {
+	results := make([]LatencyResult, len(drivers))
 	for round := range b.Rounds {
-		for i, c := range carriers {
+		for i, c := range drivers {
 			r, err := b.measureLatency(ctx, c, rate)
 			if err != nil {
 				return nil, err
@@ -114,8 +114,8 @@ func (b *run) latencyAt(ctx context.Context, carriers []Carrier, rate int) ([]La
 			results[i].Runs = append(results[i].Runs, r)
 		}
 	}
-	for i, c := range carriers {
-		results[i].Carrier, results[i].Rate = c, rate
+	for i, c := range drivers {
+		results[i].Driver, results[i].Rate = c, rate
 		results[i] = results[i].withMedian()
 	}
 	return results, nil
@@ -125,10 +125,10 @@ func (b *run) latencyAt(ctx context.Context, carriers []Carrier, rate int) ([]La
 const settle = time.Second
 
 // latencyOf is one run.
-func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun, err error) {
+func (b *run) latencyOf(ctx context.Context, c Driver, rate int) (r LatencyRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+b.LatencyFor)
 	defer cancel()
-	st, err := b.servers.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
@@ -138,12 +138,12 @@ func (b *run) latencyOf(ctx context.Context, c Carrier, rate int) (r LatencyRun,
 		return r, err
 	}
 	defer p.end()
-	w, err := b.servers.watch(st.topic, b.partitions())
+	w, err := b.backends.watch(st.topic, b.partitions())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
 	if err := p.say(wordStart); err != nil {

@@ -7,12 +7,14 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // leaderless makes a topic of one partition that has no leader and will not get one: its only copy is on the second broker, which is
 // stopped. What is made afterwards is on the first, so that nothing else misses the second. It takes servers that were started with
 // Options.spare.
-func (s *servers) leaderless(ctx context.Context, topic string) error {
+func (s *backends) leaderless(ctx context.Context, topic string) error {
 	spare := s.started.Brokers[1]
 	req := kmsg.NewPtrCreateTopicsRequest()
 	t := kmsg.NewCreateTopicsRequestTopic()
@@ -36,14 +38,14 @@ func (s *servers) leaderless(ctx context.Context, topic string) error {
 		if err != nil || !has {
 			return err
 		}
-		if !sleepUntil(ctx, time.Now().Add(100*time.Millisecond)) {
+		if !retry.Until(ctx, time.Now().Add(100*time.Millisecond)) {
 			return fmt.Errorf("kafka: %s still has a leader: %w", topic, ctx.Err())
 		}
 	}
 }
 
 // hasLeader asks a broker whether the first partition of a topic has a leader. The client would answer from its cache.
-func (s *servers) hasLeader(ctx context.Context, topic string) (bool, error) {
+func (s *backends) hasLeader(ctx context.Context, topic string) (bool, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = &topic

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -23,10 +24,10 @@ import (
 // next, a flush instead of waiting for the linger, the idempotent producer with the relay's settings. It does not read
 // ahead: to have several batches on their way, and still acknowledge and repeat them in order when one fails, is
 // another design.
-func (j job) loop(client *redis.Client, producer *kgo.Client) carrying {
+func (j job) loop(client *redis.Client, producer *kgo.Client) driving {
 	return func(ctx context.Context, _ func(int, time.Duration)) error {
 		g, ctx := errgroup.WithContext(ctx)
-		for shard := range j.Carrier.Shards {
+		for shard := range j.Driver.Shards {
 			g.Go(func() error { return j.loopShard(ctx, client, producer, outbox.StreamKey(j.Outbox, shard)) })
 		}
 		return g.Wait()
@@ -35,7 +36,7 @@ func (j job) loop(client *redis.Client, producer *kgo.Client) carrying {
 
 func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.Client, stream string) error {
 	read := &redis.XReadGroupArgs{
-		Group: outbox.ConsumerGroup, Consumer: "loop", Streams: []string{stream, ">"},
+		Group: names.ConsumerGroup, Consumer: "loop", Streams: []string{stream, ">"},
 		Count: int64(j.Batch), Block: time.Second,
 	}
 	var done []string // delivered, to be acknowledged with the next read
@@ -43,7 +44,7 @@ func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.
 		pipe := client.Pipeline()
 		var acked *redis.IntCmd
 		if len(done) > 0 {
-			acked = pipe.XAck(ctx, stream, outbox.ConsumerGroup, done...)
+			acked = pipe.XAck(ctx, stream, names.ConsumerGroup, done...)
 		}
 		next := pipe.XReadGroup(ctx, read)
 		_, _ = pipe.Exec(ctx) // the errors are looked at one by one

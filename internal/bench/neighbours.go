@@ -29,10 +29,10 @@ type NeighboursOptions struct {
 	// Limit bounds a round, beyond its runs; 0: 5 minutes.
 	Limit time.Duration
 
-	// Profile, Carry, CarryEnv and Progress are as in Options.
+	// Profile, Drive, DriveEnv and Progress are as in Options.
 	Profile  string
-	Carry    []string
-	CarryEnv []string
+	Drive    []string
+	DriveEnv []string
 	Progress func(format string, args ...any)
 }
 
@@ -45,7 +45,7 @@ func (o NeighboursOptions) Check() error {
 // maxBacklog is as many entries of one shard as there are numbers for, see numbering.
 const maxBacklog = 5_000_000
 
-// options are those of a run with one carrier at one rate.
+// options are those of a run with one driver at one rate.
 func (o NeighboursOptions) options() (Options, error) {
 	for v, def := range map[*int]int{&o.Shards: 64, &o.Rate: 600, &o.Rounds: 1, &o.Backlog: 1_000_000} {
 		if *v == 0 {
@@ -61,7 +61,7 @@ func (o NeighboursOptions) options() (Options, error) {
 		Redis: o.Redis, Kafka: o.Kafka, spare: len(o.Kafka) == 0,
 		Entries: o.Backlog, Payload: o.Payload, Shards: []int{o.Shards}, Rounds: o.Rounds, Rates: []int{o.Rate}, LatencyFor: o.For,
 		Lanes: o.Lanes, Linger: o.Linger, Limit: o.Limit,
-		Profile: o.Profile, Carry: o.Carry, CarryEnv: o.CarryEnv, Progress: o.Progress,
+		Profile: o.Profile, Drive: o.Drive, DriveEnv: o.DriveEnv, Progress: o.Progress,
 	}
 	all, err := all.withDefaults()
 	if o.Shards > 0 && o.Shards < 4 {
@@ -86,16 +86,16 @@ func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *Neighbours
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.servers.end()) }()
+	defer func() { err = errors.Join(err, b.backends.end()) }()
 	report = &NeighboursReport{
-		Environment: b.servers.env, Shards: b.Shards[0], Well: b.Shards[0] - troubles, Rate: b.Rates[0], Seconds: b.LatencyFor.Seconds(),
+		Environment: b.backends.env, Shards: b.Shards[0], Well: b.Shards[0] - troubles, Rate: b.Rates[0], Seconds: b.LatencyFor.Seconds(),
 		Backlog: b.Entries, Payload: b.Payload, Settings: b.settings(),
 	}
 	leaderless := ""
 	if b.spare {
 		leaderless = b.id + ".leaderless"
 		b.Progress("stopping the only broker that has %s", leaderless)
-		if err := b.servers.leaderless(ctx, leaderless); err != nil {
+		if err := b.backends.leaderless(ctx, leaderless); err != nil {
 			return nil, err
 		}
 	} else {
@@ -121,7 +121,7 @@ const warmNeighbours = 10 * time.Second
 // neighbours is both runs, one after the other with the same relay.
 func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRun, err error) {
 	shards := b.Shards[0]
-	st, err := b.servers.stage(ctx, b.newName(), shards, b.partitions(), nil)
+	st, err := b.backends.stage(ctx, b.newName(), shards, b.partitions(), nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
@@ -133,7 +133,7 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+warmNeighbours+2*b.LatencyFor)
 	defer cancel()
-	j := b.job(Carrier{ExactlyOnce, shards}, st)
+	j := b.job(Driver{ExactlyOnce, shards}, st)
 	j.Ask = t.shards()
 	p, err := b.startProcess(ctx, j)
 	if err != nil {
@@ -141,12 +141,12 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 	}
 	defer p.end()
 	// A partition is a shard's here: that of the backlog is not read, and costs this process nothing.
-	w, err := b.servers.watchPartitions(st.topic, t.well())
+	w, err := b.backends.watchPartitions(st.topic, t.well())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
 	if err := p.say(wordStart); err != nil {

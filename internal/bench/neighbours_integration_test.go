@@ -22,7 +22,7 @@ func TestRunNeighboursMeasuresBothRuns(t *testing.T) {
 	given := NeighboursOptions{
 		Redis: shared.Redis.Addr, Kafka: shared.Kafka.Addrs(),
 		Shards: 6, Rate: 60, For: 2 * time.Second, Backlog: 20_000,
-		Carry: []string{program}, CarryEnv: []string{carryEnv + "=1"}, Progress: t.Logf,
+		Drive: []string{program}, DriveEnv: []string{driveEnv + "=1"}, Progress: t.Logf,
 	}
 	own := given
 	own.Kafka = nil

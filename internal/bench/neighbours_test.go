@@ -10,18 +10,18 @@ import (
 )
 
 func TestNeighboursOptions(t *testing.T) {
-	o, err := NeighboursOptions{Carry: []string{"x"}}.options()
+	o, err := NeighboursOptions{Drive: []string{"x"}}.options()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if o.Shards[0] != 64 || o.Rates[0] != 600 || o.Entries != 1_000_000 || o.LatencyFor != 15*time.Second || o.Rounds != 1 || o.Payload != 200 || !o.spare {
 		t.Errorf("%+v", o)
 	}
-	if o, err := (NeighboursOptions{Carry: []string{"x"}, Kafka: []string{"h:1"}}).options(); err != nil || o.spare {
+	if o, err := (NeighboursOptions{Drive: []string{"x"}, Kafka: []string{"h:1"}}).options(); err != nil || o.spare {
 		t.Errorf("a given Kafka is to lose a broker: %v, %v", o.spare, err)
 	}
 	err = NeighboursOptions{Shards: 3, Rate: -1, Backlog: 6_000_000, Lanes: 65}.Check()
-	for _, want := range []string{"shards: 3", "rates: -1", "backlog: 6000000", "lanes: 65", "command that carries"} {
+	for _, want := range []string{"shards: 3", "rates: -1", "backlog: 6000000", "lanes: 65", "command that drives"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}

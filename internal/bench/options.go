@@ -32,9 +32,9 @@ type Options struct {
 	Entries int   // of the backlog in one throughput run; 0: 200,000
 	Payload int   // bytes of each payload; 0: 200, the least is 32
 	Shards  []int // numbers of shards to measure; nil: 1 and 4, and latency over 1 only
-	Rounds  int   // how often the carriers take turns; 0: 2
+	Rounds  int   // how often the drivers take turns; 0: 2
 
-	// Only limits the run to these sections and carriers (exactly-once or exactly-once/4, for example); nil: all.
+	// Only limits the run to these sections and drivers (exactly-once or exactly-once/4, for example); nil: all.
 	Only []string
 
 	// Batch is how many entries the hand-written loop reads at once; 0: 1,000.
@@ -50,22 +50,22 @@ type Options struct {
 	Lanes  int
 	Linger time.Duration
 
-	// Limit bounds one run of one carrier; 0: 2 minutes.
+	// Limit bounds one run of one driver; 0: 2 minutes.
 	Limit time.Duration
 
-	// Profile is a folder for a CPU profile of each run of a carrier, readable with go tool pprof; empty: none is taken.
+	// Profile is a folder for a CPU profile of each run of a driver, readable with go tool pprof; empty: none is taken.
 	// Profiling costs some of what is measured.
 	Profile string
 
-	// Carry is the command that runs Carry of this package in a process of its own: program and arguments. Required.
-	Carry []string
-	// CarryEnv is added to the environment of that process.
-	CarryEnv []string
+	// Drive is the command that runs Drive of this package in a process of its own: program and arguments. Required.
+	Drive []string
+	// DriveEnv is added to the environment of that process.
+	DriveEnv []string
 	// Progress is told a line at each step; nil: nobody is.
 	Progress func(format string, args ...any)
 
 	latencyShards []int
-	spare         bool // start a second broker, for servers.leaderless
+	spare         bool // start a second broker, for backends.leaderless
 }
 
 // Quick makes the run small, except where the caller has chosen otherwise: enough to see that everything works, too little
@@ -152,8 +152,8 @@ func (o Options) validate() error {
 	if o.Linger < 0 || o.Linger > time.Second {
 		bad("linger: %s, want 0s to 1s", o.Linger)
 	}
-	if len(o.Carry) == 0 {
-		bad("the command that carries is missing")
+	if len(o.Drive) == 0 {
+		bad("the command that drives is missing")
 	}
 	var known []string
 	for _, s := range Sections() {
@@ -162,7 +162,7 @@ func (o Options) validate() error {
 	for _, k := range kinds() {
 		known = append(known, string(k))
 		for _, n := range o.Shards {
-			known = append(known, Carrier{k, n}.String())
+			known = append(known, Driver{k, n}.String())
 		}
 	}
 	for _, name := range o.Only {
@@ -173,25 +173,25 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// section tells whether a section is wanted: it is named, or none is. The writer's knows no carriers, so naming only
-// carriers leaves it out.
+// section tells whether a section is wanted: it is named, or none is. The writer's knows no drivers, so naming only
+// drivers leaves it out.
 func (o Options) section(s Section) bool {
-	named, carriers := false, false
+	named, drivers := false, false
 	for _, name := range o.Only {
 		if slices.Contains(Sections(), Section(name)) {
 			named = true
 		} else {
-			carriers = true
+			drivers = true
 		}
 	}
 	if named {
 		return slices.Contains(o.Only, string(s))
 	}
-	return s != Writer || !carriers
+	return s != Writer || !drivers
 }
 
-// carrier tells whether a carrier is wanted: it or its kind is named, or no carrier is.
-func (o Options) carrier(c Carrier) bool {
+// driver tells whether a driver is wanted: it or its kind is named, or no driver is.
+func (o Options) driver(c Driver) bool {
 	named := false
 	for _, name := range o.Only {
 		if !slices.Contains(Sections(), Section(name)) {

@@ -9,7 +9,7 @@ import (
 
 func options(t *testing.T, o Options) Options {
 	t.Helper()
-	o.Carry = []string{"x"}
+	o.Drive = []string{"x"}
 	o, err := o.withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -17,9 +17,9 @@ func options(t *testing.T, o Options) Options {
 	return o
 }
 
-func names(carriers []Carrier) string {
+func driverNames(drivers []Driver) string {
 	var all []string
-	for _, c := range carriers {
+	for _, c := range drivers {
 		all = append(all, c.String())
 	}
 	return strings.Join(all, " ")
@@ -50,10 +50,10 @@ func TestWhatRuns(t *testing.T) {
 		if !slices.Equal(sections, c.sections) {
 			t.Errorf("%v: sections %v, want %v", c.only, sections, c.sections)
 		}
-		if got := names(o.throughputCarriers()); got != c.throughput {
+		if got := driverNames(o.throughputDrivers()); got != c.throughput {
 			t.Errorf("%v: throughput of %s, want %s", c.only, got, c.throughput)
 		}
-		if got := names(o.latencyCarriers(1, 20)); got != c.latency {
+		if got := driverNames(o.latencyDrivers(1, 20)); got != c.latency {
 			t.Errorf("%v: latency of %s, want %s", c.only, got, c.latency)
 		}
 	}
@@ -69,10 +69,10 @@ func TestLatencyShards(t *testing.T) {
 		}
 	}
 	o := options(t, Options{Shards: []int{1, 64}})
-	if got, want := names(o.latencyCarriers(64, 20)), "loop/64 exactly-once/64 at-least-once/64"; got != want {
+	if got, want := driverNames(o.latencyDrivers(64, 20)), "loop/64 exactly-once/64 at-least-once/64"; got != want {
 		t.Errorf("latency of %s, want %s", got, want)
 	}
-	if got, want := names(o.latencyCarriers(1, 200)), "loop/1 exactly-once/1 at-least-once/1"; got != want {
+	if got, want := driverNames(o.latencyDrivers(1, 200)), "loop/1 exactly-once/1 at-least-once/1"; got != want {
 		t.Errorf("latency of %s, want %s", got, want)
 	}
 }

@@ -31,12 +31,12 @@ type WriterResult struct {
 // overhead measures what outbox.Writer adds to the transaction that one would write by hand: MULTI, SET, XADD with the
 // six fields, EXEC. The bare one is given its event ID; the writer makes its own, checks everything and looks at every reply.
 func (b *run) overhead(ctx context.Context) (_ *WriterResult, err error) {
-	st, err := b.servers.stage(ctx, b.newName(), 1, 1, nil)
+	st, err := b.backends.stage(ctx, b.newName(), 1, 1, nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return nil, err
 	}
-	options, err := redisOptions(b.servers.redisAddr)
+	options, err := redisOptions(b.backends.redisAddr)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// process is the other end of Carry.
+// process is the other end of Drive.
 type process struct {
 	name    string
 	cmd     *exec.Cmd
@@ -28,11 +28,11 @@ type process struct {
 	err  error
 }
 
-// startProcess starts a carrier and returns when it is connected. The caller ends it.
+// startProcess starts a driver and returns when it is connected. The caller ends it.
 func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
-	p := &process{name: j.Carrier.String(), answers: make(chan answer, 4), log: &logTail{}, over: make(chan struct{})}
-	p.cmd = exec.Command(o.Carry[0], o.Carry[1:]...)
-	p.cmd.Env = append(os.Environ(), o.CarryEnv...)
+	p := &process{name: j.Driver.String(), answers: make(chan answer, 4), log: &logTail{}, over: make(chan struct{})}
+	p.cmd = exec.Command(o.Drive[0], o.Drive[1:]...)
+	p.cmd.Env = append(os.Environ(), o.DriveEnv...)
 	p.cmd.Stderr = p.log
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -25,7 +26,7 @@ type observed struct {
 // relay is Sluice as a user runs it, with the defaults of everything but what the job says and two: the backlog of a bench may be
 // older than the usual retention and is needed again, so nothing is trimmed; and only warnings are logged.
 func (j job) relay(client *redis.Client) (*observed, error) {
-	delivery, err := relay.ParseDelivery(string(j.Carrier.Kind))
+	delivery, err := relay.ParseDelivery(string(j.Driver.Kind))
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (j job) relay(client *redis.Client) (*observed, error) {
 		// Not all of what the metrics of sluice relay ask for: that has a cost an entry, which what it is compared with does not have.
 		Observer: &relay.Observer{
 			Transaction:  func(relay.Transaction) { o.transactions.Add(1) },
-			DeadLettered: func(int, relay.EntryID, relay.Reason) { o.dead.Add(1) },
+			DeadLettered: func(int, outbox.EntryID, relay.Reason) { o.dead.Add(1) },
 		},
 	})
 	return o, err

@@ -28,7 +28,7 @@ type Report struct {
 func (r *Report) WriteText(w io.Writer) error {
 	p := &printer{w: w}
 	r.Environment.write(p)
-	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d round(s), the carriers taking turns\n", r.Payload, r.Partitions, r.Rounds)
+	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d round(s), the drivers taking turns\n", r.Payload, r.Partitions, r.Rounds)
 	r.Settings.write(p)
 	if len(r.Throughput) > 0 {
 		r.writeThroughput(p)
@@ -77,7 +77,7 @@ func (r *Report) writeThroughput(p *printer) {
 					order = fmt.Sprintf("no: %d", m.OutOfOrder)
 				}
 			}
-			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%s\t%s\t\n", c.Carrier.title(), c.Carrier.Shards, m.Rate,
+			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%s\t%s\t\n", c.Driver.title(), c.Driver.Shards, m.Rate,
 				figure(m.CPU, 2), figure(m.RedisCPU, 2), figure(m.FileBytes, 2), m.Peak>>20, order, duplicates)
 		}
 	})
@@ -96,7 +96,7 @@ func (r *Report) writeLatency(p *printer) {
 			if m.Duplicates > 0 || m.OutOfOrder > 0 {
 				remarks = append(remarks, fmt.Sprintf("%d duplicates, %d out of order", m.Duplicates, m.OutOfOrder))
 			}
-			fmt.Fprintf(t, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", l.Carrier.title(), l.Carrier.Shards, l.Rate, m.P50, m.P99, m.Max,
+			fmt.Fprintf(t, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", l.Driver.title(), l.Driver.Shards, l.Rate, m.P50, m.P99, m.Max,
 				figure(m.CPU, 1), known(m.BrokerCPU, 1), figure(m.Transactions, 1), strings.Join(remarks, "; "))
 		}
 	})

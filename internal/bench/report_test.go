@@ -22,17 +22,17 @@ func sample() *Report {
 		if k == ExactlyOnce {
 			m.Transactions = ptr(0.9 * float64(rate))
 		}
-		return LatencyResult{Carrier: Carrier{k, shards}, Rate: rate, Median: m}
+		return LatencyResult{Driver: Driver{k, shards}, Rate: rate, Median: m}
 	}
 	r := &Report{
 		Environment: Environment{Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2, OS: "linux", Arch: "amd64"},
 		Entries:     300_000, Payload: 200, Rounds: 3, Batch: 1_000, Partitions: 64, Settings: Settings{Lanes: 2, Linger: 5},
 		Throughput: []ThroughputResult{
-			{Carrier: Carrier{Loop, 1}, Median: run(70_000, 8.4, 6.1, ptr(208))},
-			{Carrier: Carrier{ExactlyOnce, 1}, Median: run(182_000, 4.3, 1.7, ptr(0.01))},
-			{Carrier: Carrier{ExactlyOnce, 4}, Median: run(181_000, 4.4, 1.7, nil)},
-			{Carrier: Carrier{RedisAlone, 1}, Median: ThroughputRun{Rate: 700_000, CPU: ptr(0.5), RedisCPU: ptr(1.1), FileBytes: ptr(0)}},
-			{Carrier: Carrier{KafkaAlone, 1}, Median: ThroughputRun{Rate: 400_000, CPU: ptr(1.5), OrderKnown: true}},
+			{Driver: Driver{Loop, 1}, Median: run(70_000, 8.4, 6.1, ptr(208))},
+			{Driver: Driver{ExactlyOnce, 1}, Median: run(182_000, 4.3, 1.7, ptr(0.01))},
+			{Driver: Driver{ExactlyOnce, 4}, Median: run(181_000, 4.4, 1.7, nil)},
+			{Driver: Driver{RedisBaseline, 1}, Median: ThroughputRun{Rate: 700_000, CPU: ptr(0.5), RedisCPU: ptr(1.1), FileBytes: ptr(0)}},
+			{Driver: Driver{KafkaBaseline, 1}, Median: ThroughputRun{Rate: 400_000, CPU: ptr(1.5), OrderKnown: true}},
 		},
 		Latency: []LatencyResult{
 			latency(Loop, 1, 20, 3.4, 20), latency(ExactlyOnce, 1, 20, 5.2, 27), latency(Loop, 1, 200, 1.6, 35), latency(ExactlyOnce, 1, 200, 8.8, 36),
@@ -103,7 +103,7 @@ func TestTargets(t *testing.T) {
 
 // What was not measured is not judged, and a report of nothing is no panic.
 func TestNothingMeasuredIsNothingJudged(t *testing.T) {
-	r := &Report{Throughput: []ThroughputResult{{Carrier: Carrier{ExactlyOnce, 4}}}, Latency: []LatencyResult{{Carrier: Carrier{ExactlyOnce, 1}, Rate: 50}}}
+	r := &Report{Throughput: []ThroughputResult{{Driver: Driver{ExactlyOnce, 4}}}, Latency: []LatencyResult{{Driver: Driver{ExactlyOnce, 1}, Rate: 50}}}
 	r.judge()
 	if len(r.Targets) != 0 {
 		t.Errorf("%+v", r.Targets)

@@ -13,10 +13,10 @@ import (
 // run is one measurement under way.
 type run struct {
 	Options
-	servers *servers
-	source  *events
-	id      string
-	names   int
+	backends *backends
+	source   *events
+	id       string
+	names    int
 }
 
 // Run measures. It ends the servers that it started and removes what it wrote into given ones, also when it fails or ctx ends.
@@ -29,9 +29,9 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.servers.end()) }()
+	defer func() { err = errors.Join(err, b.backends.end()) }()
 	report := &Report{
-		Environment: b.servers.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch,
+		Environment: b.backends.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch,
 		Partitions: b.partitions(), Settings: o.settings(),
 	}
 	if o.section(Throughput) {
@@ -60,7 +60,7 @@ func (o Options) begin(ctx context.Context) (*run, error) {
 		return nil, err
 	}
 	return &run{
-		Options: o, servers: s, source: newEvents(o.Payload),
+		Options: o, backends: s, source: newEvents(o.Payload),
 		id: "bench-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(os.Getpid()),
 	}, nil
 }
@@ -71,9 +71,9 @@ func (b *run) newName() string {
 	return fmt.Sprintf("%s-%d", b.id, b.names)
 }
 
-func (b *run) job(c Carrier, st *stage) job {
+func (b *run) job(c Driver, st *stage) job {
 	j := job{
-		Carrier: c, Redis: b.servers.redisAddr, Kafka: b.servers.brokers, Outbox: st.name, Topic: st.topic,
+		Driver: c, Redis: b.backends.redisAddr, Kafka: b.backends.brokers, Outbox: st.name, Topic: st.topic,
 		Entries: b.Entries, Payload: b.Payload, Batch: b.Batch,
 		Lanes: b.Lanes, Linger: b.Linger,
 	}

@@ -10,13 +10,14 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // stream is events written at a steady rate, and when each became visible.
 type stream struct {
 	numbering
-	// first are written at once and waited for, so that the carrier is known to have started; the others are written at the rate, and only
+	// first are written at once and waited for, so that the driver is known to have started; the others are written at the rate, and only
 	// the last counted ones of them count.
 	first, counted, total int
 	rate                  int
@@ -74,7 +75,7 @@ var atOnce = math.Inf(1)
 // write writes events from to up to at their times through outbox.Writer, one transaction each. The time of an event is
 // taken right before its EXEC.
 func (s *stream) write(ctx context.Context, b *run, name string, from, to int, rate float64) error {
-	w, err := outbox.NewWriter(b.servers.redis, outbox.Config{Outbox: name})
+	w, err := outbox.NewWriter(b.backends.redis, outbox.Config{Outbox: name})
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	for worker := range min(writers, to-from) {
 		g.Go(func() error {
 			for i := from + worker; i < to; i += writers {
-				if !sleepUntil(ctx, start.Add(time.Duration(float64(i-from)/rate*float64(time.Second)))) {
+				if !retry.Until(ctx, start.Add(time.Duration(float64(i-from)/rate*float64(time.Second)))) {
 					return context.Cause(ctx)
 				}
 				e := b.source.event(s.number(i))
@@ -102,7 +103,7 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	return g.Wait()
 }
 
-// begin writes the events that do not count. It returns when the carrier is known to have started and everything has had time to become warm.
+// begin writes the events that do not count. It returns when the driver is known to have started and everything has had time to become warm.
 func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	if err := s.write(ctx, b, name, 0, s.first, atOnce); err != nil {
 		return err
@@ -115,7 +116,7 @@ func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	return s.write(ctx, b, name, s.first, s.total-s.counted, float64(s.rate))
 }
 
-// metered writes events from to up to and returns how fast that went, and what was spent meanwhile. The carrier is p.
+// metered writes events from to up to and returns how fast that went, and what was spent meanwhile. The driver is p.
 func (s *stream) metered(ctx context.Context, b *run, name string, p *process, from, to int) (written float64, spent Usage, err error) {
 	before, err := b.meter(ctx, p)
 	if err != nil {
@@ -155,21 +156,5 @@ func (s *stream) result(written float64, spent Usage) LatencyRun {
 	return LatencyRun{
 		Events: s.counted, Written: written, P50: at(50), P99: at(99), Max: at(100), Usage: spent,
 		Duplicates: s.tally.duplicates + s.tally.strangers, OutOfOrder: s.tally.inversions,
-	}
-}
-
-// sleepUntil is false if ctx ended first.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	wait := time.Until(t)
-	if wait <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

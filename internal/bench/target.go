@@ -24,12 +24,12 @@ func (r *Report) judge() {
 }
 
 func (r *Report) judgeThroughput() {
-	throughput := map[Carrier]ThroughputRun{}
+	throughput := map[Driver]ThroughputRun{}
 	for _, t := range r.Throughput {
-		throughput[t.Carrier] = t.Median
+		throughput[t.Driver] = t.Median
 	}
-	loop, haveLoop := throughput[Carrier{Loop, 1}]
-	once, haveOnce := throughput[Carrier{ExactlyOnce, 1}]
+	loop, haveLoop := throughput[Driver{Loop, 1}]
+	once, haveOnce := throughput[Driver{ExactlyOnce, 1}]
 	if haveLoop && haveOnce {
 		r.atLeast("exactly-once over the loop, entries/s", once.Rate/loop.Rate, 2.5,
 			fmt.Sprintf("%.0f over %.0f", once.Rate, loop.Rate))
@@ -42,7 +42,7 @@ func (r *Report) judgeThroughput() {
 		r.atMost("AOF bytes an entry that exactly-once reads", *once.FileBytes, housekeepingBytes, "none but the position once a second")
 	}
 	for _, t := range r.Throughput {
-		if c := t.Carrier; haveOnce && c.Kind == ExactlyOnce && c.Shards > 1 {
+		if c := t.Driver; haveOnce && c.Kind == ExactlyOnce && c.Shards > 1 {
 			r.atLeast(fmt.Sprintf("exactly-once, %d shards over one, entries/s", c.Shards), t.Median.Rate/once.Rate, 1,
 				fmt.Sprintf("%.0f over %.0f", t.Median.Rate, once.Rate))
 		}
@@ -52,13 +52,13 @@ func (r *Report) judgeThroughput() {
 func (r *Report) judgeLatency() {
 	p50 := map[Kind]map[int]float64{}
 	for _, l := range r.Latency {
-		if l.Carrier.Shards != 1 {
+		if l.Driver.Shards != 1 {
 			continue
 		}
-		if p50[l.Carrier.Kind] == nil {
-			p50[l.Carrier.Kind] = map[int]float64{}
+		if p50[l.Driver.Kind] == nil {
+			p50[l.Driver.Kind] = map[int]float64{}
 		}
-		p50[l.Carrier.Kind][l.Rate] = l.Median.P50
+		p50[l.Driver.Kind][l.Rate] = l.Median.P50
 	}
 	once, have := p50[ExactlyOnce][20]
 	if loop := p50[Loop][20]; have && loop > 0 {

@@ -8,34 +8,34 @@ import (
 	"time"
 )
 
-// throughput lets the carriers take turns on copies of the same backlog.
+// throughput lets the drivers take turns on copies of the same backlog.
 func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err error) {
-	carriers := b.throughputCarriers()
+	drivers := b.throughputDrivers()
 	backlogs := map[int]*backlog{}
 	defer func() {
 		for _, l := range backlogs {
 			err = errors.Join(err, l.remove(context.WithoutCancel(ctx)))
 		}
 	}()
-	for _, c := range carriers {
-		if c.Kind == KafkaAlone || backlogs[c.Shards] != nil {
+	for _, c := range drivers {
+		if c.Kind == KafkaBaseline || backlogs[c.Shards] != nil {
 			continue
 		}
 		b.Progress("filling %d shard(s) with %d entries", c.Shards, b.Entries)
-		l, err := b.servers.fill(ctx, b.newName(), c.Shards, b.Entries, b.source, numbering{})
+		l, err := b.backends.fill(ctx, b.newName(), c.Shards, b.Entries, b.source, numbering{})
 		backlogs[c.Shards] = l
 		if err != nil {
 			return nil, err
 		}
 	}
-	for _, c := range carriers {
-		results = append(results, ThroughputResult{Carrier: c})
+	for _, c := range drivers {
+		results = append(results, ThroughputResult{Driver: c})
 	}
-	if err := b.warmUp(ctx, carriers, backlogs); err != nil {
+	if err := b.warmUp(ctx, drivers, backlogs); err != nil {
 		return nil, err
 	}
 	for round := range b.Rounds {
-		for i, c := range carriers {
+		for i, c := range drivers {
 			r, err := b.throughputOf(ctx, c, backlogs[c.Shards])
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c, err)
@@ -52,9 +52,9 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 }
 
 // warmUp runs each kind once without counting it: a broker that has just been started compiles what it meets first.
-func (b *run) warmUp(ctx context.Context, carriers []Carrier, backlogs map[int]*backlog) error {
+func (b *run) warmUp(ctx context.Context, drivers []Driver, backlogs map[int]*backlog) error {
 	warm := map[Kind]bool{}
-	for _, c := range carriers {
+	for _, c := range drivers {
 		if warm[c.Kind] {
 			continue
 		}
@@ -74,23 +74,23 @@ func perEntry(us *float64) string {
 	return fmt.Sprintf("%6.2f µs own CPU an entry", *us)
 }
 
-// throughputOf is one run, on a copy of the backlog unless the carrier is KafkaAlone.
-func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r ThroughputRun, err error) {
+// throughputOf is one run, on a copy of the backlog unless the driver is KafkaBaseline.
+func (b *run) throughputOf(ctx context.Context, c Driver, from *backlog) (r ThroughputRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
-	if c.Kind == KafkaAlone {
+	if c.Kind == KafkaBaseline {
 		from = nil
 	}
-	st, err := b.servers.stage(ctx, b.newName(), c.Shards, b.partitions(), from)
+	st, err := b.backends.stage(ctx, b.newName(), c.Shards, b.partitions(), from)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return r, err
 	}
 	j := b.job(c, st)
-	if c.Kind == RedisAlone {
+	if c.Kind == RedisBaseline {
 		j.Marks = from.marks
 	}
-	if c.Kind == RedisAlone {
+	if c.Kind == RedisBaseline {
 		p, err := b.startProcess(ctx, j)
 		if err != nil {
 			return r, err
@@ -98,25 +98,25 @@ func (b *run) throughputOf(ctx context.Context, c Carrier, from *backlog) (r Thr
 		defer p.end()
 		return b.untilDone(ctx, p)
 	}
-	return b.carryAll(ctx, j)
+	return b.driveAll(ctx, j)
 }
 
-// carryAll is one run of a carrier until everything has arrived.
-func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) {
+// driveAll is one run of a driver until everything has arrived.
+func (b *run) driveAll(ctx context.Context, j job) (r ThroughputRun, err error) {
 	p, err := b.startProcess(ctx, j)
 	if err != nil {
 		return r, err
 	}
 	defer p.end()
-	w, err := b.servers.watch(j.Topic, b.partitions())
+	w, err := b.backends.watch(j.Topic, b.partitions())
 	if err != nil {
 		return r, err
 	}
 	defer w.close()
-	if err := w.warm(ctx, b.servers.kafka); err != nil {
+	if err := w.warm(ctx, b.backends.kafka); err != nil {
 		return r, err
 	}
-	before, err := b.servers.gauge(ctx)
+	before, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -140,7 +140,7 @@ func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 	if err != nil {
 		return r, err
 	}
-	after, err := b.servers.gauge(ctx)
+	after, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -149,15 +149,15 @@ func (b *run) carryAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 		FirstAfter: ms(t.first.Sub(t.began)), LastAfter: ms(t.last.Sub(t.began)), AtFirst: t.atFirst, Peak: spent.Peak,
 	}
 	r.spent(spent.CPU, before, after, b.Entries)
-	if j.Carrier.Kind == KafkaAlone {
+	if j.Driver.Kind == KafkaBaseline {
 		r.RedisCPU, r.FileBytes = nil, nil
 	}
 	return r, nil
 }
 
-// untilDone lets a carrier read that says itself when it has read everything.
+// untilDone lets a driver read that says itself when it has read everything.
 func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err error) {
-	before, err := b.servers.gauge(ctx)
+	before, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -172,7 +172,7 @@ func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err e
 	if err != nil {
 		return r, err
 	}
-	after, err := b.servers.gauge(ctx)
+	after, err := b.backends.gauge(ctx)
 	if err != nil {
 		return r, err
 	}

@@ -2,7 +2,7 @@ package bench
 
 import "time"
 
-// ThroughputRun is one run of one carrier over the backlog. A nil figure could not be measured.
+// ThroughputRun is one run of one driver over the backlog. A nil figure could not be measured.
 type ThroughputRun struct {
 	Round       int      `json:"round,omitempty"`
 	Rate        float64  `json:"entries_per_second"`
@@ -12,18 +12,18 @@ type ThroughputRun struct {
 	Peak        int64    `json:"peak_memory_bytes"`
 	Duplicates  int      `json:"duplicates"`
 	OutOfOrder  int      `json:"out_of_order"`
-	FirstAfter  float64  `json:"first_visible_ms"` // from the start of the carrier
+	FirstAfter  float64  `json:"first_visible_ms"` // from the start of the driver
 	AtFirst     int      `json:"visible_at_first"` // not counted in the rate
 	LastAfter   float64  `json:"last_visible_ms"`
 	OrderKnown  bool     `json:"order_known"`
 	EntriesSeen int      `json:"entries"`
 }
 
-// ThroughputResult is a carrier's runs and their medians.
+// ThroughputResult is a driver's runs and their medians.
 type ThroughputResult struct {
-	Carrier Carrier         `json:"carrier"`
-	Median  ThroughputRun   `json:"median"`
-	Runs    []ThroughputRun `json:"runs"`
+	Driver Driver          `json:"driver"`
+	Median ThroughputRun   `json:"median"`
+	Runs   []ThroughputRun `json:"runs"`
 }
 
 func (r ThroughputResult) withMedian() ThroughputResult {

@@ -11,7 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"github.com/sluice-outbox/sluice/internal/operate"
+	"github.com/sluice-outbox/sluice/internal/control"
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
@@ -49,24 +50,24 @@ func (b *run) prepareTrouble(ctx context.Context, st *stage, leaderless string) 
 		poison: st.shards - 3, headless: st.shards - 2, backlog: st.shards - 1,
 	}
 	hour := "3600000"
-	created, err := b.servers.admin.CreateTopics(ctx, 1, -1, map[string]*string{"message.timestamp.before.max.ms": &hour}, t.old)
+	created, err := b.backends.admin.CreateTopics(ctx, 1, -1, map[string]*string{"message.timestamp.before.max.ms": &hour}, t.old)
 	if err == nil {
 		err = created[t.old].Err
 	}
 	if err != nil {
 		return t, fmt.Errorf("kafka: create %s: %w", t.old, err)
 	}
-	if err := operate.SetPause(ctx, b.servers.redis, st.name, t.backlog, operate.Pause{At: time.Now(), By: "bench"}); err != nil {
+	if err := control.SetPause(ctx, b.backends.redis, st.name, t.backlog, control.Pause{At: time.Now(), By: "bench"}); err != nil {
 		return t, err
 	}
 	b.Progress("filling shard %d with %d entries", t.backlog, b.Entries)
-	_, err = b.servers.fill(ctx, st.name, st.shards, b.Entries, b.source, t.numbers(t.backlog))
+	_, err = b.backends.fill(ctx, st.name, st.shards, b.Entries, b.source, t.numbers(t.backlog))
 	return t, err
 }
 
 // remove deletes what the stage does not know of.
 func (t *trouble) remove(ctx context.Context) error {
-	deleted, err := t.run.servers.admin.DeleteTopics(ctx, t.old)
+	deleted, err := t.run.backends.admin.DeleteTopics(ctx, t.old)
 	if err == nil {
 		err = deleted[t.old].Err
 	}
@@ -98,10 +99,10 @@ func (t *trouble) numbers(shard int) numbering {
 // make lets the backlog be carried, and writes to the other shards as often as to each of those that are well, until the context of that
 // name ends.
 func (t *trouble) make(ctx, until context.Context) error {
-	if _, err := operate.RemovePause(ctx, t.run.servers.redis, t.stage.name, t.backlog); err != nil {
+	if _, err := control.RemovePause(ctx, t.run.backends.redis, t.stage.name, t.backlog); err != nil {
 		return err
 	}
-	w, err := outbox.NewWriter(t.run.servers.redis, outbox.Config{Outbox: t.stage.name})
+	w, err := outbox.NewWriter(t.run.backends.redis, outbox.Config{Outbox: t.stage.name})
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (t *trouble) make(ctx, until context.Context) error {
 	poison, headless := t.numbers(t.poison), t.numbers(t.headless)
 	next := time.Now()
 	var poisonAt time.Time
-	for n := 0; sleepUntil(until, next); n++ {
+	for n := 0; retry.Until(until, next); n++ {
 		e := t.run.source.event(poison.number(n))
 		if now := time.Now(); !now.Before(poisonAt) {
 			e.Topic, e.Time = t.old, poisoned
@@ -144,7 +145,7 @@ const followEvery = 100 * time.Millisecond
 // follow notes when the relay begins to carry the backlog and when it has done it, until the context of that name ends.
 func (t *trouble) follow(ctx, until context.Context, p *process) error {
 	t.note(relay.ShardStatus{}, time.Now()) // see notYet
-	for sleepUntil(until, time.Now().Add(followEvery)) {
+	for retry.Until(until, time.Now().Add(followEvery)) {
 		a, err := p.ask(ctx, wordCost, eventCost)
 		if err != nil {
 			return err

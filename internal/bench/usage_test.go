@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
 func TestUsage(t *testing.T) {
@@ -27,10 +27,10 @@ func TestUsage(t *testing.T) {
 
 // What cannot be known of brokers is not 0.
 func TestBrokerCPUIsUnknown(t *testing.T) {
-	for name, s := range map[string]*servers{
+	for name, s := range map[string]*backends{
 		"given":          {},
-		"in a container": {started: &integration.Kafka{Origin: integration.OriginDocker, Brokers: []*integration.Broker{{}}}},
-		"not running":    {started: &integration.Kafka{Origin: integration.OriginLocal, Brokers: []*integration.Broker{{}}}},
+		"in a container": {started: &servers.Kafka{Origin: servers.OriginDocker, Brokers: []*servers.Broker{{}}}},
+		"not running":    {started: &servers.Kafka{Origin: servers.OriginLocal, Brokers: []*servers.Broker{{}}}},
 	} {
 		if cpu := s.brokerCPU(); cpu != nil {
 			t.Errorf("%s: %v", name, *cpu)

@@ -18,7 +18,7 @@ type tally struct {
 	inversions int // events behind a later one of their key
 	strangers  int // records that are no event of the run
 
-	began       time.Time // when the carrier was told to start
+	began       time.Time // when the driver was told to start
 	first, last time.Time // when the first and the last different event were seen
 	// atFirst events were seen within firstWindow of the first, the last of them at settled.
 	atFirst int
@@ -68,7 +68,7 @@ func (t *tally) add(n int, now time.Time) {
 
 // rate is entries a second from the first to the last that was seen. Those of the beginning do not count: they had become
 // visible before the time was taken. If that is more than a tenth, the backlog is too small to be measured so, and the
-// rate is all of it from the start of the carrier.
+// rate is all of it from the start of the driver.
 func (t *tally) rate() float64 {
 	counted, took := t.arrived-t.atFirst, t.last.Sub(t.settled)
 	if t.atFirst*10 > t.arrived {
@@ -88,7 +88,7 @@ type watcher struct {
 	clients    []*kgo.Client // by index of the partition
 }
 
-func (s *servers) watch(topic string, partitions int) (*watcher, error) {
+func (s *backends) watch(topic string, partitions int) (*watcher, error) {
 	all := make([]int, partitions)
 	for p := range all {
 		all[p] = p
@@ -97,7 +97,7 @@ func (s *servers) watch(topic string, partitions int) (*watcher, error) {
 }
 
 // watchPartitions sees only some of the partitions.
-func (s *servers) watchPartitions(topic string, partitions []int) (*watcher, error) {
+func (s *backends) watchPartitions(topic string, partitions []int) (*watcher, error) {
 	w := &watcher{topic: topic, partitions: partitions}
 	for _, p := range partitions {
 		client, err := kgo.NewClient(

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sluice-outbox/sluice/consistency"
-	"github.com/sluice-outbox/sluice/internal/schedule"
+	"github.com/sluice-outbox/sluice/internal/auditing"
 )
 
 // AuditConfig gives the configuration of the audit library for an audit by hand, without its clients and logger. A value that Load has
@@ -63,7 +63,7 @@ func ReplicaClient(c *Config) (redis.UniversalClient, error) {
 func (c *Config) checkAudit(ps *problems) {
 	a := &c.Audit
 	if a.Schedule != "" {
-		if _, err := schedule.Parse(a.Schedule); err != nil {
+		if _, err := auditing.ParseSchedule(a.Schedule); err != nil {
 			c.complain(ps, "audit.schedule", "%v, got %q", err, a.Schedule)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -70,6 +71,6 @@ func RelayConfig(c *Config) (relay.Config, error) {
 }
 
 // unknownLimit lets nothing be trimmed. Who runs the relay puts what audits have compared in its place.
-func unknownLimit(context.Context, int) (relay.EntryID, error) {
-	return relay.EntryID{}, errors.New("relay.trim.after_audit is set, and nobody says what was audited")
+func unknownLimit(context.Context, int) (outbox.EntryID, error) {
+	return outbox.EntryID{}, errors.New("relay.trim.after_audit is set, and nobody says what was audited")
 }

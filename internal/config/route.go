@@ -5,11 +5,9 @@ import (
 	"regexp"
 	"strings"
 	"text/template"
+
+	"github.com/sluice-outbox/sluice/internal/names"
 )
-
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
-
-func validTopic(t string) bool { return t != "." && t != ".." && topicName.MatchString(t) }
 
 // RouteEvent is what a route sees of an event.
 type RouteEvent struct {
@@ -33,10 +31,7 @@ func Topic(route string, e RouteEvent) (string, error) {
 	if err := t.Execute(&b, routeFields{e.AggregateType, e.AggregateID, e.Type, e.Key, e.ContentType}); err != nil {
 		return "", err
 	}
-	if !validTopic(b.String()) {
-		return b.String(), fmt.Errorf("%q is not a Kafka topic name: want 1 to 249 of letters, digits, '.', '_' and '-'", clip(b.String()))
-	}
-	return b.String(), nil
+	return b.String(), names.ValidateTopic(b.String())
 }
 
 // checkRoute tries a route on an event. The relay does the same when it starts; here the mistake

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -133,9 +134,9 @@ func (c *Config) checkRelay(ps *problems) {
 	if err := checkRoute(r.Route); err != nil {
 		c.complain(ps, "relay.route", "%v", err)
 	}
-	if t := r.DeadLetter.Topic; t != "" && !validTopic(t) {
-		c.complain(ps, "relay.dead_letter.topic", "expected a Kafka topic name (1 to 249 of letters, digits, '.', '_' and '-'), got %q", t)
-	} else if t != "" && t == outbox.PositionsTopic(c.Outbox.Name) {
+	if t := r.DeadLetter.Topic; t != "" && names.ValidateTopic(t) != nil {
+		c.complain(ps, "relay.dead_letter.topic", "expected a Kafka topic name (%s), got %q", names.TopicRule, t)
+	} else if t != "" && t == names.PositionsTopic(c.Outbox.Name) {
 		c.complain(ps, "relay.dead_letter.topic", "%s is the topic of the positions", t)
 	}
 	if r.MaxBytes > r.MaxInFlight {

@@ -11,16 +11,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/outbox"
-	"github.com/sluice-outbox/sluice/relay"
 )
 
 // Letter is a dead-lettered entry without its payload.
 type Letter struct {
-	Outbox string        `json:"outbox"`
-	Shard  int           `json:"shard"`
-	Entry  relay.EntryID `json:"entry"`
-	Reason string        `json:"reason"`
-	Detail string        `json:"detail,omitempty"`
+	Outbox string         `json:"outbox"`
+	Shard  int            `json:"shard"`
+	Entry  outbox.EntryID `json:"entry"`
+	Reason string         `json:"reason"`
+	Detail string         `json:"detail,omitempty"`
 	// Topic is where it was to go, if that was known.
 	Topic string `json:"topic,omitempty"`
 	// At is when it was dead-lettered, by the relay's clock.
@@ -60,7 +59,7 @@ func (l *Letter) key(chunk int) []byte {
 type ref struct {
 	outbox string
 	shard  int
-	entry  relay.EntryID
+	entry  outbox.EntryID
 }
 
 // parseKey is the inverse of key.
@@ -77,7 +76,7 @@ func parseKey(key []byte) (r ref, chunk int, ok bool) {
 		return r, 0, false
 	}
 	shard, err := strconv.Atoi(parts[1])
-	entry, err2 := relay.ParseEntryID(parts[2])
+	entry, err2 := outbox.ParseEntryID(parts[2])
 	if err != nil || err2 != nil || shard < 0 || entry.String() != parts[2] {
 		return r, 0, false
 	}

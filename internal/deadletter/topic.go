@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // Topic is a dead-letter topic. The client stays the caller's; it needs ManualPartitioner for Drop and Replay, as
@@ -144,10 +146,7 @@ func (t *Topic) read(ctx context.Context, partition int32, from, end int64, visi
 		if failed++; failed == attempts || !kerr.IsRetriable(err) || ctx.Err() != nil {
 			return fmt.Errorf("kafka: read topic %s, partition %d at offset %d: %w", t.name, partition, from, err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(300 * time.Millisecond):
-		}
+		_ = retry.Sleep(ctx, 300*time.Millisecond)
 	}
 	return nil
 }

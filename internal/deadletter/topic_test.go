@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 const topicName = "sluice.orders.dlq"
@@ -158,7 +158,7 @@ func TestNoTopic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := Open(client, outbox.DeadLetterTopic("other")).Index(t.Context(), "other"); !errors.Is(err, ErrNoTopic) {
+	if _, err := Open(client, names.DeadLetterTopic("other")).Index(t.Context(), "other"); !errors.Is(err, ErrNoTopic) {
 		t.Errorf("got %v", err)
 	}
 }

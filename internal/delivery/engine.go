@@ -8,16 +8,16 @@ import (
 
 // Engine delivers the shards that its process owns. Make it with New, and Close it.
 type Engine struct {
-	cfg      Config
-	budget   *budget
-	trial    trial
-	hard     context.Context //nolint:containedctx // the life of every lane, ended by Close
-	abandon  context.CancelFunc
-	mains    []*slot
-	backlogs []*slot
-	fencer   fencer
-	reader   reader
-	survey   survey
+	cfg            Config
+	budget         *budget
+	trial          trial
+	hard           context.Context //nolint:containedctx // the life of every lane, ended by Close
+	abandon        context.CancelFunc
+	mains          []*slot
+	backlogs       []*slot
+	fencer         fencer
+	reader         reader
+	producerStates producerStates
 
 	mu        sync.Mutex
 	owned     map[int]*ownership
@@ -46,7 +46,7 @@ func New(cfg Config) *Engine {
 	for range backlogLanes {
 		e.backlogs = append(e.backlogs, newSlot(e, backlog))
 	}
-	e.fencer.engine, e.reader.engine, e.survey.engine = e, e, e
+	e.fencer.engine, e.reader.engine, e.producerStates.engine = e, e, e
 	e.wg.Go(e.watch)
 	return e
 }

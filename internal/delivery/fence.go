@@ -11,7 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // fencer fences lanes, each once: a lane never initialises its own ids again, so whoever is fenced stays so.
@@ -108,11 +109,11 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	began := time.Now()
-	ids := [2]string{outbox.LaneID(f.engine.cfg.Outbox, name, 'a'), outbox.LaneID(f.engine.cfg.Outbox, name, 'b')}
+	ids := [2]string{names.LaneID(f.engine.cfg.Outbox, name, 'a'), names.LaneID(f.engine.cfg.Outbox, name, 'b')}
 	var done [2]bool
 	dead := false
 	note("the transaction coordinator fences lane " + name)
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+	for wait := retry.Backoff(5*time.Millisecond, 250*time.Millisecond); ; {
 		var last error
 		for i, id := range ids {
 			if done[i] || dead {
@@ -139,7 +140,7 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 			}
 			note(last.Error())
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
 			return last
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // coordinator answers InitProducerID with CONCURRENT_TRANSACTIONS while an id is in a state, and
@@ -27,7 +27,7 @@ type coordinator struct {
 func (l *lab) coordinator(lane string, states map[byte]func() string) *coordinator {
 	c := &coordinator{l: l, states: map[string]func() string{}, places: map[string][]int32{}}
 	for turn, state := range states {
-		c.states[outbox.LaneID(labOutbox, lane, turn)] = state
+		c.states[names.LaneID(labOutbox, lane, turn)] = state
 	}
 	l.on(kmsg.InitProducerID, func(r kmsg.Request) kmsg.Response {
 		req := r.(*kmsg.InitProducerIDRequest)

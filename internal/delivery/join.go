@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // joiner adds all partitions of a transaction with one request.
@@ -72,7 +74,7 @@ func (j *joiner) join(ctx context.Context, client *kgo.Client, at map[place]bool
 			j.coordinator = -1 // it may have moved
 			return
 		}
-		if sleep(ctx, wait) != nil {
+		if retry.Sleep(ctx, wait) != nil {
 			return
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // lane carries the batches and positions of its seats in one transaction at a time. It is named uniquely for ever. Any error
@@ -111,7 +111,7 @@ func (l *lane) isFenced() bool {
 	ctx, cancel := context.WithTimeout(l.engine.hard, idleCheck)
 	defer cancel()
 	for i, turn := range []byte{'a', 'b'} {
-		state, err := l.engine.describe(ctx, outbox.LaneID(l.engine.cfg.Outbox, l.name, turn))
+		state, err := l.engine.describe(ctx, names.LaneID(l.engine.cfg.Outbox, l.name, turn))
 		if err != nil || !state.ended() || state.producer < 0 {
 			continue // busy with the markers of the last one, or forgotten after days
 		}

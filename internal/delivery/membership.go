@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // Membership is a process's part in a consumer group of Kafka's over the positions topic. Nothing is consumed through it.
@@ -87,7 +89,7 @@ func (m Membership) Run(ctx context.Context, e *Engine) error {
 				e.cfg.Logger.Warn("the group has a problem, trying again", "group", m.Group, "error", err)
 				logged = time.Now()
 			}
-			_ = sleep(ctx, time.Second)
+			_ = retry.Sleep(ctx, time.Second)
 		}
 	}
 	m.Joined(nil)

@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"time"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // kind says what a lane is for.
@@ -68,7 +70,7 @@ func (s *slot) get(ctx context.Context, note func(string)) (*lane, error) {
 	if s.short > 1 {
 		wait := min(mostWait, leastWait<<min(s.short, 10))
 		note("a lane has ended early, the next one is made in a moment")
-		if err := sleep(ctx, time.Until(s.last.Add(wait))); err != nil {
+		if err := retry.Sleep(ctx, time.Until(s.last.Add(wait))); err != nil {
 			return nil, err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // producers are the two transactional producers of a lane, which take turns: an id that has just committed is refused for
@@ -39,7 +39,7 @@ func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectio
 	p := &producers{}
 	for i, turn := range []byte{'a', 'b'} {
 		client, err := kgo.NewClient(append(slices.Clone(cfg.Producer),
-			kgo.TransactionalID(outbox.LaneID(cfg.Outbox, lane, turn)),
+			kgo.TransactionalID(names.LaneID(cfg.Outbox, lane, turn)),
 			kgo.TransactionTimeout(cfg.TransactionTimeout),
 			kgo.ProducerLinger(producerLinger),
 			kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -63,7 +63,7 @@ func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectio
 	for i, client := range p.client {
 		wg.Go(func() {
 			if _, _, errs[i] = client.ProducerID(ctx); errs[i] == nil {
-				p.joiner[i] = newJoiner(ctx, client, outbox.LaneID(cfg.Outbox, lane, "ab"[i]))
+				p.joiner[i] = newJoiner(ctx, client, names.LaneID(cfg.Outbox, lane, "ab"[i]))
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 func (l *lab) producers(lane string) *producers {
@@ -64,7 +64,7 @@ func TestProducersTakeTurns(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		a, b := outbox.LaneID(labOutbox, "one", 'a'), outbox.LaneID(labOutbox, "one", 'b')
+		a, b := names.LaneID(labOutbox, "one", 'a'), names.LaneID(labOutbox, "one", 'b')
 		if got, want := committed(), []string{a + " true", b + " true", a + " true", b + " true"}; !slices.Equal(got, want) {
 			t.Errorf("got %v\nwant %v", got, want)
 		}
@@ -158,7 +158,7 @@ func TestProducersEnd(t *testing.T) {
 		}
 	})
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TxnID: outbox.LaneID(labOutbox, "one", 'b'), Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
+		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TxnID: names.LaneID(labOutbox, "one", 'b'), Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
 		cfg := l.config()
 		if _, err := newProducers(t.Context(), &cfg, "one", &connectionWatch{}); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) || !strings.Contains(err.Error(), "lane one") {
 			t.Errorf("where one id is refused: %v", err)

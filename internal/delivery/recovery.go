@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // A hanging transaction is one that its coordinator calls ended while it stands open in some partition (the term is
@@ -140,7 +140,7 @@ const laterGrace = 2 * time.Second
 func (e *Engine) underWay(ctx context.Context, lane string, producer int64) (ongoing, ended bool, err error) {
 	ended = true
 	for _, turn := range []byte{'a', 'b'} {
-		state, err := e.describe(ctx, outbox.LaneID(e.cfg.Outbox, lane, turn))
+		state, err := e.describe(ctx, names.LaneID(e.cfg.Outbox, lane, turn))
 		if err != nil {
 			return false, false, err
 		}
@@ -248,7 +248,7 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 		return nil
 	}
 	note("the brokers are asked for transactions that were left open")
-	open, unknown, err := e.survey.ask(ctx, topics)
+	open, unknown, err := e.producerStates.ask(ctx, topics)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (e *Engine) canLook(ctx context.Context, k keys, g *ledger, older []string)
 	if err != nil || len(topics) == 0 {
 		return err
 	}
-	_, unknown, err := e.survey.ask(ctx, topics)
+	_, unknown, err := e.producerStates.ask(ctx, topics)
 	if err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (e *Engine) hanging(ctx context.Context, lanes []string, open []openTransac
 	ended := map[int64]bool{}
 	for _, lane := range lanes {
 		for _, turn := range []byte{'a', 'b'} {
-			state, err := e.describe(ctx, outbox.LaneID(e.cfg.Outbox, lane, turn))
+			state, err := e.describe(ctx, names.LaneID(e.cfg.Outbox, lane, turn))
 			if err != nil {
 				return nil, err
 			}
@@ -344,7 +344,7 @@ func (e *Engine) hanging(ctx context.Context, lanes []string, open []openTransac
 	for i, x := range candidates {
 		topics[i] = x.topic
 	}
-	again, _, err := e.survey.ask(ctx, topics)
+	again, _, err := e.producerStates.ask(ctx, topics)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 const (
@@ -56,8 +57,7 @@ type shard struct {
 func newShard(e *Engine, id int, source Source) *shard {
 	return &shard{
 		engine: e, id: id, source: source, woken: make(chan struct{}, 1), calm: calmAfter, pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
-		wait: backoff.NewExponentialBackOff(
-			backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0)),
+		wait: retry.Backoff(100*time.Millisecond, 10*time.Second),
 	}
 }
 

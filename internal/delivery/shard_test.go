@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,124 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// A shard with a backlog leaves its neighbours for a lane for backlogs, and comes back when it has
-// none.
-func TestBacklogMoves(t *testing.T) {
-	t.Parallel()
-	inLab(t, 4, func(t *testing.T, l *lab) {
-		l.topic("events", 1)
-		var flows []*flow
-		for shard := range 4 {
-			f := newFlow(shard)
-			f.size = 500
-			flows = append(flows, f)
-		}
-		e, end := l.engine(func(c *Config) { c.Linger = 50 * time.Millisecond }) // the stand-in takes no time
-		defer end()
-		l.run(e, flows...)
-		behind, others := flows[0], flows[1:]
-		for _, f := range others {
-			f.add(1, place{"events", 0})
-		}
-		l.delivered(others...)
-		behind.add(60_000, place{"events", 0})
-		kinds := func() (kinds []string) {
-			e.mu.Lock()
-			o := e.owned[0]
-			e.mu.Unlock()
-			o.shard.mu.Lock()
-			defer o.shard.mu.Unlock()
-			if seat := o.shard.seat; seat != nil {
-				return []string{seat.lane.kind.String()}
-			}
-			return nil
-		}
-		var seen []string
-		for range 100 {
-			began := time.Now()
-			for _, f := range others {
-				f.add(1, place{"events", 0})
-			}
-			l.delivered(others...)
-			if took := time.Since(began); took > 300*time.Millisecond {
-				t.Errorf("the others wait for %s", took)
-			}
-			seen = slices.Compact(append(seen, kinds()...))
-			time.Sleep(50 * time.Millisecond)
-		}
-		l.delivered(behind)
-		for range 100 {
-			seen = slices.Compact(append(seen, kinds()...))
-			time.Sleep(50 * time.Millisecond)
-		}
-		if !slices.Equal(seen, []string{"main", "backlog", "main"}) {
-			t.Errorf("it was in lanes of the kinds %v", seen)
-		}
-		for _, f := range others {
-			if lanes := f.inLanes(); len(lanes) != 1 {
-				t.Errorf("shard %d was seated in %v", f.shard, lanes)
-			}
-		}
-		end()
-		l.check(flows...)
-	})
-}
-
-// Among shards that all have a backlog nobody leaves.
-func TestBacklogAmongItsLike(t *testing.T) {
-	t.Parallel()
-	inLab(t, 2, func(t *testing.T, l *lab) {
-		l.topic("events", 1)
-		a, b := newFlow(0), newFlow(1)
-		e, end := l.engine(func(c *Config) { c.Linger, c.MaxEntries = 200*time.Millisecond, 2000 })
-		defer end()
-		for _, f := range []*flow{a, b} {
-			f.size = 500
-			f.add(20_000, place{"events", 0})
-		}
-		l.run(e, a, b)
-		time.Sleep(3 * time.Second) // of four
-		if a.seen().committed == 20_000 || b.seen().committed == 20_000 {
-			t.Error("the backlog was too small to show anything")
-		}
-		if len(a.inLanes()) != 1 || len(b.inLanes()) != 1 {
-			t.Errorf("seated in %v and %v", a.inLanes(), b.inLanes())
-		}
-		l.delivered(a, b)
-		end()
-		l.check(a, b)
-	})
-}
-
-// How long a shard has to be well before it goes back doubles with each relapse, up to a bound, and
-// is as short as at first after a long time without trouble.
-func TestCalmDoubles(t *testing.T) {
-	t.Parallel()
-	h := newShard(&Engine{}, 0, noSource{})
-	h.inTrouble()
-	if h.kind != alone || h.calm != calmAfter {
-		t.Errorf("in a lane of kind %v, calm after %s", h.kind, h.calm)
-	}
-	for want := 2 * calmAfter; want < mostCalm; want *= 2 {
-		h.kind = main // it went back
-		h.inTrouble()
-		if h.calm != want {
-			t.Errorf("calm after %s, want %s", h.calm, want)
-		}
-	}
-	for range 10 {
-		h.inTrouble()
-	}
-	if h.calm != mostCalm {
-		t.Errorf("calm after %s, want %s", h.calm, mostCalm)
-	}
-	h.kind, h.trouble = main, time.Now().Add(-3*mostCalm)
-	h.inTrouble()
-	if h.calm != calmAfter {
-		t.Errorf("calm after %s long after the last trouble", h.calm)
-	}
-}
 
 // Shards that start together share the transactions of their claims.
 func TestClaimsShareTransactions(t *testing.T) {
@@ -331,73 +212,6 @@ func TestUnknownPosition(t *testing.T) {
 	})
 }
 
-// A shard whose ownership is in doubt takes no seat; one that has a seat goes on.
-func TestSuspend(t *testing.T) {
-	t.Parallel()
-	inLab(t, 2, func(t *testing.T, l *lab) {
-		l.topic("events", 1)
-		a, b := newFlow(0), newFlow(1)
-		e, end := l.engine()
-		defer end()
-		l.run(e, a)
-		l.state(a, Running)
-		e.Suspend("nobody knows whose it is")
-		l.run(e, b)
-		l.state(b, Waiting)
-		for _, f := range []*flow{a, b} {
-			f.add(5, place{"events", 0})
-		}
-		l.delivered(a)
-		time.Sleep(time.Minute)
-		if b.seen().committed != 0 || b.seen().reason != "nobody knows whose it is" {
-			t.Errorf("%d committed, %s: %s", b.seen().committed, b.seen().state, b.seen().reason)
-		}
-		// Nor a new one, when the lane has ended.
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, TopLevel: true, Count: 1})
-		a.add(5, place{"events", 0})
-		l.state(a, Waiting)
-		time.Sleep(time.Minute)
-		if a.seen().committed != 5 {
-			t.Errorf("%d committed", a.seen().committed)
-		}
-		e.Resume()
-		l.delivered(a, b)
-		end()
-		l.check(a, b)
-	})
-}
-
-// A source that gave its seat back is not fenced by the shard's next owner, so it ends when ownership is in doubt.
-func TestSuspendWithoutSeat(t *testing.T) {
-	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
-		f := newFlow(0)
-		f.alone = true
-		working := func() (yes bool) {
-			f.set(func() { yes = f.working })
-			return yes
-		}
-		e, end := l.engine()
-		defer end()
-		l.run(e, f)
-		l.until("the source works", working)
-		e.Wake() // nothing is in doubt
-		time.Sleep(time.Second)
-		if runs := f.seen().runs; runs != 1 {
-			t.Errorf("it ran %d times", runs)
-		}
-		e.Suspend("nobody knows whose it is")
-		l.until("the source has ended", func() bool { return !working() })
-		l.state(f, Waiting)
-		time.Sleep(time.Minute)
-		if f.seen().runs != 1 {
-			t.Errorf("it ran again: %q", f.told())
-		}
-		e.Resume()
-		l.until("the source works again", working)
-	})
-}
-
 func TestAddAndRemove(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
@@ -497,39 +311,5 @@ func TestReleaseFails(t *testing.T) {
 		}
 		end()
 		l.check(b)
-	})
-}
-
-// The positions of many shards are set in transactions that they share.
-func TestSetMany(t *testing.T) {
-	t.Parallel()
-	inLab(t, 40, func(t *testing.T, l *lab) {
-		e, end := l.engine()
-		defer end()
-		commits := l.seen(kmsg.EndTxn, func(kmsg.Request) string { return "end" })
-		var shards []int
-		for shard := range 40 {
-			shards = append(shards, shard)
-		}
-		err := e.Set(t.Context(), shards, func(shard int, record []byte) ([]byte, error) {
-			if record != nil {
-				return nil, fmt.Errorf("shard %d has %s", shard, record)
-			}
-			return json.Marshal(numbered{shard + 1})
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for shard := range 40 {
-			if n := l.number(e, shard); n != shard+1 {
-				t.Errorf("shard %d is at %d", shard, n)
-			}
-			if g := l.ledger(e, shard); len(g.live) != 0 {
-				t.Errorf("live claims of shard %d: %v", shard, g.live)
-			}
-		}
-		if n := len(commits()); n >= 3*40 {
-			t.Errorf("%d transactions, none is shared", n)
-		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // How a lane takes a shard over. The steps are those of docs/model; what happens without each is told there.
@@ -91,7 +92,7 @@ func (e *Engine) succeed(ctx context.Context, s *Seat, g *ledger, older []string
 	var err error
 	for end := time.Now().Add(grace); time.Now().Before(end) && e.fencer.anyAlive(older); {
 		note("an earlier owner is given a moment to release the shard")
-		if err := sleep(ctx, grace/5); err != nil {
+		if err := retry.Sleep(ctx, grace/5); err != nil {
 			return nil, nil, err
 		}
 		if g, err = e.reader.past(ctx, s.keys, s.claim, s.claim, s.lane.name, note); err != nil {
@@ -272,7 +273,7 @@ func (r *reader) ledger(ctx context.Context, k keys) (*ledger, kafkalog.End, err
 func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own string, note func(string)) (*ledger, error) {
 	began := time.Now()
 	var last error
-	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+	for wait := retry.Backoff(2*time.Millisecond, 200*time.Millisecond); ; {
 		g, end, err := r.ledger(ctx, k)
 		if err == nil && end.Stable > offset {
 			return g, nil
@@ -299,7 +300,7 @@ func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own stri
 			}
 		}
 		note(last.Error())
-		if err := sleep(ctx, wait); err != nil {
+		if err := retry.Sleep(ctx, wait.NextBackOff()); err != nil {
 			return nil, last
 		}
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // trial sends records in a transaction that it always aborts, to learn which of them Kafka refuses. It writes the requests
@@ -38,7 +39,7 @@ func (e *Engine) Try(ctx context.Context, records []*kgo.Record) ([]Refusal, err
 		older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)           // from 12 on partitions join by themselves, and epochs move
 		older.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)             // likewise
 		older.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3) // from 4 on it is the brokers' own
-		t.name = outbox.LaneID(e.cfg.Outbox, newLaneName(), 'p')
+		t.name = names.LaneID(e.cfg.Outbox, newLaneName(), 'p')
 		client, err := kgo.NewClient(append(slices.Clone(e.cfg.Producer), kgo.TransactionalID(t.name), kgo.MaxVersions(older))...)
 		if err != nil {
 			return nil, fmt.Errorf("kafka: %w", err)
@@ -76,7 +77,7 @@ func (t *trial) run(ctx context.Context, records []*kgo.Record, timeout time.Dur
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
 			break
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -152,7 +153,7 @@ func (a *attempt) join(ctx context.Context, by map[place][]*kgo.Record) error {
 		if !errors.Is(failed, kerr.ConcurrentTransactions) {
 			return failed
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -212,12 +213,12 @@ func (a *attempt) partition(ctx context.Context, at place, records []*kgo.Record
 // persist sends one batch until Kafka has an answer that lasts. A broker that has not yet heard from the coordinator that the
 // partition is in the transaction says NOT_ENOUGH_REPLICAS to clients of this version (KIP-890).
 func (a *attempt) persist(ctx context.Context, at place, records []*kgo.Record, sequence int32) (named []int, err error) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+	for wait := retry.Backoff(5*time.Millisecond, 200*time.Millisecond); ; {
 		named, err = a.produce(ctx, at, records, sequence)
 		if err == nil || IsRefusal(err) || !kerr.IsRetriable(err) {
 			return named, err
 		}
-		if sleep(ctx, wait) != nil {
+		if retry.Sleep(ctx, wait.NextBackOff()) != nil {
 			return nil, err
 		}
 	}
@@ -287,15 +288,4 @@ func (a *attempt) batch(records []*kgo.Record, sequence int32) []byte {
 	raw = b.AppendTo(nil)
 	b.CRC = int32(crc32.Checksum(raw[crcFrom:], crc32.MakeTable(crc32.Castagnoli)))
 	return b.AppendTo(nil)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

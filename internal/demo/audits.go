@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -20,8 +21,8 @@ type audits struct {
 
 	mu    sync.Mutex
 	sum   Audited
-	upTo  []relay.EntryID // by shard: what was compared
-	again func()          // what to do when a run waits before its second look
+	upTo  []outbox.EntryID // by shard: what was compared
+	again func()           // what to do when a run waits before its second look
 }
 
 // Audited is what the audits of a demo have found, all together: each goes on where the one before has ended.
@@ -46,7 +47,7 @@ type Audited struct {
 }
 
 func newAudits(w *world, o Options) (*audits, error) {
-	a := &audits{pause: auditPause, upTo: make([]relay.EntryID, o.Shards), sum: Audited{First: []consistency.Finding{}, Reasons: []string{}}}
+	a := &audits{pause: auditPause, upTo: make([]outbox.EntryID, o.Shards), sum: Audited{First: []consistency.Finding{}, Reasons: []string{}}}
 	if o.Events == 0 {
 		a.pause = auditLongPause
 	}
@@ -85,13 +86,13 @@ func (a *audits) run(ctx context.Context) (*consistency.Report, error) {
 	defer a.mu.Unlock()
 	a.sum.add(r)
 	for _, s := range r.Range {
-		a.upTo[s.Shard] = relay.EntryID(s.To)
+		a.upTo[s.Shard] = outbox.EntryID(s.To)
 	}
 	return r, nil
 }
 
 // audited is up to where a shard was compared: a relay trims no more than that, however slow the machine is.
-func (a *audits) audited(_ context.Context, shard int) (relay.EntryID, error) {
+func (a *audits) audited(_ context.Context, shard int) (outbox.EntryID, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.upTo[shard], nil

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // chaos kills and pauses relays. A killed one is replaced after a while by a new one; a paused one comes back when
@@ -36,7 +38,7 @@ func (c *chaos) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	failed := make(chan error, 1)
-	for sleepUntil(ctx, time.Now().Add(actEvery.pick(c.rng))) {
+	for retry.Until(ctx, time.Now().Add(actEvery.pick(c.rng))) {
 		select {
 		case err := <-failed:
 			return err
@@ -54,7 +56,7 @@ func (c *chaos) run(ctx context.Context) error {
 			c.fleet.kill(victim)
 			back := time.Now().Add(missingFor.pick(c.rng))
 			wg.Go(func() {
-				sleepUntil(ctx, back) // at the end the replacement comes at once
+				retry.Until(ctx, back) // at the end the replacement comes at once
 				if err := c.fleet.start(ctx); err != nil {
 					select {
 					case failed <- err:
@@ -70,7 +72,7 @@ func (c *chaos) run(ctx context.Context) error {
 		until := time.Now().Add(pauseFor.pick(c.rng))
 		wg.Go(func() {
 			// Not cut short by the end: a pause shorter than the session would show nothing.
-			sleepUntil(context.WithoutCancel(ctx), until)
+			retry.Until(context.WithoutCancel(ctx), until)
 			c.fleet.thaw(victim)
 			c.last.Store("continued " + victim.name)
 		})

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -138,7 +139,7 @@ func (d *demo) drain(ctx context.Context) error {
 		if c.Delivered >= c.Written && d.ledger.lost() == 0 || time.Since(moved) > patience {
 			break
 		}
-		if !sleepUntil(ctx, time.Now().Add(20*time.Millisecond)) {
+		if !retry.Until(ctx, time.Now().Add(20*time.Millisecond)) {
 			return context.Cause(ctx)
 		}
 	}
@@ -146,7 +147,7 @@ func (d *demo) drain(ctx context.Context) error {
 	if d.Chaos {
 		after = sessionTimeout // whoever was paused has come back and tried
 	}
-	if !sleepUntil(ctx, time.Now().Add(after)) {
+	if !retry.Until(ctx, time.Now().Add(after)) {
 		return fmt.Errorf("ended before everything had arrived: %w", context.Cause(ctx))
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/internal/terminal"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -234,9 +235,9 @@ func leaveOut(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
 }
 
 // write says what was done, and what the audit said of it.
-func (p *Planted) write(w io.Writer, paint painter) {
+func (p *Planted) write(w io.Writer, paint terminal.Painter) {
 	r := p.Report
-	fmt.Fprintf(w, "\nPlanted: %s\n", paint.paint(bold, string(p.Kind)))
+	fmt.Fprintf(w, "\nPlanted: %s\n", paint.Paint(terminal.Bold, string(p.Kind)))
 	fmt.Fprintf(w, "  entry         %s of shard %d\n", p.Entry, p.Shard)
 	fmt.Fprintf(w, "  what          %s\n", p.What)
 	fmt.Fprintf(w, "  audit %-7d %s: %s\n", r.Run, r.Verdict, r.Summary())
@@ -248,9 +249,9 @@ func (p *Planted) write(w io.Writer, paint painter) {
 		fmt.Fprintf(w, "  not compared  %s\n", consistency.Printable(why))
 	}
 	if p.Found {
-		fmt.Fprintf(w, "  what to do    %s\n\n%s\n", p.Kind.Advice(), paint.paint(green, "The audit found what was planted, and nothing else."))
+		fmt.Fprintf(w, "  what to do    %s\n\n%s\n", p.Kind.Advice(), paint.Paint(terminal.Green, "The audit found what was planted, and nothing else."))
 	} else {
-		fmt.Fprintf(w, "\n%s\n", paint.paint(red, "The audit did NOT find what was planted, or found something else."))
+		fmt.Fprintf(w, "\n%s\n", paint.Paint(terminal.Red, "The audit did NOT find what was planted, or found something else."))
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // show keeps Out up to date until ctx ends; the channel is closed when it has stopped.
@@ -16,7 +18,7 @@ func (d *demo) show(ctx context.Context) <-chan struct{} {
 	}
 	go func() {
 		defer close(done)
-		s := screen{demo: d, painter: painter{d.Color && d.Terminal}, at: d.started}
+		s := screen{demo: d, Painter: terminal.Painter{Color: d.Color && d.Terminal}, at: d.started}
 		s.head()
 		tick := time.NewTicker(every)
 		defer tick.Stop()
@@ -36,7 +38,7 @@ func (d *demo) show(ctx context.Context) <-chan struct{} {
 // screen draws what passes: in a terminal the same few lines again and again, elsewhere one line each time.
 type screen struct {
 	demo *demo
-	painter
+	terminal.Painter
 	lines int // drawn before
 
 	at      time.Time
@@ -51,7 +53,7 @@ func (s *screen) head() {
 		relays = fmt.Sprintf("%d relays", o.Relays)
 	}
 	fmt.Fprintf(o.Out, "%s  in-memory Redis and Kafka, %d shards, %s, %s\n",
-		s.paint(bold, "sluice demo"), o.Shards, relays, o.Delivery)
+		s.Paint(terminal.Bold, "sluice demo"), o.Shards, relays, o.Delivery)
 	if o.Events == 0 {
 		fmt.Fprintln(o.Out, "until Ctrl-C; then the verdict")
 	}
@@ -93,23 +95,23 @@ func (s *screen) blend(old, now float64) float64 {
 // block is the lines of a terminal, none wider than 78 columns, so that none wraps.
 func (s *screen) block(c counts, p50, p99 time.Duration) []string {
 	lines := []string{
-		fmt.Sprintf("%s %9d written    %8.0f/s   %s", s.paint(cyan, "shop "), c.Written, s.in, s.demo.shop.latest()),
-		fmt.Sprintf("%s %9d delivered  %8.0f/s   p50 %s  p99 %s", s.paint(cyan, "kafka"), c.Delivered, s.out, short(p50), short(p99)),
-		fmt.Sprintf("%s %9d on their way   %s", s.paint(cyan, "check"), max(0, c.Written-c.Delivered), s.faults(c)),
+		fmt.Sprintf("%s %9d written    %8.0f/s   %s", s.Paint(terminal.Cyan, "shop "), c.Written, s.in, s.demo.shop.latest()),
+		fmt.Sprintf("%s %9d delivered  %8.0f/s   p50 %s  p99 %s", s.Paint(terminal.Cyan, "kafka"), c.Delivered, s.out, short(p50), short(p99)),
+		fmt.Sprintf("%s %9d on their way   %s", s.Paint(terminal.Cyan, "check"), max(0, c.Written-c.Delivered), s.faults(c)),
 		s.audited(s.demo.audits.state()),
 	}
 	for _, m := range s.demo.fleet.state() {
-		state := s.paint(dim, "waits for shards")
+		state := s.Paint(terminal.Dim, "waits for shards")
 		switch {
 		case m.frozen:
-			state = s.paint(yellow, "paused")
+			state = s.Paint(terminal.Yellow, "paused")
 		case len(m.shards) > 0:
-			state = s.paint(green, "runs") + " " + shardList(m.shards)
+			state = s.Paint(terminal.Green, "runs") + " " + shardList(m.shards)
 		}
 		lines = append(lines, fmt.Sprintf("%-9.9s %s", m.name, state))
 	}
 	if s.demo.Chaos {
-		lines = append(lines, fmt.Sprintf("%s %d killed, %d paused   %s", s.paint(yellow, "chaos"),
+		lines = append(lines, fmt.Sprintf("%s %d killed, %d paused   %s", s.Paint(terminal.Yellow, "chaos"),
 			s.demo.chaos.kills.Load(), s.demo.chaos.pauses.Load(), s.demo.chaos.latest()))
 	}
 	return lines
@@ -126,21 +128,21 @@ func shardList(shards []int) string {
 func (s *screen) faults(c counts) string {
 	text := fmt.Sprintf("%d duplicates, %d out of order", c.Duplicates, c.OutOfOrder)
 	if c.Duplicates+c.OutOfOrder+c.Unknown > 0 {
-		return s.paint(red, text)
+		return s.Paint(terminal.Red, text)
 	}
-	return s.paint(green, text)
+	return s.Paint(terminal.Green, text)
 }
 
 // audited is the line of the audits.
 func (s *screen) audited(a Audited) string {
-	word := s.paint(yellow, a.word())
+	word := s.Paint(terminal.Yellow, a.word())
 	switch a.word() {
 	case "agrees":
-		word = s.paint(green, "agrees")
+		word = s.Paint(terminal.Green, "agrees")
 	case "drift":
-		word = s.paint(red, "drift")
+		word = s.Paint(terminal.Red, "drift")
 	}
-	return fmt.Sprintf("%s %9d compared      %s, %d findings (audit %d)", s.paint(cyan, "audit"), a.Entries, word, a.Findings, a.Runs)
+	return fmt.Sprintf("%s %9d compared      %s, %d findings (audit %d)", s.Paint(terminal.Cyan, "audit"), a.Entries, word, a.Findings, a.Runs)
 }
 
 // line is everything in one.
@@ -161,23 +163,4 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%.1fms", ms(d))
 	}
 	return fmt.Sprintf("%.0fs", d.Seconds())
-}
-
-// painter colours text where that is allowed. The codes are SGR's.
-type painter struct{ color bool }
-
-const (
-	bold   = "1"
-	dim    = "2"
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-	cyan   = "36"
-)
-
-func (p painter) paint(code, text string) string {
-	if !p.color {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }

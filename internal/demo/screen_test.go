@@ -6,19 +6,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // drawn is what a screen writes when it draws twice.
-func drawn(t *testing.T, terminal, color bool) string {
+func drawn(t *testing.T, onTerminal, color bool) string {
 	t.Helper()
 	var out bytes.Buffer
-	o, err := Options{Chaos: true, Out: &out, Terminal: terminal, Color: color}.withDefaults()
+	o, err := Options{Chaos: true, Out: &out, Terminal: onTerminal, Color: color}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &demo{Options: o, ledger: written(3), fleet: &fleet{}, shop: &shop{}, chaos: &chaos{}, audits: &audits{}, started: time.Now()}
 	d.shop.last.Store("order-000000 OrderShipped")
-	s := screen{demo: d, painter: painter{color && terminal}, at: d.started}
+	s := screen{demo: d, Painter: terminal.Painter{Color: color && onTerminal}, at: d.started}
 	s.head()
 	s.draw(time.Now().Add(time.Second))
 	s.draw(time.Now().Add(2 * time.Second))

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -69,7 +70,7 @@ func (s *shop) work(ctx context.Context, start time.Time, rng *rand.Rand) error 
 			return nil
 		}
 		due := start.Add(time.Duration(float64(n) / float64(s.rate) * float64(time.Second)))
-		if !sleepUntil(ctx, due) {
+		if !retry.Until(ctx, due) {
 			return nil
 		}
 		if len(desk) < deskSize {
@@ -124,20 +125,4 @@ func writeStep(ctx context.Context, writer *outbox.Writer, e event, rng *rand.Ra
 func (s *shop) latest() string {
 	text, _ := s.last.Load().(string)
 	return text
-}
-
-// sleepUntil is false if ctx ended first.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	wait := time.Until(t)
-	if wait <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // Verdict is what the consumer found.
@@ -52,12 +53,12 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // write says it to people, and where to look next.
 func (v *Verdict) write(w io.Writer, colors bool) {
-	p := painter{colors}
-	color, word := green, v.word()
+	p := terminal.Painter{Color: colors}
+	color, word := terminal.Green, v.word()
 	if !v.OK {
-		color = red
+		color = terminal.Red
 	}
-	fmt.Fprintf(w, "\nVerdict: %s\n", p.paint(color, word))
+	fmt.Fprintf(w, "\nVerdict: %s\n", p.Paint(color, word))
 	fmt.Fprintf(w, "  written       %10d   in MULTI/EXEC with the order's state\n", v.Written)
 	fmt.Fprintf(w, "  delivered     %10d   visible to a read_committed consumer\n", v.Delivered)
 	for _, line := range []struct {
@@ -69,7 +70,7 @@ func (v *Verdict) write(w io.Writer, colors bool) {
 		}
 		count := fmt.Sprintf("%10d", line.count)
 		if line.count > 0 {
-			count = p.paint(red, count)
+			count = p.Paint(terminal.Red, count)
 		}
 		fmt.Fprintf(w, "  %-13s %s\n", line.name, count)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -131,7 +132,7 @@ func (m *Relay) Observer() *relay.Observer {
 			m.transactions.Inc()
 			m.shards.Observe(float64(x.Shards))
 		},
-		DeadLettered: func(_ int, _ relay.EntryID, reason relay.Reason) { m.dead.WithLabelValues(string(reason)).Inc() },
+		DeadLettered: func(_ int, _ outbox.EntryID, reason relay.Reason) { m.dead.WithLabelValues(string(reason)).Inc() },
 		StateChanged: func(s relay.ShardStatus) { m.transition.WithLabelValues(string(s.State)).Inc() },
 		Trimmed:      func(_ int, entries int64) { m.trimmed.Add(float64(entries)) },
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -36,7 +37,7 @@ func TestCounters(t *testing.T) {
 	o := m.Observer()
 	o.Committed(relay.Commit{Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1}, Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond})
 	o.Transaction(relay.Transaction{Lane: "a", Shards: 3, Entries: 3, Bytes: 300, Took: time.Millisecond})
-	o.DeadLettered(1, relay.EntryID{}, relay.TooLarge)
+	o.DeadLettered(1, outbox.EntryID{}, relay.TooLarge)
 	o.Trimmed(1, 7)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
 # HELP sluice_build_info 1, labelled with what this binary was made from.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -18,11 +19,11 @@ type command struct {
 
 // relayCommands are all commands of a relay on one shard, and on the outbox's own hashes.
 func relayCommands(outboxName string, shard int, delivery string) []command {
-	stream, group := outbox.StreamKey(outboxName, shard), outbox.ConsumerGroup
+	stream, group := outbox.StreamKey(outboxName, shard), names.ConsumerGroup
 	list := []command{
-		{[]any{"HMGET", outbox.LayoutKey(outboxName), "version"}, true},
-		{[]any{"HGETALL", outbox.ControlKey(outboxName)}, true},
-		{[]any{"HSET", outbox.StatusKey(outboxName), "0", "{}"}, false},
+		{[]any{"HMGET", names.LayoutKey(outboxName), "version"}, true},
+		{[]any{"HGETALL", names.ControlKey(outboxName)}, true},
+		{[]any{"HSET", names.StatusKey(outboxName), "0", "{}"}, false},
 		{[]any{"XRANGE", stream, "-", "+", "COUNT", "1"}, true},
 		{[]any{"XREAD", "COUNT", "1", "STREAMS", stream, "0"}, true},
 		{[]any{"XINFO", "STREAM", stream}, true},

@@ -13,8 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/auditing"
 	"github.com/sluice-outbox/sluice/internal/config"
-	"github.com/sluice-outbox/sluice/internal/schedule"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -30,7 +31,7 @@ func (c *checker) checkAuditSettings(l list) {
 		}
 		return
 	}
-	s, err := schedule.Parse(audit.Schedule)
+	s, err := auditing.ParseSchedule(audit.Schedule)
 	if err != nil {
 		return // loading has refused it
 	}
@@ -66,9 +67,9 @@ func (c *checker) checkAudit(ctx context.Context, kafkaUp bool) {
 func (c *checker) checkAuditTopics(ctx context.Context, l list, level Level) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	own := outbox.AuditsTopic(c.cfg.Outbox.Name)
-	names := slices.Sorted(maps.Keys(c.routed))
-	found, err := c.topics(ctx, append(names, own, c.deadLetterTopic(), outbox.PositionsTopic(c.cfg.Outbox.Name))...)
+	own := names.AuditsTopic(c.cfg.Outbox.Name)
+	routed := slices.Sorted(maps.Keys(c.routed))
+	found, err := c.topics(ctx, append(routed, own, c.deadLetterTopic(), names.PositionsTopic(c.cfg.Outbox.Name))...)
 	if err != nil {
 		l.unknown("topics", err, "")
 		return

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -52,13 +53,13 @@ func TestRunAuditsTopic(t *testing.T) {
 			}
 			return resp, nil, req.(*kmsg.CreateTopicsRequest).ValidateOnly
 		})
-		wants(t, s.run(t), level, "audit", outbox.AuditsTopic("orders"), "an audit cannot create it")
-		if _, err := kadm.NewClient(s.Kafka).CreateTopic(t.Context(), 2, 1, nil, outbox.AuditsTopic("orders")); err != nil {
+		wants(t, s.run(t), level, "audit", names.AuditsTopic("orders"), "an audit cannot create it")
+		if _, err := kadm.NewClient(s.Kafka).CreateTopic(t.Context(), 2, 1, nil, names.AuditsTopic("orders")); err != nil {
 			t.Fatal(err)
 		}
 		all := s.run(t)
-		wants(t, all, level, "audit", outbox.AuditsTopic("orders"), "cleanup.policy is delete")
-		wants(t, all, Warn, "audit", outbox.AuditsTopic("orders"), "2 partitions")
+		wants(t, all, level, "audit", names.AuditsTopic("orders"), "cleanup.policy is delete")
+		wants(t, all, Warn, "audit", names.AuditsTopic("orders"), "2 partitions")
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/config"
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // checkKafka reports whether Kafka answers at all.
@@ -148,7 +149,7 @@ func configValue(r kadm.ResourceConfig, key string) (string, bool) {
 // checkTransactions finds the coordinator of a transactional id. That fails where the brokers cannot create their
 // transaction log, and where the user may not use the id.
 func (c *checker) checkTransactions(ctx context.Context, l list) {
-	id := outbox.LaneID(c.cfg.Outbox.Name, "check", 'a')
+	id := names.LaneID(c.cfg.Outbox.Name, "check", 'a')
 	err := c.findCoordinator(ctx, id)
 	if err != nil {
 		l.fail("transactions", "see the brokers' log: transaction.state.log.replication.factor may be above the number of brokers, or the user may not Describe and Write the transactional ids sluice."+c.cfg.Outbox.Name+".*",
@@ -177,10 +178,8 @@ func (c *checker) findCoordinator(ctx context.Context, id string) error {
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) || time.Since(began) > coordinatorPatience {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, 300*time.Millisecond) != nil {
 			return err
-		case <-time.After(300 * time.Millisecond):
 		}
 	}
 }

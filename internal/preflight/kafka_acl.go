@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-outbox/sluice/outbox"
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // checkKafkaPermissions asks the brokers what this user may do with what the relay uses (KIP-430). Brokers without an authorizer
@@ -26,7 +26,7 @@ func (c *checker) checkKafkaPermissions(ctx context.Context) {
 		l.fail("permissions", "allow this to the user", "%s: %s", what, detail)
 		denied = true
 	}
-	positions := outbox.PositionsTopic(c.cfg.Outbox.Name)
+	positions := names.PositionsTopic(c.cfg.Outbox.Name)
 	topics, err := c.topics(ctx, positions, c.deadLetterTopic())
 	if err != nil {
 		l.unknown("permissions", err, "")
@@ -46,7 +46,7 @@ func (c *checker) checkKafkaPermissions(ctx context.Context) {
 			}
 		}
 	}
-	group := outbox.RelayGroup(c.cfg.Outbox.Name)
+	group := names.RelayGroup(c.cfg.Outbox.Name)
 	groups, err := c.admin.DescribeGroups(ctx, group)
 	if err == nil {
 		err = groups[group].Err
@@ -88,7 +88,7 @@ func (c *checker) deadLetterTopic() string {
 	if t := c.cfg.Relay.DeadLetter.Topic; t != "" {
 		return t
 	}
-	return outbox.DeadLetterTopic(c.cfg.Outbox.Name)
+	return names.DeadLetterTopic(c.cfg.Outbox.Name)
 }
 
 // missingOps names the wanted operations that are not among got. An empty got is a broker that does not tell.

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-outbox/sluice/internal/config"
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -175,7 +176,7 @@ func (c *checker) checkMessageSize(l list, name string, configs kadm.ResourceCon
 
 // checkOwnTopics looks at what the layout does not fix: how durable positions and dead letters are.
 func (c *checker) checkOwnTopics(ctx context.Context, l list) {
-	names := []string{outbox.PositionsTopic(c.cfg.Outbox.Name), c.deadLetterTopic()}
+	names := []string{names.PositionsTopic(c.cfg.Outbox.Name), c.deadLetterTopic()}
 	found, err := c.topics(ctx, names...)
 	if err != nil {
 		l.unknown("own topics", err, "")
