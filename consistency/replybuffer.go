@@ -12,24 +12,27 @@ import (
 
 var (
 	errReplyTooLarge = errors.New("the reply is larger than asked for")
-	// errWhole ends go-redis's copying of a reply that was read to its end. After redis.Nil the connection stays in use.
+	// errWhole ends go-redis's copying of a reply that was read to its end. After redis.Nil the
+	// connection stays in use.
 	errWhole error = redis.Nil
-	// errBehindReply keeps what does not belong to a reply from being taken for a part of it, should a version of go-redis go on
-	// reading after an error; the connection is closed then.
+	// errBehindReply keeps what does not belong to a reply from being taken for a part of it,
+	// should a version of go-redis go on reading after an error; the connection is closed then.
 	errBehindReply = errors.New("go-redis has read on behind the end of a reply")
 )
 
 // replyBuffer takes one raw reply of at most limit bytes.
 //
-// go-redis copies a reply value by value, with an io.CopyN for each string, which takes longer than everything that an audit does with an entry.
-// But io.CopyN hands over the connection's buffer, inside an io.LimitedReader. From the first string on, the reply is taken from that buffer
-// as it comes, up to its end and no further, and errWhole ends go-redis's own copying. What is not a bufio.Reader is copied string by string.
+// go-redis copies a reply value by value, with an io.CopyN for each string, which takes longer than
+// everything that an audit does with an entry. But io.CopyN hands over the connection's buffer,
+// inside an io.LimitedReader. From the first string on, the reply is taken from that buffer as it
+// comes, up to its end and no further, and errWhole ends go-redis's own copying. What is not a
+// bufio.Reader is copied string by string.
 type replyBuffer struct {
 	b     []byte
 	limit int
 
 	whole bool // b is the reply up to its end, read by takeRest
-	at    int  // where the next value begins, may be behind b
+	at    int  // where the next value begins, may be after b
 	left  int  // values that are still to begin
 }
 

@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// copyReply copies as go-redis does: the header of the whole, then each value, with io.CopyN for strings.
+// copyReply copies as go-redis does: the header of the whole, then each value, with io.CopyN for
+// strings.
 func copyReply(w io.Writer, conn *bufio.Reader) error {
 	line, err := conn.ReadSlice('\n')
 	if err != nil {
@@ -54,7 +55,8 @@ func respValue(t *rapid.T, depth int) string {
 	return "$" + string(rune('0'+len(s)/10)) + string(rune('0'+len(s)%10)) + "\r\n" + s + "\r\n"
 }
 
-// TestReplyBufferTakesOneReply holds the fast way against the slow one: both take a reply up to its end, and leave what stands behind it.
+// TestReplyBufferTakesOneReply holds the fast way against the slow one: both take a reply up to its
+// end, and leave what comes after it.
 func TestReplyBufferTakesOneReply(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
