@@ -132,7 +132,7 @@ func (a *Auditor) load(ctx context.Context, s *store) (state, error) {
 }
 
 // saveRound keeps what a round has compared; a run from outside keeps the tiles alone, in memory.
-func (a *Auditor) saveRound(s *store) func(context.Context, state, []Tile) error {
+func (a *Auditor) saveRound(s *store) saveFunc {
 	if a.cfg.Outside {
 		return func(_ context.Context, _ state, tiles []Tile) error {
 			a.outside = MergeTiles(append(a.outside, tiles...), mostInMemory)

@@ -40,14 +40,16 @@ func (c *collector) begin(ctx context.Context, points []shardPoint) (shards []sh
 func beginShard(set settings, s shardRun, back string) (next shardRun, note string) {
 	if !s.sample.exists {
 		s.done, s.begin, s.watermark = true, s.point.Point, s.point.Point
-		return s, fmt.Sprintf("shard %d: its stream %s does not exist: it was removed or renamed", s.number, outbox.StreamKey(set.outbox, s.number))
+		return s, fmt.Sprintf("shard %d: its stream %s does not exist: it was removed or renamed",
+			s.number, outbox.StreamKey(set.outbox, s.number))
 	}
 	s.watermark = s.sample.last
 	if !set.to.IsZero() {
 		s.watermark = minID(s.watermark, set.to)
 	}
 	if back != "" {
-		note = fmt.Sprintf("shard %d: %s: what was audited of it before is compared again from what Redis still holds", s.number, back)
+		note = fmt.Sprintf("shard %d: %s: what was audited of it before is compared again from what Redis still holds",
+			s.number, back)
 	}
 	if !s.point.Begun || back != "" {
 		s.first, s.point = true, firstPoint(set, s)
@@ -86,7 +88,8 @@ func whyBack(ctx context.Context, streams streams, shard int, point shardPoint, 
 	case sample.last.Less(point.Point):
 		return fmt.Sprintf("Redis went back: its last entry is %s, and %s was audited", sample.last, point.Point), nil
 	case sample.counted && point.Base == point.Point && point.BaseAdded > sample.added:
-		return fmt.Sprintf("Redis went back: it has added %d entries, and had added %d when it was last audited", sample.added, point.BaseAdded), nil
+		return fmt.Sprintf("Redis went back: it has added %d entries, and had added %d when it was last audited",
+			sample.added, point.BaseAdded), nil
 	case point.Anchor == "" || sample.first.IsZero() || point.Point.Less(sample.first) || !sample.maxDeleted.Less(point.Point):
 		return "", nil // the entry may be gone in good order
 	}

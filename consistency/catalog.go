@@ -46,7 +46,8 @@ type partition struct {
 
 func newCatalog(logs logs, deadLetter string, shards int, earlier []topicMark, restarted bool) *catalog {
 	return &catalog{
-		logs: logs, deadLetter: deadLetter, shards: shards, earlier: earlier, restarted: restarted, known: topicSet{byName: map[string]*knownTopic{}},
+		logs: logs, deadLetter: deadLetter, shards: shards, earlier: earlier, restarted: restarted,
+		known: topicSet{byName: map[string]*knownTopic{}},
 	}
 }
 
@@ -153,8 +154,8 @@ func (c *catalog) open(p *partition, b bounds, mark *topicMark, remade bool) par
 			hole = b.start > 0
 		case b.start > mark.From[i] && b.start > mark.Counted[i] && !p.topic.dead:
 			hole = true
-			c.note("topic %s, partition %d: records from offset %d to %d were removed, by the topic's retention or by hand, before they were audited",
-				p.topic.name, i, mark.Counted[i], b.start-1)
+			c.note("topic %s, partition %d: records from offset %d to %d were removed, "+
+				"by the topic's retention or by hand, before they were audited", p.topic.name, i, mark.Counted[i], b.start-1)
 		default:
 			hole = false
 			s.from = max(b.start, mark.From[i])

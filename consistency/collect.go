@@ -42,8 +42,8 @@ type collector struct {
 	onPhase func(Phase) // nil: nobody is told
 }
 
-// collect reads what a round needs: the next entries of every shard, their records, and what the tiles
-// that do not agree ask for. What it means is decided by compare.
+// collect reads what a round needs: the next entries of every shard, their records, and what the
+// tiles that do not agree ask for. What it means is decided by compare.
 func (c *collector) collect(ctx context.Context, before runState) (*collected, error) {
 	entries, err := c.collectEntries(ctx, before)
 	if err != nil {

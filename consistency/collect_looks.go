@@ -53,7 +53,10 @@ func (c *collector) firstLooks(ctx context.Context, before runState, sides *coll
 }
 
 func newMismatch(shard, tile int, first look) mismatch {
-	m := mismatch{shard: shard, tile: tile, look: first, suspects: map[EntryID]bool{}, unseen: map[EntryID]bool{}, search: first.elsewhere}
+	m := mismatch{
+		shard: shard, tile: tile, look: first, search: first.elsewhere,
+		suspects: map[EntryID]bool{}, unseen: map[EntryID]bool{},
+	}
 	for _, f := range first.findings {
 		m.suspects[f.Entry] = true
 		if f.Kind == Lost {
@@ -75,10 +78,11 @@ func (c *collector) secondLooks(ctx context.Context, before runState, sides *col
 			continue
 		}
 		var err error
-		if m.look, err = c.look(ctx, before.shards[m.shard], sides.shards[m.shard].tiles[m.tile], sides.late.records); err != nil {
+		shard, t := before.shards[m.shard], sides.shards[m.shard].tiles[m.tile]
+		if m.look, err = c.look(ctx, shard, t, sides.late.records); err != nil {
 			return nil, err
 		}
-		if m.unconfirmed, err = c.askConfirmed(ctx, before.shards[m.shard], sides, m); err != nil {
+		if m.unconfirmed, err = c.askConfirmed(ctx, shard, sides, m); err != nil {
 			return nil, err
 		}
 		if len(m.look.orphans) == 0 {

@@ -55,7 +55,10 @@ func (c *collector) collectRecords(ctx context.Context, before runState, entries
 	all := make([]recordsRead, len(topics.partitions))
 	return all, c.each(ctx, len(all), func(ctx context.Context, i int) (err error) {
 		p := topics.partitions[i]
-		r := recordReader{collector: c, partition: p, shards: before.shards, entries: entries, last: last, limits: limits, observer: c.observer()}
+		r := recordReader{
+			collector: c, partition: p, shards: before.shards, entries: entries,
+			last: last, limits: limits, observer: c.observer(),
+		}
 		all[i], err = r.readRecords(ctx, before.partition(p))
 		return p.failed(err)
 	})
@@ -209,6 +212,7 @@ func (r *recordReader) nameless(rec *kgo.Record, ref reference, err error) {
 		return
 	}
 	r.out.nameless = append(r.out.nameless, Finding{
-		Kind: Orphaned, Shard: ref.shard, Entry: ref.id, Count: 1, Topic: r.partition.topic.name, Partition: r.partition.number, Offset: rec.Offset, Detail: detail,
+		Kind: Orphaned, Shard: ref.shard, Entry: ref.id, Count: 1, Detail: detail,
+		Topic: r.partition.topic.name, Partition: r.partition.number, Offset: rec.Offset,
 	})
 }

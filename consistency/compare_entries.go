@@ -45,7 +45,10 @@ func (f *found) evidence(detail string) string {
 
 // finding is about the record.
 func (f *found) finding(k Kind, shard int, detail string) Finding {
-	return Finding{Kind: k, Shard: shard, Entry: f.id, Count: 1, Topic: f.topic, Partition: f.partition, Offset: f.offset, Detail: f.evidence(detail)}
+	return Finding{
+		Kind: k, Shard: shard, Entry: f.id, Count: 1,
+		Topic: f.topic, Partition: f.partition, Offset: f.offset, Detail: f.evidence(detail),
+	}
 }
 
 func (f *found) at() string { return fmt.Sprintf("%s/%d/%d", f.topic, f.partition, f.offset) }
@@ -97,7 +100,8 @@ func compareEntry(shard int, w *wanted, records []found) []Finding {
 		return []Finding{w.missing(shard)}
 	}
 	slices.SortFunc(records, func(a, b found) int {
-		return cmp.Or(cmp.Compare(w.rank(&a), w.rank(&b)), strings.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition), cmp.Compare(a.offset, b.offset))
+		return cmp.Or(cmp.Compare(w.rank(&a), w.rank(&b)), strings.Compare(a.topic, b.topic),
+			cmp.Compare(a.partition, b.partition), cmp.Compare(a.offset, b.offset))
 	})
 	var findings []Finding
 	add := func(k Kind, f *found, detail string) {
@@ -148,7 +152,10 @@ func (w *wanted) rank(f *found) rank {
 
 // missing is the finding about an entry without a record.
 func (w *wanted) missing(shard int) Finding {
-	f := Finding{Kind: Lost, Shard: shard, Entry: w.id, Count: 1, ID: w.eventID, Topic: w.topic, Partition: w.partition, Offset: -1}
+	f := Finding{
+		Kind: Lost, Shard: shard, Entry: w.id, Count: 1, ID: w.eventID,
+		Topic: w.topic, Partition: w.partition, Offset: -1,
+	}
 	switch {
 	case w.problem != "":
 		f.Kind, f.Detail = Unverifiable, w.problem

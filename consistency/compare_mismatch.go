@@ -35,7 +35,8 @@ func judgeMismatch(s settings, shard shardRun, c *collected, m *mismatch) (shard
 		t := c.shards[m.shard].tiles[m.tile]
 		findings = append(findings, Finding{
 			Kind: Unverifiable, Shard: m.shard, Entry: t.after, Last: t.to, Count: gone, Partition: -1, Offset: -1,
-			Detail: fmt.Sprintf("the range does not agree, and %d of its entries were removed from Redis before it could be looked into", gone),
+			Detail: fmt.Sprintf(
+				"the range does not agree, and %d of its entries were removed from Redis before it could be looked into", gone),
 		})
 	}
 	return shard, findings, nil
@@ -47,9 +48,13 @@ func tooEarly(shard shardRun, c *collected, m *mismatch) error {
 		switch {
 		case !m.suspects[f.Entry] || f.Kind != Lost && f.Kind != Misdirected:
 		case c.late.heldBack != "":
-			return fmt.Errorf("not delivered yet: shard %d: no record of entry %s is visible; %s", shard.number, f.Entry, c.late.heldBack)
+			return fmt.Errorf("not delivered yet: shard %d: no record of entry %s is visible; %s",
+				shard.number, f.Entry, c.late.heldBack)
 		case f.Kind == Lost && m.unconfirmed[f.Entry]:
-			return fmt.Errorf("not delivered yet: shard %d: entry %s has no record, and is pending in the consumer group: a relay has read it and not confirmed it", shard.number, f.Entry)
+			return fmt.Errorf(
+				"not delivered yet: shard %d: entry %s has no record, and is pending in the consumer group: "+
+					"a relay has read it and not confirmed it",
+				shard.number, f.Entry)
 		}
 	}
 	return nil
@@ -79,7 +84,9 @@ func whyMissing(c *collected, shard int, f Finding) string {
 		if read.start == 0 {
 			return fmt.Sprintf("no record, but topic %s was deleted and made again", p.topic.name)
 		}
-		return fmt.Sprintf("no record, but those before offset %d of topic %s, partition %d were removed by the topic's retention or by hand", read.start, p.topic.name, p.number)
+		return fmt.Sprintf(
+			"no record, but those before offset %d of topic %s, partition %d were removed by the topic's retention or by hand",
+			read.start, p.topic.name, p.number)
 	}
 	if why := c.compaction[p.topic.name]; why != "" {
 		return fmt.Sprintf("no record, but topic %s %s", p.topic.name, why)

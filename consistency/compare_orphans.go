@@ -51,10 +51,14 @@ func neverAdded(now streamState, id EntryID) string {
 	case now.counted && now.last.Less(id):
 		return fmt.Sprintf("Redis has no such entry, and its last one is %s", now.last)
 	case now.counted && !trimmed && now.maxDeleted.Less(id):
-		return "Redis has no such entry, has older ones, and has deleted none so new: its history was replaced by an earlier one"
+		return "Redis has no such entry, has older ones, and has deleted none so new: " +
+			"its history was replaced by an earlier one"
 	}
 	return ""
 }
+
+// removedBeforeAudit is the detail about a record whose entry is gone in good order.
+const removedBeforeAudit = "the entry was trimmed or deleted before it was audited; its record is there"
 
 // leaveUndecided leaves a record whose entry is gone to the counters, unless the entry is before
 // the range that the audit covers.
@@ -63,8 +67,8 @@ func (p *shardPoint) leaveUndecided(shard shardRun, now streamState, f *found) {
 		return
 	}
 	p.Undecided = append(p.Undecided, Finding{
-		Kind: Unverifiable, Shard: shard.number, Entry: f.id, Count: 1, Topic: f.topic, Partition: f.partition, Offset: f.offset,
-		Detail: "the entry was trimmed or deleted before it was audited; its record is there",
+		Kind: Unverifiable, Shard: shard.number, Entry: f.id, Count: 1,
+		Topic: f.topic, Partition: f.partition, Offset: f.offset, Detail: removedBeforeAudit,
 	})
 }
 
@@ -75,5 +79,6 @@ func aboveStream(shard shardRun, now streamState) (note string) {
 	if !now.exists || !now.last.Less(shard.greatest) {
 		return ""
 	}
-	return fmt.Sprintf("shard %d: Redis went back: its last entry is %s, and Kafka has a record of %s", shard.number, now.last, shard.greatest)
+	return fmt.Sprintf("shard %d: Redis went back: its last entry is %s, and Kafka has a record of %s",
+		shard.number, now.last, shard.greatest)
 }

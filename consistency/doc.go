@@ -11,9 +11,9 @@
 //
 // # How a round goes
 //
-// A run samples the streams (begin.go), waits, samples the ends of the partitions (watermark.go) and
-// then goes in rounds (run.go), so that memory is bounded by the size of a round. A round has these
-// steps; the first three are in collect.go, one after the other:
+// A run samples the streams (begin.go), waits, samples the ends of the partitions (watermark.go),
+// and then goes in rounds (run.go), so that memory is bounded by the size of a round. A round has
+// these steps; the first three are in collect.go, one after the other:
 //
 //   - Collect. The next entries of each shard are read from Redis (collect_entries.go), the records
 //     of each partition from Kafka up to where all of those entries should have been seen
@@ -21,22 +21,22 @@
 //   - Digest. Entries are counted in tiles, a few thousand in each. Both sides of a tile have a
 //     number and a [Digest] of what should be, and what is, in Kafka: topic, partition, key, value,
 //     headers, entry ID. Most tiles agree, and nobody looks at them again (tile.go, digest.go).
-//   - Collect what the tiles that do not agree need: up to where the shard has been delivered at all
-//     (collect_reached.go), two looks at each entry with Config.Settle between them
+//   - Collect what the tiles that do not agree need: up to where the shard has been delivered at
+//     all (collect_reached.go), two looks at each entry with Config.Settle between them
 //     (collect_looks.go), records that came late (collect_late.go), and the order of records that
 //     came after a later one (collect_order.go).
-//   - Compare. [compare] takes what the run knew before the round and what was collected, and
-//     returns findings, tiles, and what the run knows now. The files compare*.go are functions of
-//     their arguments: they read nothing, wait for nothing and know no time.
+//   - Compare. The function compare takes what the run knew before the round and what was
+//     collected, and returns findings, tiles, and what the run knows now. The files compare*.go
+//     are functions of their arguments: they read nothing, wait for nothing and know no time.
 //   - Report. The findings go into the [Report], tiles and state into Kafka.
 //
 // A round that fails returns an error and leaves no trace; the next run compares it again.
 //
-// An entry's way: read by collect_entries.go, decoded and turned into the record that it should have
-// by expect.go (with entry.go, route.go, format.go), hashed by image.go, counted into a tile. Its
-// record: read by collect_records.go, hashed by the same image.go, counted into the same tile. If the
-// tile agrees that is all. Otherwise compare_entries.go has the rules for one entry and its records,
-// and compare_mismatch.go says what the two looks at it mean.
+// An entry's way: collect_entries.go reads it; expect.go decodes it and makes the record that it
+// should have (with entry.go, route.go, format.go); image.go hashes that; tile.go counts it. Its
+// record's way: collect_records.go reads it; the same image.go hashes it; the same tile counts it.
+// If the tile agrees that is all. Otherwise compare_entries.go has the rules for one entry and its
+// records, and compare_mismatch.go says what the two looks at it mean.
 //
 // # States
 //

@@ -38,7 +38,8 @@ func (c *collector) expecter(shard int) (*expecter, error) {
 		return nil, err
 	}
 	return &expecter{
-		shape: c.shape(), hasher: hasher{key: c.key}, route: route, topics: c.topics, known: map[string]*knownTopic{}, image: image{shard: shard},
+		shape: c.shape(), hasher: hasher{key: c.key}, route: route,
+		topics: c.topics, known: map[string]*knownTopic{}, image: image{shard: shard},
 	}, nil
 }
 
@@ -119,7 +120,8 @@ func (o *observer) observe(r *kgo.Record, ref reference) (sum hash128, repaired 
 // found is a record with the evidence that a finding needs, in memory of its own.
 func (o *observer) found(p *partition, r *kgo.Record, ref reference) found {
 	f := found{
-		id: ref.id, topic: p.topic.name, partition: p.number, offset: r.Offset, dead: p.topic.dead, producer: r.ProducerID, epoch: r.ProducerEpoch,
+		id: ref.id, topic: p.topic.name, partition: p.number, offset: r.Offset, dead: p.topic.dead,
+		producer: r.ProducerID, epoch: r.ProducerEpoch,
 	}
 	if !f.dead {
 		f.hash, f.repaired = o.observe(r, ref)

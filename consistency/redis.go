@@ -91,7 +91,8 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 		return err
 	}
 	pages := rangePages{
-		client: client, key: outbox.StreamKey(r.outbox, shard), after: after, to: to, count: readAtFirst, limit: replyLimit, most: readMost,
+		client: client, key: outbox.StreamKey(r.outbox, shard), after: after, to: to,
+		count: readAtFirst, limit: replyLimit, most: readMost,
 	}
 	if r.throttle.gentle() {
 		pages.most = gentleMost

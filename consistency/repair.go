@@ -95,7 +95,8 @@ func (c *collector) unsent(ctx context.Context, planned map[reference]bool) erro
 		var stale error
 		err := c.readPartition(ctx, p, p.initial.start, ends[i], func(r *kgo.Record, ref reference) error {
 			if planned[ref] {
-				stale = fmt.Errorf("%w: shard %d: entry %s has a record by now, at %s/%d/%d", ErrPlanStale, ref.shard, ref.id, r.Topic, r.Partition, r.Offset)
+				stale = fmt.Errorf("%w: shard %d: entry %s has a record by now, at %s/%d/%d",
+					ErrPlanStale, ref.shard, ref.id, r.Topic, r.Partition, r.Offset)
 				return errStop
 			}
 			return nil

@@ -147,14 +147,16 @@ func (r *Report) addRanges(s settings, shards []shardRun) []shardRun {
 		x := &shards[i]
 		x.point.Unverified += r.unverified[x.number]
 		r.Range = append(r.Range, ShardRange{
-			Shard: x.number, After: x.begin, To: x.point.Point, Watermark: x.watermark, Entries: x.entries, Records: x.records, Pending: x.pending,
+			Shard: x.number, After: x.begin, To: x.point.Point, Watermark: x.watermark,
+			Entries: x.entries, Records: x.records, Pending: x.pending,
 			Since: x.point.Since, FromStart: x.point.FromStart, Unverified: x.point.Unverified, Missing: len(x.point.Lost),
 		})
 		r.Entries += x.entries
 		r.Records += x.records
 		r.add(lateInSecondWait(s, *x)...)
 		if x.pending > 0 {
-			r.incomplete("shard %d: %d entries up to the watermark %s have no record, and neither has any later one: not delivered yet", x.number, x.pending, x.watermark)
+			r.incomplete("shard %d: %d entries up to the watermark %s have no record, "+
+				"and neither has any later one: not delivered yet", x.number, x.pending, x.watermark)
 		}
 	}
 	return shards

@@ -15,7 +15,9 @@ import (
 // It returns the state to be kept, which is nil if a run that trusts no earlier one has not come to
 // the end of a round. What could not be compared is in the report; an error means that ctx ended or
 // that the audit has failed by a mistake of its own.
-func (c *collector) audit(ctx context.Context, before state, fresh bool, report *Report, save func(context.Context, state, []Tile) error) (*state, error) {
+func (c *collector) audit(
+	ctx context.Context, before state, fresh bool, report *Report, save saveFunc,
+) (*state, error) {
 	r := &run{collector: *c, state: before, report: report, save: save}
 	if !fresh {
 		r.kept = &before
@@ -35,6 +37,9 @@ func (c *collector) audit(ctx context.Context, before state, fresh bool, report 
 	return r.giveUp(), nil
 }
 
+// saveFunc keeps the state after a round, with the tiles that the round has compared.
+type saveFunc func(context.Context, state, []Tile) error
+
 // run is where an audit is between two rounds. Only its own methods, one after the other, set it:
 // what a round has read and decided comes to it as a value.
 type run struct {
@@ -42,7 +47,7 @@ type run struct {
 	state  state // with which the run began, or that of the last round
 	now    runState
 	report *Report
-	save   func(context.Context, state, []Tile) error
+	save   saveFunc
 	kept   *state // as it was saved last, if what it carries is in the report
 }
 
@@ -59,7 +64,9 @@ func (r *run) rounds(ctx context.Context) (err error) {
 	}
 	restarted := slices.ContainsFunc(shards, func(s shardRun) bool { return s.first })
 	r.topics = newCatalog(r.logs, r.deadLetter, len(shards), r.state.Topics, restarted)
-	if r.now, err = r.open(ctx, r.now); err != nil {
+	r.now, err = r.open(ctx, r.now)
+	r.report.note(r.topics.takeNotes()...)
+	if err != nil {
 		return err
 	}
 	for waited := false; r.now.open(); {
@@ -74,7 +81,6 @@ func (r *run) rounds(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	r.report.note(r.topics.takeNotes()...)
 	return r.tips(ctx)
 }
 
@@ -101,7 +107,7 @@ func (r *run) round(ctx context.Context) error {
 	return nil
 }
 
-// tips asks for the streams below whose records there is one of no entry.
+// tips asks again for the last entries of streams of which Kafka has a record that is above.
 func (r *run) tips(ctx context.Context) error {
 	for _, s := range r.now.shards {
 		if !s.sample.exists || !s.sample.last.Less(s.greatest) {
@@ -158,7 +164,8 @@ func (r *run) describe(tiles []comparedTile) []Tile {
 	for i := range tiles {
 		t := &tiles[i]
 		x := Tile{
-			Run: r.report.Run, Shard: t.shard, After: t.after, To: t.to, Entries: t.entries, Records: t.records, Digest: t.want,
+			Run: r.report.Run, Shard: t.shard, After: t.after, To: t.to,
+			Entries: t.entries, Records: t.records, Digest: t.want,
 			Key: hex.EncodeToString(r.key[:]), Agrees: t.agrees(), slot: t.slot,
 		}
 		if t.got != t.want {
@@ -169,7 +176,8 @@ func (r *run) describe(tiles []comparedTile) []Tile {
 				x.Offsets = map[string][2]int64{}
 			}
 			p := partitions[in.partition]
-			x.Offsets[fmt.Sprintf("%s/%d", p.topic.name, p.number)] = [2]int64{in.spans[0].first, in.spans[len(in.spans)-1].last}
+			first, last := in.spans[0].first, in.spans[len(in.spans)-1].last
+			x.Offsets[fmt.Sprintf("%s/%d", p.topic.name, p.number)] = [2]int64{first, last}
 		}
 		out[i] = x
 	}
