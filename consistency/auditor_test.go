@@ -9,8 +9,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// TestReportOfAnInterruptedRunStays: an audit that could not go on has a number and a report of its own, and the next one goes on where it
-// had come to.
+// TestReportOfAnInterruptedRunStays: an audit that could not go on has a number and a report of its
+// own, and the next one goes on where it had come to.
 func TestReportOfAnInterruptedRunStays(t *testing.T) {
 	t.Parallel()
 	g := newProgressStage(t)

@@ -13,11 +13,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Record batches are read here from their bytes, one batch after the other: an audit reads every record, looks at it once, and mostly stops
-// in the middle of what a fetch has brought. The client's own way makes a structure of each record of a fetch first, which is
-// several times the memory of the records, and most of what their reading costs.
+// Record batches are read here from their bytes, one batch after the other: an audit reads every
+// record, looks at it once, and mostly stops in the middle of what a fetch has brought. The
+// client's own way makes a structure of each record of a fetch first, which is several times the
+// memory of the records, and most of what their reading costs.
 
-// batchReader gives the committed records of a fetch, as a read_committed consumer sees them (KIP-98). It belongs to one goroutine.
+// batchReader gives the committed records of a fetch, as a read_committed consumer sees them
+// (KIP-98). It belongs to one goroutine.
 type batchReader struct {
 	decompressor kgo.Decompressor
 	buffers      *bufferPool // that of the decompressor
@@ -60,7 +62,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errDamaged = errors.New("a record batch is damaged")
 
-// splitBatch takes the first batch from what a fetch has brought. ok is false at its end, which may be in the middle of a batch.
+// splitBatch takes the first batch from what a fetch has brought. ok is false at its end, which may
+// be in the middle of a batch.
 func splitBatch(in []byte) (batch, rest []byte, ok bool) {
 	if len(in) <= batchMagic {
 		return nil, nil, false
@@ -72,7 +75,8 @@ func splitBatch(in []byte) (batch, rest []byte, ok bool) {
 	return in[:n], in[n:], true
 }
 
-// batchesEnd is the offset behind the last whole batch, and how many records there are in all of them.
+// batchesEnd is the offset after the last whole batch, and how many records there are in all of
+// them.
 func batchesEnd(in []byte) (next int64, records int) {
 	for batch, rest, ok := splitBatch(in); ok; batch, rest, ok = splitBatch(rest) {
 		first := int64(binary.BigEndian.Uint64(batch))
@@ -86,7 +90,8 @@ func batchesEnd(in []byte) (next int64, records int) {
 	return next, records
 }
 
-// read gives the committed records at and above from to fn, in their order. A record is valid until fn returns.
+// read gives the committed records at and above from to fn, in their order. A record is valid until
+// fn returns.
 func (b *batchReader) read(topic string, from int64, p *kmsg.FetchResponseTopicPartition, fn func(*kgo.Record) error) error {
 	b.record.Topic, b.record.Partition = topic, p.Partition
 	aborted := abortedTransactions(p)
@@ -181,7 +186,8 @@ func (b *batchReader) name(text []byte) string {
 	return s
 }
 
-// aborted are the transactions among the records of a fetch that were aborted: by producer, the offsets of their first records, ascending.
+// aborted are the transactions among the records of a fetch that were aborted: by producer, the
+// offsets of their first records, ascending.
 type aborted map[int64][]int64
 
 func abortedTransactions(p *kmsg.FetchResponseTopicPartition) aborted {
@@ -201,10 +207,12 @@ func (a aborted) has(rb *kmsg.RecordBatch) bool {
 	return rb.Attributes&attributeTransactional != 0 && len(offsets) > 0 && offsets[0] <= rb.FirstOffset
 }
 
-// end is told the marker of an aborted transaction: what the producer writes behind it is of another one.
+// end is told the marker of an aborted transaction: what the producer writes after it is of
+// another one.
 func (a aborted) end(producer int64) { a[producer] = a[producer][1:] }
 
-// abortMarker reports whether the record of a control batch ends a transaction by aborting it: the key is a version and the type 0.
+// abortMarker reports whether the record of a control batch ends a transaction by aborting it: the
+// key is a version and the type 0.
 func abortMarker(records []byte) bool {
 	_, used := kbin.Varint(records)
 	if used <= 0 {

@@ -68,7 +68,8 @@ func marker(offset int64, commit bool) []*kgo.Record {
 	return []*kgo.Record{{Offset: offset, Key: key, Value: []byte{0, 0, 0, 0, 0, 0}}}
 }
 
-// fetched is a fetch of batches of some producers, of whom some write in transactions, which may be aborted, or open when the fetch begins.
+// fetched is a fetch of batches of some producers, of whom some write in transactions, which may be
+// aborted, or open when the fetch begins.
 func fetched(t *rapid.T) *kmsg.FetchResponseTopicPartition {
 	p := &kmsg.FetchResponseTopicPartition{Partition: 2}
 	offset := rapid.Int64Range(0, 5).Draw(t, "start")
@@ -114,7 +115,8 @@ func fetched(t *rapid.T) *kmsg.FetchResponseTopicPartition {
 	return p
 }
 
-// TestBatchesAsTheClientReadsThem holds the own reading of record batches against that of the client.
+// TestBatchesAsTheClientReadsThem holds the own reading of record batches against that of the
+// client.
 func TestBatchesAsTheClientReadsThem(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -8,89 +8,98 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// begin samples every stream, which sets the watermarks, and finds where each shard goes on.
-func (e *engine) begin(ctx context.Context, n int) error {
-	for shard := range n {
-		s := &shardRun{number: shard, shardPoint: &e.state.Shards[shard]}
-		var err error
-		if s.sample, err = e.streams.state(ctx, shard); err != nil {
-			return err
-		}
-		if !s.sample.exists {
-			e.report.incomplete("shard %d: its stream %s does not exist: it was removed or renamed", shard, outbox.StreamKey(e.outbox, shard))
-			s.done = true
-			s.begin, s.watermark = s.Point, s.Point
-			e.shards = append(e.shards, s)
-			continue
-		}
-		s.watermark = s.sample.last
-		if !e.to.IsZero() {
-			s.watermark = minID(s.watermark, e.to)
-		}
-		back, err := e.wentBack(ctx, s)
+// begin samples every stream, which sets the watermarks, and finds where each shard goes on. With
+// an error it returns the shards before the one that failed.
+func (c *collector) begin(ctx context.Context, points []shardPoint) (shards []shardRun, notes []string, err error) {
+	for number, point := range points {
+		sample, err := c.streams.state(ctx, number)
 		if err != nil {
-			return err
+			return shards, notes, err
 		}
-		if back != "" {
-			e.report.incomplete("shard %d: %s: what was audited of it before is compared again from what Redis still holds", shard, back)
+		back, err := whyBack(ctx, c.streams, number, point, sample)
+		if err != nil {
+			return shards, notes, err
 		}
-		if !s.Begun || back != "" {
-			e.startOver(s)
-		}
-		s.begin = s.Point
-		s.done = s.watermark == s.Point
-		e.shards = append(e.shards, s)
-	}
-	// A round goes through all shards even if none has new entries: records may have come that should not have.
-	if len(e.shards) > 0 && !slices.ContainsFunc(e.shards, func(s *shardRun) bool { return !s.done }) {
-		for _, s := range e.shards {
-			s.done = !s.sample.exists
+		s, note := beginShard(c.settings, shardRun{number: number, point: point.clone(), sample: sample}, back)
+		shards = append(shards, s)
+		if note != "" {
+			notes = append(notes, note)
 		}
 	}
-	return nil
+	// A round goes through all shards even if none has new entries: records may have come that
+	// should not have.
+	if !slices.ContainsFunc(shards, func(s shardRun) bool { return !s.done }) {
+		for i := range shards {
+			shards[i].done = !shards[i].sample.exists
+		}
+	}
+	return shards, notes, nil
 }
 
-// startOver begins a shard at the first entry that Redis still has.
-func (e *engine) startOver(s *shardRun) {
-	lost := s.Lost
-	*s.shardPoint = shardPoint{Begun: true, BaseAdded: -1, Lost: lost}
-	s.first = true
-	switch {
-	case !s.sample.first.IsZero():
-		s.Since = s.sample.first.before()
-	default:
-		s.Since = s.sample.last
+// beginShard sets the watermark of a shard. back says how its stream shows that it went back.
+func beginShard(set settings, s shardRun, back string) (next shardRun, note string) {
+	if !s.sample.exists {
+		s.done, s.begin, s.watermark = true, s.point.Point, s.point.Point
+		return s, fmt.Sprintf("shard %d: its stream %s does not exist: it was removed or renamed",
+			s.number, outbox.StreamKey(set.outbox, s.number))
 	}
-	if !e.from.IsZero() {
-		s.Since = minID(maxID(s.Since, e.from.before()), s.watermark)
+	s.watermark = s.sample.last
+	if !set.to.IsZero() {
+		s.watermark = minID(s.watermark, set.to)
 	}
-	s.Point = s.Since
-	s.FromStart = s.sample.counted && s.sample.added == s.sample.length && e.from.IsZero()
-	// Everything that was ever added and is gone stood before the first entry, unless somebody has deleted entries behind it.
-	if s.sample.counted && (s.sample.added == s.sample.length || s.sample.maxDeleted.Less(s.sample.first)) && e.from.IsZero() {
-		s.Base, s.BaseAdded = s.Since, s.sample.added-s.sample.length
+	if back != "" {
+		note = fmt.Sprintf("shard %d: %s: what was audited of it before is compared again from what Redis still holds",
+			s.number, back)
 	}
+	if !s.point.Begun || back != "" {
+		s.first, s.point = true, firstPoint(set, s)
+	}
+	s.begin = s.point.Point
+	s.done = s.watermark == s.point.Point
+	return s, note
 }
 
-// wentBack says how a stream shows that it is no longer the one that was audited; empty if it does not.
-func (e *engine) wentBack(ctx context.Context, s *shardRun) (string, error) {
+// firstPoint is before the first entry that Redis still has.
+func firstPoint(set settings, s shardRun) shardPoint {
+	p := shardPoint{Begun: true, BaseAdded: -1, Lost: s.point.Lost, Since: s.sample.last}
+	if !s.sample.first.IsZero() {
+		p.Since = s.sample.first.before()
+	}
+	if !set.from.IsZero() {
+		p.Since = minID(maxID(p.Since, set.from.before()), s.watermark)
+	}
+	p.Point = p.Since
+	nothingGone := s.sample.added == s.sample.length
+	p.FromStart = s.sample.counted && nothingGone && set.from.IsZero()
+	// Everything that was ever added and is gone was before the first entry, unless somebody has
+	// deleted entries after it.
+	if s.sample.counted && (nothingGone || s.sample.maxDeleted.Less(s.sample.first)) && set.from.IsZero() {
+		p.Base, p.BaseAdded = p.Since, s.sample.added-s.sample.length
+	}
+	return p
+}
+
+// whyBack says how a stream shows that it is no longer the one that was audited; empty if it does
+// not.
+func whyBack(ctx context.Context, streams streams, shard int, point shardPoint, sample streamState) (string, error) {
 	switch {
-	case !s.Begun:
+	case !point.Begun || !sample.exists:
 		return "", nil
-	case s.sample.last.Less(s.Point):
-		return fmt.Sprintf("Redis went back: its last entry is %s, and %s was audited", s.sample.last, s.Point), nil
-	case s.sample.counted && s.Base == s.Point && s.BaseAdded > s.sample.added:
-		return fmt.Sprintf("Redis went back: it has added %d entries, and had added %d when it was last audited", s.sample.added, s.BaseAdded), nil
-	case s.Anchor == "" || s.sample.first.IsZero() || s.Point.Less(s.sample.first) || !s.sample.maxDeleted.Less(s.Point):
+	case sample.last.Less(point.Point):
+		return fmt.Sprintf("Redis went back: its last entry is %s, and %s was audited", sample.last, point.Point), nil
+	case sample.counted && point.Base == point.Point && point.BaseAdded > sample.added:
+		return fmt.Sprintf("Redis went back: it has added %d entries, and had added %d when it was last audited",
+			sample.added, point.BaseAdded), nil
+	case point.Anchor == "" || sample.first.IsZero() || point.Point.Less(sample.first) || !sample.maxDeleted.Less(point.Point):
 		return "", nil // the entry may be gone in good order
 	}
 	anchor := ""
-	err := e.streams.read(ctx, s.number, s.Point.before(), s.Point, func(raw rawEntry) error {
+	err := streams.read(ctx, shard, point.Point.before(), point.Point, func(raw rawEntry) error {
 		anchor = anchorOf(raw)
 		return nil
 	})
-	if err != nil || anchor == s.Anchor {
+	if err != nil || anchor == point.Anchor {
 		return "", err
 	}
-	return fmt.Sprintf("Redis went back: the entry %s, which was audited last, is gone or another one", s.Point), nil
+	return fmt.Sprintf("Redis went back: the entry %s, which was audited last, is gone or another one", point.Point), nil
 }

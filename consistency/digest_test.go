@@ -35,7 +35,8 @@ func TestDigest(t *testing.T) {
 	})
 }
 
-// TestEveryPartOfAnImageCounts: images that differ in one part have different hashes, and parts cannot flow into each other.
+// TestEveryPartOfAnImageCounts: images that differ in one part have different hashes, and parts
+// cannot flow into each other.
 func TestEveryPartOfAnImageCounts(t *testing.T) {
 	t.Parallel()
 	base := func() image {

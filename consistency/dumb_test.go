@@ -10,7 +10,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// The dumb checker: everything in maps, one loop a rule, nothing shared with the engine but the words.
+// The dumb checker: everything in maps, one loop a rule, nothing shared with the audit but the
+// words.
 
 type dumbKey struct {
 	kind      Kind
@@ -36,7 +37,8 @@ type dumbRecord struct {
 	dead      bool
 }
 
-// dumb gives the findings as a set, and the entries of each shard that are only known by their number.
+// dumb gives the findings as a set, and the entries of each shard that are only known by their
+// number.
 func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dumbKey]bool, map[int]int64) {
 	out := map[dumbKey]bool{}
 	byEntry := map[string][]dumbRecord{}
@@ -127,7 +129,7 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 			}
 		}
 	}
-	// Order: a record that counts, behind one of a later entry of its shard with its key.
+	// Order: a record that counts, after one of a later entry of its shard with its key.
 	slices.SortFunc(all, func(a, b dumbRecord) int {
 		return cmp.Or(strings.Compare(a.topic, b.topic), int(a.partition-b.partition), int(a.offset-b.offset))
 	})
@@ -167,12 +169,13 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 	return out, gone
 }
 
-// undecided is the kind of an entry without a record that is lost or unverifiable, as it were: its record may have been removed, and those
-// that are left of earlier entries may be second ones, which tell nothing about the order.
+// undecided is the kind of an entry without a record that is lost or unverifiable, as it were: its
+// record may have been removed, and those that are left of earlier entries may be second ones,
+// which tell nothing about the order.
 const undecided Kind = "lost or unverifiable"
 
-// missing is the kind of an entry without a record. It is unverifiable if the record may be one that its partition no longer has: none of
-// an earlier entry of the shard is left behind those.
+// missing is the kind of an entry without a record. It is unverifiable if the record may be one
+// that its partition no longer has: none of an earlier entry of the shard is left after those.
 func missing(p *memoryPartition, topic string, partition int32, all []dumbRecord, shard int, id EntryID) Kind {
 	if p.start == 0 || !p.since[shard].Less(id) {
 		return Lost

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The wire format, version 1, as docs/wire-format.md has it. This package reads it by itself, so that a mistake in the
-// relay's reading is found and not repeated.
+// The wire format, version 1, as docs/wire-format.md has it. This package reads it by itself, so
+// that a mistake in the relay's reading is found and not repeated.
 
 // entry is a decoded stream entry. Its slices are parts of the reply it came in.
 type entry struct {
@@ -77,7 +77,7 @@ func (e *entry) read(raw rawEntry) (bad string) {
 	var has [fieldCount]bool
 	for i := 0; i < len(raw.fields); i += 2 {
 		name := raw.fields[i]
-		// Nearly always the six fields stand first and in their order.
+		// Nearly always the six fields come first and in their order.
 		f := i / 2
 		if f >= requiredFields || string(name) != fieldNames[f] {
 			f = fieldNamed(name)

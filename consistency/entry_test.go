@@ -79,7 +79,8 @@ func TestHeadersFastAndSlow(t *testing.T) {
 	})
 }
 
-// TestReadsWhatTheWriterWrites: the reader and the outbox package agree about the wire format without sharing its code.
+// TestReadsWhatTheWriterWrites: the reader and the outbox package agree about the wire format
+// without sharing its code.
 func TestReadsWhatTheWriterWrites(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

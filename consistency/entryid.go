@@ -8,7 +8,8 @@ import (
 	"strconv"
 )
 
-// EntryID is the ID of a stream entry, Redis's ms-seq. It is ordered by MS, then Seq. 0-0 is before every entry.
+// EntryID is the ID of a stream entry, Redis's ms-seq. It is ordered by MS, then Seq. 0-0 is before
+// every entry.
 type EntryID struct{ MS, Seq uint64 }
 
 // lastID is at or above every entry.

@@ -10,11 +10,12 @@ type Kind string
 
 // The kinds of findings.
 const (
-	// Lost: the entry has no record, although later ones of its shard have, or its shard's position says that it was delivered.
+	// Lost: the entry has no record, although later ones of its shard have, or its shard's position
+	// says that it was delivered.
 	Lost Kind = "lost"
 	// Duplicated: one more committed record of an entry that has one.
 	Duplicated Kind = "duplicated"
-	// Reordered: the record stands behind one of a later entry with the same key.
+	// Reordered: the record is after one of a later entry with the same key.
 	Reordered Kind = "reordered"
 	// Altered: key, payload, headers or partition are not what the entry says.
 	Altered Kind = "altered"
@@ -22,8 +23,8 @@ const (
 	Orphaned Kind = "orphaned"
 	// Misdirected: the record is in another topic than the route gives.
 	Misdirected Kind = "misdirected"
-	// Late: the record came later than Config.Settle after its entry was the last one of its shard, seen by the second look or by a later
-	// audit. Not drift.
+	// Late: the record came later than Config.Settle after its entry was the last one of its shard,
+	// seen by the second look or by a later audit. Not drift.
 	Late Kind = "late"
 	// Unverifiable: what could not be compared, and why.
 	Unverifiable Kind = "unverifiable"
@@ -41,13 +42,15 @@ type Finding struct {
 	Shard int  `json:"shard"`
 	// Entry is 0-0 where Redis only has the count of what is gone.
 	Entry EntryID `json:"entry"`
-	// Last is the end of a range of entries that one finding is about; 0-0: the finding is about Entry alone.
+	// Last is the end of a range of entries that one finding is about; 0-0: the finding is about
+	// Entry alone.
 	Last EntryID `json:"last,omitzero"`
 	// Count is how many entries the finding is about, 1 or more.
 	Count int64 `json:"count"`
 	// ID is the id of the event; empty where the entry is gone.
 	ID string `json:"id"`
-	// Topic, Partition and Offset are the place of the record, or where it should be; Partition and Offset are -1 where there is none.
+	// Topic, Partition and Offset are the place of the record, or where it should be; Partition and
+	// Offset are -1 where there is none.
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`

@@ -15,14 +15,14 @@ import (
 // Format says what the records of the outbox should look like.
 type Format string
 
-// The formats, as they stand in the configuration.
+// The formats, as the configuration names them.
 const (
 	Raw                   Format = "raw"
 	CloudEventsBinary     Format = "cloudevents-binary"
 	CloudEventsStructured Format = "cloudevents-structured"
 )
 
-// image is an event as it stands, or should stand, in Kafka.
+// image is an event as it is, or should be, in Kafka.
 type image struct {
 	shard     int
 	id        EntryID
@@ -79,11 +79,12 @@ func eventTime(ms uint64) []byte {
 	return []byte(time.UnixMilli(int64(min(ms, end))).UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
-// attribute is one member of a structured event. Structured events are compared by their members: JSON leaves order, white space
-// and escapes to whoever writes it.
+// attribute is one member of a structured event. Structured events are compared by their members:
+// JSON leaves order, white space and escapes to whoever writes it.
 type attribute struct{ name, value string }
 
-// The two ways in which data can be in a structured event, as names of attributes that no event can have.
+// The two ways in which data can be in a structured event, as names of attributes that no event can
+// have.
 const (
 	dataJSON   = "\x00data"
 	dataBase64 = "\x00data_base64"
@@ -98,8 +99,8 @@ func canonical(attributes []attribute) []byte {
 	return out
 }
 
-// structured is the canonical form of the event that the CloudEvents JSON format asks for: JSON payloads stand as data, text as a
-// string, everything else in base 64.
+// structured is the canonical form of the event that the CloudEvents JSON format asks for: JSON
+// payloads are data, text as a string, everything else in base 64.
 func (s *shape) structured(e *entry) []byte {
 	attributes := []attribute{
 		{"specversion", "1.0"},
@@ -153,8 +154,8 @@ func canonicalJSON(b []byte) (string, bool) {
 	return string(text), err == nil
 }
 
-// readStructured is the canonical form of a structured event as it stands in a record. A value that is none is returned as it is, and
-// so equals no event.
+// readStructured is the canonical form of a structured event as a record has it. A value that
+// is none is returned as it is, and so equals no event.
 func readStructured(value []byte) []byte {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(value, &members); err != nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestFormats: records as the formats ask for them are what is expected, and each of them differs when its payload does.
+// TestFormats: records as the formats ask for them are what is expected, and each of them differs
+// when its payload does.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	const id, eventTimeText = "o/0/1700000000000-0", "2023-11-14T22:13:20.000Z"
@@ -65,11 +66,10 @@ func TestFormats(t *testing.T) {
 			}
 
 			// What a repair sends is what is expected, too.
-			var e entry
-			e.decode(raw(at, fields(x.payload)...))
-			wanted := image{topic: "t", partition: 1}
-			sh.expect(&wanted, &e)
-			sent := (&engine{settings: settings{outbox: "o"}}).recordOf(&sh, &wanted, &e)
+			repaired := &expecter{shape: sh, image: image{topic: "t", partition: 1}}
+			repaired.entry.decode(raw(at, fields(x.payload)...))
+			repaired.shape.expect(&repaired.image, &repaired.entry)
+			sent := (&collector{settings: settings{outbox: "o"}}).recordOf(repaired)
 			if sh.observe(&im, sent, 0, at); h.sum(&im) != expect(x.payload) {
 				t.Errorf("a repair sends something else: %+v", im)
 			}

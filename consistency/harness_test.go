@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// auditor runs the engine over memory, keeping its state as JSON as the real one does.
+// auditor runs audits over memory, keeping its state as JSON as the real one does.
 type auditor struct {
 	streams *memoryStreams
 	logs    *memoryLogs
@@ -19,11 +19,13 @@ type auditor struct {
 	reports []*Report   // of runs that were not killed
 	other   logs        // instead of logs, if not nil
 	waits   func(n int) // called at the n-th wait of a run, if not nil
-	calls   calls
+	// allowDuplicates is that of the reports.
+	allowDuplicates bool
+	calls           calls
 }
 
-// calls counts what a run asks of the two systems, each entry and record that it is given, and each saving. The call of the number at
-// fails; or the run is killed there. 0: none.
+// calls counts what a run asks of the two systems, each entry and record that it is given, and each
+// saving. The call of the number at fails; or the run is killed there. 0: none.
 type calls struct {
 	at     int
 	kill   bool
@@ -54,26 +56,22 @@ func (c *calls) met() bool { return c.at > 0 && c.n >= c.at }
 
 func newAuditor(streams *memoryStreams, logs *memoryLogs) *auditor {
 	return &auditor{streams: streams, logs: logs, settings: settings{
-		outbox: "o", route: "t.{{.AggregateType}}", format: Raw, deadLetter: "dlq", watch: []string{"t.*", "stray"},
+		outbox: "o", route: "t.{{.AggregateType}}", format: Raw, deadLetter: "dlq", watch: []string{"t.*", "other"},
 		tileEntries: 100, roundEntries: 1000, workers: 1, mostSuspects: 1000,
 	}}
 }
 
 // run returns a report, or the context's error if the run was killed.
 func (a *auditor) run() (*Report, error) {
-	state := &State{}
-	if a.state != nil {
-		if err := json.Unmarshal(a.state, state); err != nil {
-			return nil, err
-		}
-	}
-	if err := state.forRun("o", len(a.streams.shards), false); err != nil {
+	before, err := a.remembered()
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	a.calls.n, a.calls.cancel = 0, cancel
-	r := newReport("o", state.Run)
+	r := newReport("o", before.Run)
+	r.DuplicatesAllowed = a.allowDuplicates
 	waits := 0
 	wait := func(ctx context.Context, _ time.Duration) error {
 		if waits++; a.waits != nil {
@@ -81,34 +79,35 @@ func (a *auditor) run() (*Report, error) {
 		}
 		return ctx.Err()
 	}
-	e := &engine{settings: a.settings, streams: countedStreams{a.streams, &a.calls}, logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now, state: state, report: r}
+	c := &collector{settings: a.settings, streams: countedStreams{a.streams, &a.calls}, logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now}
 	if a.other != nil {
-		e.logs = a.other
+		c.logs = a.other
 	}
-	kept := state.clone()
-	e.save = func(_ context.Context, _ []Tile) error {
+	keep, err := c.audit(ctx, before, false, r, func(_ context.Context, now state, _ []Tile) (err error) {
 		if a.calls.kill { // a saving that fails has its findings told twice
 			if err := a.calls.next(); err != nil {
 				return err
 			}
 		}
-		kept = state.clone()
-		var err error
-		a.state, err = json.Marshal(kept)
+		a.state, err = json.Marshal(now)
 		return err
-	}
-	if err := e.run(ctx, len(a.streams.shards)); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	if e.gaveUp {
-		kept.told()
-	} else {
-		kept = state
-	}
 	a.reports = append(a.reports, r)
-	var err error
-	a.state, err = json.Marshal(kept)
+	a.state, err = json.Marshal(keep)
 	return r, err
+}
+
+// remembered is the state with which the next run begins.
+func (a *auditor) remembered() (before state, err error) {
+	if a.state != nil {
+		if err := json.Unmarshal(a.state, &before); err != nil {
+			return before, err
+		}
+	}
+	return before.forRun("o", len(a.streams.shards), false)
 }
 
 func mustRun(t *testing.T, a *auditor) *Report {

@@ -8,13 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// readHeaders reads a JSON object of strings, in its order, and appends it to dst. Empty text is no headers.
+// readHeaders reads a JSON object of strings, in its order, and appends it to dst. Empty text is no
+// headers.
 func readHeaders(dst []header, text []byte) ([]header, error) {
 	if len(text) == 0 || string(text) == "{}" {
 		return dst, nil
 	}
-	// What the writer of this project stores has no white space and mostly no escapes: that is read in place. Everything else
-	// takes the slow way, which decides what is valid.
+	// What the writer of this project stores has no white space and mostly no escapes: that is read
+	// in place. Everything else takes the slow way, which decides what is valid.
 	if fast, ok := scanHeaders(dst, text); ok {
 		return fast, noneTwice(fast)
 	}
@@ -36,7 +37,8 @@ func noneTwice(headers []header) error {
 	return nil
 }
 
-// scanHeaders reads {"a":"b","c":"d"} where no string has an escape. ok is false if there is anything else.
+// scanHeaders reads {"a":"b","c":"d"} where no string has an escape. ok is false if there is
+// anything else.
 func scanHeaders(dst []header, text []byte) ([]header, bool) {
 	if text[0] != '{' {
 		return nil, false
@@ -86,7 +88,8 @@ func scanHeaders(dst []header, text []byte) ([]header, bool) {
 	}
 }
 
-// nameAgain is name as a string: that of the entry before, whose headers had the memory behind dst, if it is the same.
+// nameAgain is name as a string: that of the entry before, whose headers had the memory behind dst,
+// if it is the same.
 func nameAgain(dst []header, name []byte) string {
 	if n := len(dst); n < cap(dst) {
 		if before := dst[: n+1 : n+1][n].name; before == string(name) {

@@ -79,8 +79,8 @@ type reference struct {
 	id    EntryID
 }
 
-// entryOf reads the header sluice-entry. ours is false for a record of another outbox or of another producer; err says
-// that it is of this outbox and names no entry.
+// entryOf reads the header sluice-entry. ours is false for a record of another outbox or of another
+// producer; err says that it is of this outbox and names no entry.
 func entryOf(r *kgo.Record, prefix string) (ref reference, ours bool, err error) {
 	for i := len(r.Headers) - 1; i >= 0; i-- {
 		if r.Headers[i].Key == headerEntry {
@@ -90,8 +90,8 @@ func entryOf(r *kgo.Record, prefix string) (ref reference, ours bool, err error)
 	return ref, false, nil
 }
 
-// deadEntryOf reads the key of a dead-letter record: the reference, with #<n> behind it for the further pieces of a large entry,
-// which are not ours to count.
+// deadEntryOf reads the key of a dead-letter record: the reference, with #<n> after it for the
+// further pieces of a large entry, which are not ours to count.
 func deadEntryOf(r *kgo.Record, prefix string) (ref reference, ours bool, err error) {
 	if bytes.IndexByte(r.Key, '#') >= 0 {
 		return ref, false, nil
@@ -114,8 +114,8 @@ func parseReference(b []byte, prefix string) (ref reference, ours bool, err erro
 	return reference{int(shard), id}, true, err
 }
 
-// trait is one part of an image, by its hash: what a person needs to see where two images differ, without the bytes, which are
-// nobody's business.
+// trait is one part of an image, by its hash: what a person needs to see where two images differ,
+// without the bytes, which are nobody's business.
 type trait struct {
 	name string
 	sum  [8]byte

@@ -5,7 +5,8 @@ import (
 	"runtime/debug"
 )
 
-// panicError is a panic of an audit. It ends the run, and not the process: a relay may run beside it.
+// panicError is a panic of an audit. It ends the run, and not the process: a relay may run beside
+// it.
 type panicError struct {
 	value any
 	stack []byte

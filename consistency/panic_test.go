@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestPanicIsAnError wherever it comes from: in a goroutine that reads a partition, or in the run itself. What was saved stands.
+// TestPanicIsAnError wherever it comes from: in a goroutine that reads a partition, or in the run
+// itself. What was saved is kept.
 func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
 	_, logs, a := plainWorld(10)

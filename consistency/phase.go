@@ -12,10 +12,3 @@ const (
 	// LookingAgain: something does not agree, and the run waits before it looks a second time.
 	LookingAgain Phase = "waiting to look again at what does not agree"
 )
-
-// begins tells that a phase begins.
-func (e *engine) begins(p Phase) {
-	if e.onPhase != nil {
-		e.onPhase(p)
-	}
-}

@@ -20,15 +20,17 @@ type Audited struct {
 	// Since and UpTo: everything in (Since, UpTo] has been compared.
 	Since EntryID `json:"since"`
 	UpTo  EntryID `json:"up_to"`
-	// Lost entries were reported, and have not come since. First is the first of them, 0-0 if there is none.
+	// Lost entries were reported, and have not come since. First is the first of them, 0-0 if there
+	// is none.
 	Lost  int     `json:"lost"`
 	First EntryID `json:"first_lost,omitzero"`
 	// Problem says why what was audited does not count any more; empty if it does.
 	Problem string `json:"problem,omitempty"`
 }
 
-// Disposable is the last entry that may be taken away: everything up to it was compared, and nothing of it is lost. What is lost stands in
-// Redis alone, and can be sent again from there. 0-0: none may.
+// Disposable is the last entry that may be taken away: everything up to it was compared, and
+// nothing of it is lost. What is lost is in Redis alone, and can be sent again from there. 0-0:
+// none may.
 func (a Audited) Disposable() EntryID {
 	switch {
 	case a.Problem != "":
@@ -39,9 +41,10 @@ func (a Audited) Disposable() EntryID {
 	return a.UpTo
 }
 
-// Progress follows how far the audits of an outbox have come, whoever runs them, for who must not take away what has not been compared: a
-// relay's Trim.Limit for example. It reads what auditors keep in Kafka, and looks at each stream whether it is still the one that was audited.
-// Its methods may be called at the same time.
+// Progress follows how far the audits of an outbox have come, whoever runs them, for who must not
+// take away what has not been compared: a relay's Trim.Limit for example. It reads what auditors
+// keep in Kafka, and looks at each stream whether it is still the one that was audited. Its methods
+// may be called at the same time.
 type Progress struct {
 	cfg   Config
 	pause time.Duration
@@ -58,8 +61,8 @@ const (
 	progressAge   = time.Minute
 )
 
-// Progress follows the audits of the auditor's outbox, this auditor's and others'. It uses the auditor's clients, and may be used while the
-// auditor runs. It connects to nothing by itself.
+// Progress follows the audits of the auditor's outbox, this auditor's and others'. It uses the
+// auditor's clients, and may be used while the auditor runs. It connects to nothing by itself.
 func (a *Auditor) Progress() *Progress { return &Progress{cfg: a.cfg, pause: progressPause} }
 
 // Run follows until ctx ends. Failures are logged, and told by UpTo.
@@ -94,8 +97,9 @@ func (p *Progress) Look(ctx context.Context) ([]Audited, error) {
 	return p.known, nil
 }
 
-// UpTo is the last entry of a shard that may be taken away; see Audited.Disposable. 0-0: none, because none was audited, or because that is not
-// known yet. An error says why it cannot be known. It answers from memory.
+// UpTo is the last entry of a shard that may be taken away; see Audited.Disposable. 0-0: none,
+// because none was audited, or because that is not known yet. An error says why it cannot be known.
+// It answers from memory.
 func (p *Progress) UpTo(shard int) (EntryID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,27 +129,27 @@ func (p *Progress) look(ctx context.Context, follower *stateFollower) (err error
 }
 
 func (p *Progress) find(ctx context.Context, follower *stateFollower) ([]Audited, error) {
-	state, err := follower.state(ctx, p.cfg.Kafka)
+	remembered, err := follower.state(ctx, p.cfg.Kafka)
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{streams: &redisStreams{primary: p.cfg.Redis, outbox: p.cfg.Outbox}}
-	known := make([]Audited, len(state.Shards))
-	for shard := range state.Shards {
-		point := state.Shards[shard]
+	streams := &redisStreams{primary: p.cfg.Redis, outbox: p.cfg.Outbox}
+	known := make([]Audited, len(remembered.Shards))
+	for shard := range remembered.Shards {
+		point := remembered.Shards[shard]
 		a := Audited{Shard: shard, Since: point.Since, UpTo: point.Point, Lost: len(point.Lost)}
 		for _, id := range point.Lost {
 			if a.First.IsZero() || id.Less(a.First) {
 				a.First = id
 			}
 		}
-		sample, err := e.streams.state(ctx, shard)
+		sample, err := streams.state(ctx, shard)
 		if err != nil {
 			return nil, err
 		}
 		if !sample.exists {
 			a.Problem = "its stream does not exist"
-		} else if a.Problem, err = e.wentBack(ctx, &shardRun{number: shard, shardPoint: &point, sample: sample}); err != nil {
+		} else if a.Problem, err = whyBack(ctx, streams, shard, point, sample); err != nil {
 			return nil, err
 		}
 		known[shard] = a
@@ -170,8 +174,8 @@ func (f *stateFollower) close() {
 }
 
 // state is the last one that was saved, empty if there is none.
-func (f *stateFollower) state(ctx context.Context, opts []kgo.Opt) (*State, error) {
-	state := &State{}
+func (f *stateFollower) state(ctx context.Context, opts []kgo.Opt) (*state, error) {
+	remembered := &state{}
 	if f.logs == nil {
 		client, err := newReader(opts)
 		if err != nil {
@@ -186,7 +190,7 @@ func (f *stateFollower) state(ctx context.Context, opts []kgo.Opt) (*State, erro
 		return nil, err
 	case len(described) == 1 && strings.Contains(described[0].problem, "not exist"):
 		f.topic = ""
-		return state, nil
+		return remembered, nil
 	case len(described) != 1 || described[0].problem != "" || described[0].partitions < 1:
 		return nil, fmt.Errorf("kafka: topic %s cannot be read: %s", name, described[0].problem)
 	}
@@ -202,18 +206,19 @@ func (f *stateFollower) state(ctx context.Context, opts []kgo.Opt) (*State, erro
 		return nil, fmt.Errorf("topic %s: %w", name, err)
 	}
 	if len(f.last) == 0 {
-		return state, nil
+		return remembered, nil
 	}
-	if err := json.Unmarshal(f.last, state); err != nil {
+	if err := json.Unmarshal(f.last, remembered); err != nil {
 		return nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
 	}
-	if state.V != stateVersion {
-		return nil, errStateVersion(state.V)
+	if remembered.V != stateVersion {
+		return nil, errStateVersion(remembered.V)
 	}
-	return state, nil
+	return remembered, nil
 }
 
-// read takes what is new; the first time it looks back from the end, since the last state is all it wants.
+// read takes what is new; the first time it looks back from the end, since the last state is all it
+// wants.
 func (f *stateFollower) read(ctx context.Context, name string, b bounds) error {
 	key := (&store{outbox: f.outbox}).key("state")
 	take := func(r *kgo.Record) error {

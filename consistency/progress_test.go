@@ -17,7 +17,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// progressStage is an outbox "o" on substitutes of both servers, with a store that writes states as audits do.
+// progressStage is an outbox "o" on substitutes of both servers, with a store that writes states as
+// audits do.
 type progressStage struct {
 	mini    *miniredis.Miniredis
 	cluster *kfake.Cluster
@@ -79,14 +80,15 @@ func (g *progressStage) anchor(t *testing.T, id EntryID) (anchor string) {
 func (g *progressStage) save(t *testing.T, point shardPoint) {
 	t.Helper()
 	point.Begun = true
-	state := &State{V: stateVersion, Outbox: "o", Run: 1, Shards: []shardPoint{point}}
-	state.Carried = []Finding{{Kind: Altered, Detail: strings.Repeat("long enough to be compressed", 50)}}
-	if err := g.store.save(t.Context(), state, nil, nil); err != nil {
+	now := &state{V: stateVersion, Outbox: "o", Run: 1, Shards: []shardPoint{point}}
+	now.Carried = []Finding{{Kind: Altered, Detail: strings.Repeat("long enough to be compressed", 50)}}
+	if err := g.store.save(t.Context(), now, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestProgress: what may be taken away is what was compared and is not lost, of the stream that was audited. What is not known is nothing.
+// TestProgress: what may be taken away is what was compared and is not lost, of the stream that was
+// audited. What is not known is nothing.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	g := newProgressStage(t)
@@ -163,7 +165,7 @@ func TestProgress(t *testing.T) {
 	g.save(t, shardPoint{Point: six, Anchor: g.anchor(t, six)})
 	upTo(six)
 	// A state of another version is none that this program understands.
-	if err := g.store.save(t.Context(), &State{V: 2}, nil, nil); err != nil {
+	if err := g.store.save(t.Context(), &state{V: 2}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.look(t.Context(), f); err == nil || !strings.Contains(err.Error(), "version 2") {

@@ -14,8 +14,9 @@ import (
 // worlds are how many random worlds a property is tried on, in hundreds.
 const worlds = 20
 
-// TestCleverAgreesWithDumb holds the engine, with tiles and rounds of a few entries, several runs and killed ones, against a checker
-// that keeps everything in maps. Each kind of finding has to occur.
+// TestCleverAgreesWithDumb holds audits, with tiles and rounds of a few entries, several runs
+// and killed ones, against a checker that keeps everything in maps. Each kind of finding has to
+// occur.
 func TestCleverAgreesWithDumb(t *testing.T) {
 	t.Parallel()
 	kinds := map[Kind]int{}
@@ -29,9 +30,11 @@ func TestCleverAgreesWithDumb(t *testing.T) {
 				if n == stages-1 && w.removes && !a.calls.met() && len(a.reports[len(a.reports)-1].Incomplete) == 0 {
 					w.remove(t) // only what no audit has read
 				}
-				// Most numbers are small: a run is killed at any call, or not at all, and the world goes on at any.
+				// Most numbers are small: a run is killed at any call, or not at all, and the world
+				// goes on at any.
 				a.calls.at, a.calls.kill = rapid.IntRange(0, 200).Draw(t, "killed at"), true
-				// Fakes cannot delete what is being read, and what is removed must be what no audit has read.
+				// Fakes cannot delete what is being read, and what is removed must be what no audit
+				// has read.
 				if n < stages-1 && !w.deletes && !w.removes {
 					goesOn := rapid.IntRange(1, 200).Draw(t, "goes on at")
 					a.calls.during = func(n int) {
@@ -62,8 +65,9 @@ func TestCleverAgreesWithDumb(t *testing.T) {
 	}
 }
 
-// TestFailAtEveryCall makes the first call of a run fail, then the second one, and so on until a run succeeds; or kills the run
-// there. No run that failed agrees, and together they find what the dumb checker does, once.
+// TestFailAtEveryCall makes the first call of a run fail, then the second one, and so on until a
+// run succeeds; or kills the run there. No run that failed agrees, and together they find what the
+// dumb checker does, once.
 func TestFailAtEveryCall(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -87,8 +91,9 @@ func TestFailAtEveryCall(t *testing.T) {
 	})
 }
 
-// TestAuditorsAtOnce lets another auditor run from beginning to end at any call of a first one, which then saves what it knows over what the other
-// one has. Both may report the same; together they find what the dumb checker does, and one that begins later reports nothing twice.
+// TestAuditorsAtOnce lets another auditor run from beginning to end at any call of a first one,
+// which then saves what it knows over what the other one has. Both may report the same; together
+// they find what the dumb checker does, and one that begins later reports nothing twice.
 func TestAuditorsAtOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -156,7 +161,8 @@ func (w *smallWorld) begin(t *rapid.T) *auditor {
 	return a
 }
 
-// compare holds what audits have reported against what the dumb checker sees at the end. It counts the findings by kind.
+// compare holds what audits have reported against what the dumb checker sees at the end. It counts
+// the findings by kind.
 func (w *smallWorld) compare(t *rapid.T, reports []*Report) map[Kind]int {
 	want, wantGone := dumb(w.streams, w.logs, "dlq")
 	got := map[dumbKey]bool{}
@@ -176,7 +182,7 @@ func (w *smallWorld) compare(t *rapid.T, reports []*Report) map[Kind]int {
 				continue
 			}
 			if f.Kind == Late && !f.Last.IsZero() {
-				continue // what was queued came before the second chance
+				continue // what was queued came before the second wait
 			}
 			if f.Kind == Late { // or nothing, if the run was killed before it had looked
 				if !w.late[f.Entry] || late[f.Entry] {

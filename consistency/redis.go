@@ -23,10 +23,10 @@ const (
 
 // redisStreams reads streams from a Redis deployment.
 type redisStreams struct {
-	primary redis.UniversalClient
-	replica redis.UniversalClient // where entries are read; the primary if there is none
-	outbox  string
-	pace    *pace
+	primary  redis.UniversalClient
+	replica  redis.UniversalClient // where entries are read; the primary if there is none
+	outbox   string
+	throttle *throttle
 }
 
 func (r *redisStreams) state(ctx context.Context, shard int) (streamState, error) {
@@ -65,8 +65,8 @@ func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient
 	return st, nil
 }
 
-// edges asks for the first and the last entry of a stream, for a server whose XINFO STREAM does not tell them. Nothing is known there of
-// what was removed.
+// edges asks for the first and the last entry of a stream, for a server whose XINFO STREAM does not
+// tell them. Nothing is known there of what was removed.
 func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, key string, st streamState) (streamState, error) {
 	st.counted = false
 	first, err := client.XRangeN(ctx, key, "-", "+", 1).Result()
@@ -88,64 +88,19 @@ func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, 
 }
 
 func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error {
-	client := r.primary
-	if r.replica != nil {
-		client = r.replica
-		st, err := r.stateOf(ctx, client, shard)
-		if err != nil {
-			return err
-		}
-		if st.last.Less(to) && to != lastID {
-			return fmt.Errorf("redis: the replica has shard %d up to %s only, and %s is to be read: it lags behind", shard, st.last, to)
-		}
+	client, err := r.reader(ctx, shard, to)
+	if err != nil || !after.Less(to) {
+		return err
 	}
-	if !after.Less(to) {
-		return nil
+	pages := rangePages{
+		client: client, key: outbox.StreamKey(r.outbox, shard), after: after, to: to,
+		count: readAtFirst, limit: replyLimit, most: readMost,
 	}
-	type piece struct {
-		buf     []byte
-		entries []rawEntry
+	if r.throttle.gentle() {
+		pages.most = gentleMost
 	}
-	var (
-		key   = outbox.StreamKey(r.outbox, shard)
-		count = readAtFirst
-		limit = replyLimit
-		most  = readMost
-	)
-	if r.pace.gentle() {
-		most = gentleMost
-	}
-	get := func(ctx context.Context, p *piece) (more bool, err error) {
-		for {
-			buf, err := rawreply.Do(ctx, client, p.buf, limit, 1, "XRANGE", key, "("+after.String(), to.String(), "COUNT", count)
-			if errors.Is(err, rawreply.ErrTooLarge) {
-				if count == 1 {
-					limit *= 4
-				}
-				count = max(1, count/8)
-				continue
-			}
-			if err != nil {
-				return false, fmt.Errorf("redis: XRANGE %s: %w", key, err)
-			}
-			p.buf = buf
-			break
-		}
-		reply := reply{b: p.buf}
-		if p.entries, err = reply.entries(p.entries[:0]); err != nil {
-			return false, fmt.Errorf("redis: XRANGE %s: %w", key, err)
-		}
-		n := len(p.entries)
-		if n < count {
-			return false, nil
-		}
-		after = p.entries[n-1].id
-		count = min(max(1, readBytes/max(1, len(p.buf)/n)), 2*count, most)
-		limit = replyLimit
-		return after.Less(to), nil
-	}
-	return inPieces(ctx, r.pace, get, func(p *piece) error {
-		if err := r.pace.take(ctx, len(p.entries)); err != nil {
+	return prefetch(ctx, r.throttle, pages.next, func(p *rangePage) error {
+		if err := r.throttle.take(ctx, len(p.entries)); err != nil {
 			return err
 		}
 		for _, e := range p.entries {
@@ -155,6 +110,78 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 		}
 		return nil
 	})
+}
+
+// reader is where the entries of a shard up to an ID are read: the replica, if there is one and it
+// has come so far.
+func (r *redisStreams) reader(ctx context.Context, shard int, to EntryID) (redis.UniversalClient, error) {
+	if r.replica == nil {
+		return r.primary, nil
+	}
+	st, err := r.stateOf(ctx, r.replica, shard)
+	if err != nil {
+		return nil, err
+	}
+	if st.last.Less(to) && to != lastID {
+		return nil, fmt.Errorf("redis: the replica has shard %d up to %s only, and %s is to be read: it lags behind", shard, st.last, to)
+	}
+	return r.replica, nil
+}
+
+// rangePages reads the entries in (after, to] page by page. The size of a page adapts to that of
+// the entries. It belongs to one goroutine.
+type rangePages struct {
+	client    redis.UniversalClient
+	key       string
+	after, to EntryID
+	count     int // entries of the next page
+	most      int
+	limit     int // bytes of a reply
+}
+
+// rangePage is a page; its entries are part of its buffer.
+type rangePage struct {
+	buf     []byte
+	entries []rawEntry
+}
+
+// next reads a page, and says whether more follow.
+func (r *rangePages) next(ctx context.Context, p *rangePage) (more bool, err error) {
+	if err := r.ask(ctx, p); err != nil {
+		return false, err
+	}
+	reply := reply{b: p.buf}
+	if p.entries, err = reply.entries(p.entries[:0]); err != nil {
+		return false, fmt.Errorf("redis: XRANGE %s: %w", r.key, err)
+	}
+	n := len(p.entries)
+	if n < r.count {
+		return false, nil
+	}
+	r.after = p.entries[n-1].id
+	r.count = min(max(1, readBytes/max(1, len(p.buf)/n)), 2*r.count, r.most)
+	r.limit = replyLimit
+	return r.after.Less(r.to), nil
+}
+
+// ask sends XRANGE, for fewer and fewer entries as long as the reply is too large.
+func (r *rangePages) ask(ctx context.Context, p *rangePage) error {
+	for {
+		buf, err := rawreply.Do(ctx, r.client, p.buf, r.limit, 1, "XRANGE", r.key, "("+r.after.String(), r.to.String(), "COUNT", r.count)
+		switch {
+		case errors.Is(err, rawreply.ErrTooLarge):
+			// The connection is closed: what is left of the reply is not worth reading.
+			if r.count == 1 {
+				r.limit *= 4
+			}
+			r.count = max(1, r.count/8)
+		case err != nil:
+			return fmt.Errorf("redis: XRANGE %s: %w", r.key, err)
+		default:
+			p.buf = buf
+			return nil
+		}
+	}
 }
 
 func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {

@@ -2,7 +2,6 @@ package consistency
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -25,17 +24,20 @@ type ShardRange struct {
 	Shard int     `json:"shard"`
 	After EntryID `json:"after"`
 	To    EntryID `json:"to"`
-	// Watermark is the last entry that was to be compared. It is above To where the audit could not come to it.
+	// Watermark is the last entry that was to be compared. It is above To where the audit could not
+	// come to it.
 	Watermark EntryID `json:"watermark"`
 	Entries   int64   `json:"entries"`
 	Records   int64   `json:"records"`
 	// Pending entries at or below the watermark have not been delivered yet.
 	Pending int64 `json:"pending"`
-	// Since is where the audit of this shard began; everything in (Since, To] has been compared by this run or an earlier one.
+	// Since is where the audit of this shard began; everything in (Since, To] has been compared by
+	// this run or an earlier one.
 	Since EntryID `json:"since"`
 	// FromStart: there was nothing before Since, not even something that had been removed.
 	FromStart bool `json:"from_start"`
-	// Unverified entries of (Since, To] could not be compared, by this run or an earlier one: they were removed before, for example.
+	// Unverified entries of (Since, To] could not be compared, by this run or an earlier one: they
+	// were removed before, for example.
 	Unverified int64 `json:"unverified"`
 	// Missing entries were found lost, by this run or an earlier one, and have no record yet.
 	Missing int `json:"missing"`
@@ -55,7 +57,8 @@ type Tile struct {
 	Got    *Digest `json:"got,omitempty"`
 	// Key is that of the digest.
 	Key string `json:"key"`
-	// Agrees: decided by the digest. Otherwise the tile was compared entry by entry, which may have found nothing.
+	// Agrees: decided by the digest. Otherwise the tile was compared entry by entry, which may have
+	// found nothing.
 	Agrees bool `json:"agrees"`
 	// Offsets are the first and the last offset of its records, by topic/partition.
 	Offsets map[string][2]int64 `json:"offsets,omitempty"`
@@ -74,7 +77,8 @@ type Report struct {
 	Finished time.Time `json:"finished"`
 	// Full: the run started over from what both sides still hold.
 	Full bool `json:"full,omitempty"`
-	// Outside: the run trusted no position and no earlier audit, and nothing of it is remembered. Run is 0.
+	// Outside: the run trusted no position and no earlier audit, and nothing of it is remembered.
+	// Run is 0.
 	Outside bool `json:"outside,omitempty"`
 	// DuplicatesAllowed: duplicates are reported and are no drift.
 	DuplicatesAllowed bool         `json:"duplicates_allowed,omitempty"`
@@ -125,27 +129,52 @@ func (r *Report) add(findings ...Finding) {
 	}
 }
 
-// mark remembers what was found so far, and forget takes back what came behind it.
-func (r *Report) mark() Report {
-	return Report{
-		Findings: r.Findings, Counts: maps.Clone(r.Counts), unverified: maps.Clone(r.unverified),
-		Truncated: r.Truncated, Repaired: r.Repaired, DeadLetters: r.DeadLetters,
+// addRound adds what a round has found.
+func (r *Report) addRound(out outcome) {
+	r.add(out.findings...)
+	r.note(out.notes...)
+	r.Tiles += int64(len(out.tiles))
+	r.TilesLooked += out.looked
+	r.DeadLetters += out.deadLetters
+	r.Repaired += out.repaired
+}
+
+// addRanges adds up to where the run has come, and what it has found undelivered or late by that.
+// It returns the shards with the entries of the report that could not be verified.
+func (r *Report) addRanges(s settings, shards []shardRun) []shardRun {
+	shards = slices.Clone(shards)
+	for i := range shards {
+		x := &shards[i]
+		x.point.Unverified += r.unverified[x.number]
+		r.Range = append(r.Range, ShardRange{
+			Shard: x.number, After: x.begin, To: x.point.Point, Watermark: x.watermark,
+			Entries: x.entries, Records: x.records, Pending: x.pending,
+			Since: x.point.Since, FromStart: x.point.FromStart, Unverified: x.point.Unverified, Missing: len(x.point.Lost),
+		})
+		r.Entries += x.entries
+		r.Records += x.records
+		r.add(lateInSecondWait(s, *x)...)
+		if x.pending > 0 {
+			r.incomplete("shard %d: %d entries up to the watermark %s have no record, "+
+				"and neither has any later one: not delivered yet", x.number, x.pending, x.watermark)
+		}
+	}
+	return shards
+}
+
+func (r *Report) incomplete(format string, args ...any) { r.note(fmt.Sprintf(format, args...)) }
+
+// note adds what could not be compared, and why.
+func (r *Report) note(reasons ...string) {
+	for _, reason := range reasons {
+		if !slices.Contains(r.Incomplete, reason) {
+			r.Incomplete = append(r.Incomplete, reason)
+		}
 	}
 }
 
-func (r *Report) forget(after Report) {
-	r.Findings, r.Counts, r.unverified = after.Findings, after.Counts, after.unverified
-	r.Truncated, r.Repaired, r.DeadLetters = after.Truncated, after.Repaired, after.DeadLetters
-}
-
-func (r *Report) incomplete(format string, args ...any) {
-	reason := fmt.Sprintf(format, args...)
-	if !slices.Contains(r.Incomplete, reason) {
-		r.Incomplete = append(r.Incomplete, reason)
-	}
-}
-
-// conclude sets the verdict. Drift outweighs what could not be checked, which is listed all the same.
+// conclude sets the verdict. Drift outweighs what could not be checked, which is listed all the
+// same.
 func (r *Report) conclude() {
 	sortFindings(r.Findings)
 	r.Verdict = Agree
@@ -153,11 +182,30 @@ func (r *Report) conclude() {
 		r.Verdict = Incomplete
 	}
 	for k, n := range r.Counts {
-		if n > 0 && r.drifts(k) {
+		if n > 0 && r.Drifts(k) {
 			r.Verdict = Drift
 		}
 	}
 }
 
-// drifts reports whether a finding of a kind is drift in this report.
-func (r *Report) drifts(k Kind) bool { return k.Drift() && (k != Duplicated || !r.DuplicatesAllowed) }
+// Drifts reports whether a finding of a kind is drift in this report.
+func (r *Report) Drifts(k Kind) bool { return k.Drift() && (k != Duplicated || !r.DuplicatesAllowed) }
+
+// Pending is how many entries up to the watermarks have not been delivered yet.
+func (r *Report) Pending() (n int64) {
+	for _, s := range r.Range {
+		n += s.Pending
+	}
+	return n
+}
+
+// OnlyPending reports whether all that could not be compared is what has not been delivered yet.
+func (r *Report) OnlyPending() bool {
+	waiting := 0
+	for _, s := range r.Range {
+		if s.Pending > 0 {
+			waiting++
+		}
+	}
+	return waiting > 0 && r.Counts[Unverifiable] == 0 && len(r.Incomplete) == waiting
+}

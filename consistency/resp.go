@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// Replies to XRANGE are parsed from their raw bytes: an audit reads every entry, and turning each into maps of strings would be
-// most of its cost. An entry stays a set of slices of the buffer that its reply came in, which rawreply gets.
+// Replies to XRANGE are parsed from their raw bytes: an audit reads every entry, and turning each
+// into maps of strings would be most of its cost. An entry stays a set of slices of the buffer that
+// its reply came in, which rawreply gets.
 
 var errShortReply = errors.New("redis reply ends too early")
 
@@ -90,7 +91,7 @@ func (r *reply) entries(dst []rawEntry) ([]rawEntry, error) {
 		if m > len(r.b)-r.i {
 			return dst, errShortReply
 		}
-		// The slot that a longer reply left behind has a slice to use again.
+		// The slot of a longer reply before has a slice to use again.
 		var e rawEntry
 		if len(dst) < cap(dst) {
 			e = dst[:len(dst)+1][len(dst)]

@@ -71,7 +71,8 @@ func (r *route) execute(e *entry) (string, error) {
 	return r.out.String(), nil
 }
 
-// topic is where the event belongs. ok is false if there is no valid topic: then it belongs to the dead letters.
+// topic is where the event belongs. ok is false if there is no valid topic: then it belongs to the
+// dead letters.
 func (r *route) topic(e *entry) (name string, ok bool) {
 	if len(e.topic) > 0 {
 		name, found := r.names[string(e.topic)]

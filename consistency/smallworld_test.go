@@ -19,7 +19,8 @@ type smallWorld struct {
 	clock   uint64
 	events  int
 	planted []string
-	// deletes and orphans are not planted in one world: which of the two a record without an entry is, is then undecidable.
+	// deletes and orphans are not planted in one world: which of the two a record without an entry
+	// is, is then undecidable.
 	deletes bool
 	again   []func()                   // duplicates for a later stage
 	old     map[*memoryPartition]int64 // where the stage began: what stands before it has been audited and cannot change
@@ -40,7 +41,7 @@ func newSmallWorld(t *rapid.T) *smallWorld {
 	w.stalls, w.queued = make([]bool, len(w.streams.shards)), make([][]func(), len(w.streams.shards))
 	w.logs.make("t.a", rapid.IntRange(1, 4).Draw(t, "partitions a"))
 	w.logs.make("t.b", rapid.IntRange(1, 3).Draw(t, "partitions b"))
-	w.logs.make("stray", 2)
+	w.logs.make("other", 2)
 	w.logs.make("dlq", 1)
 	return w
 }
@@ -138,7 +139,8 @@ func (w *smallWorld) entry(t *rapid.T) {
 		id := w.id(t)
 		w.plant(Orphaned, id)
 		w.deliver(shard, EntryID{}, func() { w.logs.append("t.a", 0, rawRecord(shard, id, "never", "created", "k0", "p")) })
-		// The stream goes on above it, or the record would be of an entry that the audit has not come to.
+		// The stream goes on above it, or the record would be of an entry that the audit has not
+		// come to.
 	}
 	id := w.id(t)
 	w.events++
@@ -182,7 +184,7 @@ func (w *smallWorld) entry(t *rapid.T) {
 	case 5:
 		w.plant(Duplicated, id)
 		send(topic, partition, good())
-		send("stray", 0, good())
+		send("other", 0, good())
 	case 6, 7:
 		// In the place of the record before it: whether that is a fault depends on the keys.
 		w.plant(Reordered, id)
@@ -220,7 +222,7 @@ func (w *smallWorld) entry(t *rapid.T) {
 		send(topic, partition, r)
 	case 10:
 		w.plant(Misdirected, id)
-		send(rapid.SampledFrom([]string{"stray", "t.a", "t.b"}).Draw(t, "wrong"), 0, good())
+		send(rapid.SampledFrom([]string{"other", "t.a", "t.b"}).Draw(t, "wrong"), 0, good())
 	case 11:
 		w.plant("dead letter", id)
 		send("dlq", 0, deadRecord(shard, id))

@@ -23,8 +23,8 @@ const (
 	storeBytes  = 16 << 20
 )
 
-// store keeps what audits remember in Kafka, where a rollback of Redis cannot take it back. Everything is in one partition, so that
-// what is read is in the order in which it was written.
+// store keeps what audits remember in Kafka, where a rollback of Redis cannot take it back.
+// Everything is in one partition, so that what is read is in the order in which it was written.
 type store struct {
 	logs     *kafkaLogs
 	producer *kgo.Client
@@ -36,8 +36,8 @@ func (s *store) key(parts ...any) string {
 	return s.outbox + "/" + strings.TrimSuffix(fmt.Sprintln(parts...), "\n")
 }
 
-// each gives every record of the topic to fn, in the order in which they were written; a value is valid until fn returns. A topic that does
-// not exist is empty.
+// each gives every record of the topic to fn, in the order in which they were written; a value is
+// valid until fn returns. A topic that does not exist is empty.
 func (s *store) each(ctx context.Context, fn func(key string, value []byte) error) error {
 	name := names.AuditsTopic(s.outbox)
 	described, err := s.logs.topics(ctx, []string{name}, nil)
@@ -63,8 +63,8 @@ func (s *store) each(ctx context.Context, fn func(key string, value []byte) erro
 }
 
 // load reads the state and the reports.
-func (s *store) load(ctx context.Context) (*State, []*Report, error) {
-	state := &State{}
+func (s *store) load(ctx context.Context) (state, []*Report, error) {
+	var remembered state
 	latest := map[string][]byte{}
 	name := names.AuditsTopic(s.outbox)
 	err := s.each(ctx, func(k string, v []byte) error {
@@ -74,7 +74,7 @@ func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return state{}, nil, err
 	}
 	var reports []*Report
 	keys := map[*Report]string{}
@@ -83,14 +83,14 @@ func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 			continue
 		}
 		if k == s.key("state") {
-			if err := json.Unmarshal(v, state); err != nil {
-				return nil, nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
+			if err := json.Unmarshal(v, &remembered); err != nil {
+				return state{}, nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
 			}
 			continue
 		}
 		r := &Report{}
 		if err := json.Unmarshal(v, r); err != nil {
-			return nil, nil, fmt.Errorf("topic %s: a report cannot be read: %w", name, err)
+			return state{}, nil, fmt.Errorf("topic %s: a report cannot be read: %w", name, err)
 		}
 		reports = append(reports, r)
 		keys[r] = k
@@ -100,41 +100,44 @@ func (s *store) load(ctx context.Context) (*State, []*Report, error) {
 	for _, r := range reports[:max(0, len(reports)-keptReports+1)] {
 		s.stale = append(s.stale, keys[r])
 	}
-	return state, reports, nil
+	return remembered, reports, nil
 }
 
 // save writes tiles, the state and the report of a run; what is nil is left as it is.
-func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Report) error {
-	var records []*kgo.Record
-	add := func(key string, v any) error {
-		value, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key), Value: value})
-		return nil
+func (s *store) save(ctx context.Context, now *state, tiles []Tile, report *Report) error {
+	records := make([]*kgo.Record, 0, len(tiles)+len(s.stale)+2)
+	var failed error
+	add := func(key string, value any) {
+		text, err := json.Marshal(value)
+		failed = errors.Join(failed, err)
+		records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key), Value: text})
 	}
 	for i := range tiles {
-		if err := add(s.key("tile", tiles[i].Shard, tiles[i].slot), &tiles[i]); err != nil {
-			return err
-		}
+		add(s.key("tile", tiles[i].Shard, tiles[i].slot), &tiles[i])
 	}
 	if report != nil {
 		// Two that run at once have one number; neither replaces the report of the other.
-		if err := add(s.key("report", report.Run, report.Started.UnixNano()), report); err != nil {
-			return err
-		}
+		add(s.key("report", report.Run, report.Started.UnixNano()), report)
 		for _, key := range s.stale {
 			records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key)})
 		}
 	}
-	if state != nil {
-		if err := add(s.key("state"), state); err != nil {
-			return err
-		}
+	if now != nil {
+		add(s.key("state"), now)
 	}
+	if failed != nil {
+		return failed
+	}
+	if err := s.produce(ctx, records); err != nil {
+		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", names.AuditsTopic(s.outbox), err)
+	}
+	return nil
+}
+
+// produce writes records, and creates the topic if there is none. One that was just created is not
+// known to all brokers at once.
+func (s *store) produce(ctx context.Context, records []*kgo.Record) error {
 	err := s.producer.ProduceSync(ctx, records...).FirstErr()
-	// A topic that was just created is not known to all brokers at once.
 	for pause := fetchPause; errors.Is(err, kerr.UnknownTopicOrPartition) && pause <= mostPause; pause *= 2 {
 		if err := s.create(ctx); err != nil {
 			return err
@@ -149,10 +152,7 @@ func (s *store) save(ctx context.Context, state *State, tiles []Tile, report *Re
 			return err
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", names.AuditsTopic(s.outbox), err)
-	}
-	return nil
+	return err
 }
 
 func (s *store) create(ctx context.Context) error {

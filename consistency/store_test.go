@@ -10,7 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestStoreReadsWhatItWrote: what is kept of a reading is not what a later batch has put into the same memory.
+// TestStoreReadsWhatItWrote: what is kept of a reading is not what a later batch has put into the
+// same memory.
 func TestStoreReadsWhatItWrote(t *testing.T) {
 	t.Parallel()
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -31,17 +32,17 @@ func TestStoreReadsWhatItWrote(t *testing.T) {
 		r.Started = time.Unix(run, 0)
 		r.Finished = r.Started.Add(time.Second)
 		r.add(Finding{Kind: Lost, Detail: detail(run)})
-		state := &State{V: stateVersion, Outbox: "o", Run: run, Shards: []shardPoint{{Begun: true, Point: EntryID{uint64(run), 0}, Anchor: detail(run)}}}
-		if err := s.save(t.Context(), state, nil, r); err != nil {
+		now := &state{V: stateVersion, Outbox: "o", Run: run, Shards: []shardPoint{{Begun: true, Point: EntryID{uint64(run), 0}, Anchor: detail(run)}}}
+		if err := s.save(t.Context(), now, nil, r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	state, reports, err := s.load(t.Context())
+	last, reports, err := s.load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if state.Run != runs || len(state.Shards) != 1 || state.Shards[0].Anchor != detail(runs) {
-		t.Errorf("the state is that of run %d", state.Run)
+	if last.Run != runs || len(last.Shards) != 1 || last.Shards[0].Anchor != detail(runs) {
+		t.Errorf("the state is that of run %d", last.Run)
 	}
 	if len(reports) != runs {
 		t.Fatalf("%d reports", len(reports))

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/consistency/report"
 )
 
 // auditView is how a report is shown.
@@ -30,7 +31,7 @@ func (v *auditView) flags(flags *pflag.FlagSet) {
 type fullReport struct {
 	Summary string `json:"summary"`
 	*consistency.Report
-	Next     []consistency.Step `json:"next"`
+	Next     []report.Step      `json:"next"`
 	TileList []consistency.Tile `json:"tile_list,omitempty"`
 }
 
@@ -44,7 +45,7 @@ func (a *app) showReport(ctx context.Context, auditor *consistency.Auditor, r *c
 			failed = fmt.Errorf("the tiles of the report cannot be read: %w", failed)
 		}
 	}
-	full := fullReport{Summary: r.Summary(), Report: r, Next: r.Next()}
+	full := fullReport{Summary: report.Summary(r), Report: r, Next: report.Next(r)}
 	if v.long {
 		full.TileList = tiles
 	}
@@ -86,7 +87,7 @@ func writePage(file string, r *consistency.Report, tiles []consistency.Tile) err
 		return err
 	}
 	defer os.Remove(f.Name()) // fails when it has its name, which is what is wanted
-	if err := errors.Join(r.WriteHTML(f, tiles), f.Close()); err != nil {
+	if err := errors.Join(report.WriteHTML(f, r, tiles), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), file)
@@ -102,7 +103,7 @@ const reportWidth = 110
 
 func (p *page) reportHead(r *consistency.Report) {
 	word := string(r.Verdict)
-	p.printf("%s  %s\n", p.paint(verdictStyles[r.Verdict], word), wrapped(r.Summary(), len(word)+2))
+	p.printf("%s  %s\n", p.paint(verdictStyles[r.Verdict], word), wrapped(report.Summary(r), len(word)+2))
 	what := fmt.Sprintf("audit %d", r.Run)
 	switch {
 	case r.Outside:
@@ -113,14 +114,14 @@ func (p *page) reportHead(r *consistency.Report) {
 		what += " (full)"
 	}
 	p.printf("%s of %s, finished %s after %s: %s entries, %s records", what, r.Outbox, r.Finished.UTC().Format("2006-01-02 15:04:05 UTC"),
-		r.Finished.Sub(r.Started).Round(time.Millisecond), consistency.Grouped(r.Entries), consistency.Grouped(r.Records))
+		r.Finished.Sub(r.Started).Round(time.Millisecond), report.Grouped(r.Entries), report.Grouped(r.Records))
 	if r.DeadLetters == 1 {
 		p.printf(", 1 dead letter")
 	} else if r.DeadLetters > 1 {
-		p.printf(", %s dead letters", consistency.Grouped(r.DeadLetters))
+		p.printf(", %s dead letters", report.Grouped(r.DeadLetters))
 	}
 	if r.Repaired > 0 {
-		p.printf(", %s sent again by a repair", consistency.Grouped(r.Repaired))
+		p.printf(", %s sent again by a repair", report.Grouped(r.Repaired))
 	}
 	p.printf("\n")
 	if len(r.Range) == 0 {
@@ -128,11 +129,11 @@ func (p *page) reportHead(r *consistency.Report) {
 	}
 	t := newTable("SHARD", "FROM", "UP TO", "ENTRIES", "RECORDS", "PENDING", "COVERED SINCE")
 	for _, s := range r.Range {
-		t.row(strconv.Itoa(s.Shard), consistency.From(s.After), s.To.String(), strconv.FormatInt(s.Entries, 10), strconv.FormatInt(s.Records, 10), strconv.FormatInt(s.Pending, 10), consistency.From(s.Since))
+		t.row(strconv.Itoa(s.Shard), report.From(s.After), s.To.String(), strconv.FormatInt(s.Entries, 10), strconv.FormatInt(s.Records, 10), strconv.FormatInt(s.Pending, 10), report.From(s.Since))
 	}
 	p.printf("\n")
 	p.table(t)
-	p.printf("\nCoverage is %s.\n", r.Coverage())
+	p.printf("\nCoverage is %s.\n", report.Coverage(r))
 }
 
 // reportCounts is the line with the counts by kind.
@@ -141,7 +142,7 @@ func (p *page) reportCounts(r *consistency.Report) {
 	separator := " "
 	for _, k := range consistency.Kinds {
 		if n := r.Counts[k]; n > 0 {
-			p.printf("%s%s", separator, p.paint(kindStyle(k), consistency.Grouped(n)+" "+string(k)))
+			p.printf("%s%s", separator, p.paint(kindStyle(k), report.Grouped(n)+" "+string(k)))
 			separator = ", "
 		}
 	}
@@ -166,7 +167,7 @@ func (p *page) shortReport(r *consistency.Report) {
 		t := newTable("KIND", "SHARD", "ENTRY", "EVENT", "AT", "DETAIL")
 		for i := range r.Findings[:min(fewFindings, len(r.Findings))] {
 			f := &r.Findings[i]
-			t.row(cell{string(f.Kind), kindStyle(f.Kind)}, strconv.Itoa(f.Shard), f.Entries(), consistency.Printable(f.ID), f.Place(), consistency.Printable(f.Detail))
+			t.row(cell{string(f.Kind), kindStyle(f.Kind)}, strconv.Itoa(f.Shard), report.Entries(f), report.Printable(f.ID), report.Place(f), report.Printable(f.Detail))
 		}
 		p.table(t)
 		if more := len(r.Findings) - fewFindings; more > 0 {
@@ -191,7 +192,7 @@ func (p *page) longReport(r *consistency.Report, tiles []consistency.Tile) {
 		if r.Counts[k] == 0 {
 			continue
 		}
-		p.printf("\n%s  %s\n", p.paint(kindStyle(k), string(k)), wrapped(k.Meaning(), len(k)+2))
+		p.printf("\n%s  %s\n", p.paint(kindStyle(k), string(k)), wrapped(report.Meaning(k), len(k)+2))
 		for i := range r.Findings {
 			f := &r.Findings[i]
 			if f.Kind != k {
@@ -201,17 +202,17 @@ func (p *page) longReport(r *consistency.Report, tiles []consistency.Tile) {
 			if !f.Last.IsZero() {
 				what = "entries,"
 			}
-			p.printf("  shard %d, %s %s", f.Shard, what, f.Entries())
+			p.printf("  shard %d, %s %s", f.Shard, what, report.Entries(f))
 			if f.ID != "" {
-				p.printf(", event %s", consistency.Printable(f.ID))
+				p.printf(", event %s", report.Printable(f.ID))
 			}
-			if at := f.Place(); at != "" {
+			if at := report.Place(f); at != "" {
 				p.printf(", at %s", at)
 			}
-			p.printf("\n    %s\n", consistency.Printable(f.Detail))
+			p.printf("\n    %s\n", report.Printable(f.Detail))
 		}
 	}
-	p.printf("\n%s %s compared, %s by their digests alone\n", p.paint(bold, "Tiles:"), consistency.Grouped(r.Tiles), consistency.Grouped(r.Tiles-r.TilesLooked))
+	p.printf("\n%s %s compared, %s by their digests alone\n", p.paint(bold, "Tiles:"), report.Grouped(r.Tiles), report.Grouped(r.Tiles-r.TilesLooked))
 	t := newTable("SHARD", "FROM", "UP TO", "ENTRIES", "RECORDS", "DIGEST OF ENTRIES", "DIGEST OF RECORDS")
 	for _, x := range tiles {
 		if x.Agrees {
@@ -221,7 +222,7 @@ func (p *page) longReport(r *consistency.Report, tiles []consistency.Tile) {
 		if x.Got != nil {
 			got = x.Got.String()
 		}
-		t.row(strconv.Itoa(x.Shard), consistency.From(x.After), x.To.String(), strconv.FormatInt(x.Entries, 10), strconv.FormatInt(x.Records, 10), x.Digest.String(), got)
+		t.row(strconv.Itoa(x.Shard), report.From(x.After), x.To.String(), strconv.FormatInt(x.Entries, 10), strconv.FormatInt(x.Records, 10), x.Digest.String(), got)
 	}
 	if len(t.rows) > 0 {
 		p.printf("These were compared entry by entry:\n")
@@ -237,12 +238,12 @@ func (p *page) notCompared(r *consistency.Report) {
 	}
 	p.printf("\n%s\n", p.paint(bold, "Not compared:"))
 	for _, why := range r.Incomplete {
-		p.printf("- %s\n", wrapped(consistency.Printable(why), 2))
+		p.printf("- %s\n", wrapped(report.Printable(why), 2))
 	}
 }
 
 func (p *page) next(r *consistency.Report) {
-	steps := r.Next()
+	steps := report.Next(r)
 	if len(steps) == 0 && len(r.Findings) == 0 && len(r.Incomplete) == 0 {
 		return
 	}

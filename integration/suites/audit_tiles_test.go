@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/consistency/report"
 )
 
 // TestAuditTilesAreKept: the tiles of each run are found again, whole and by themselves, and its page shows where the fault is.
@@ -68,7 +69,7 @@ func TestAuditTilesAreKept(t *testing.T) {
 			t.Errorf("run %d: %d entries in tiles of %d, %d tiles differ, findings %v", r.Run, entries, r.Entries, differing, r.Findings)
 		}
 		var page bytes.Buffer
-		if err := r.WriteHTML(&page, tiles); err != nil {
+		if err := report.WriteHTML(&page, r, tiles); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Count(page.String(), `<use href="#drift" x=`); got != i%2 {

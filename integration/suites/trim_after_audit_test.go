@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/consistency/report"
 	"github.com/sluice-outbox/sluice/integration/testenv"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
@@ -102,13 +103,13 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 				if after, err := lengths(t.Context(), w); err != nil || fmt.Sprint(after) != fmt.Sprint(before) {
 					t.Fatalf("trimmed before the audit: %d entries of %d, %v", after, before, err)
 				}
-				report, err := auditor.Run(deadline(t, time.Minute))
+				audited, err := auditor.Run(deadline(t, time.Minute))
 				if err != nil {
 					t.Fatal(err)
 				}
-				t.Log(report.Verdict, report.Entries, report.Coverage())
-				if report.Verdict != consistency.Agree || report.Entries != 2000*int64(w.Shards) || report.Coverage() != "complete: every entry that was ever added has been compared" {
-					t.Fatalf("%s, %d entries, %s: %v %v", report.Verdict, report.Entries, report.Coverage(), report.Findings, report.Incomplete)
+				t.Log(audited.Verdict, audited.Entries, report.Coverage(audited))
+				if audited.Verdict != consistency.Agree || audited.Entries != 2000*int64(w.Shards) || report.Coverage(audited) != "complete: every entry that was ever added has been compared" {
+					t.Fatalf("%s, %d entries, %s: %v %v", audited.Verdict, audited.Entries, report.Coverage(audited), audited.Findings, audited.Incomplete)
 				}
 				awaitTrimmed(t, w, 200)
 			}
@@ -241,8 +242,8 @@ func TestRelaysAuditWhatTheyTrim(t *testing.T) {
 			t.Errorf("audit %d: %v", r.Run, r.Findings)
 		}
 	}
-	if last.Verdict != consistency.Agree || last.Coverage() != "complete: every entry that was ever added has been compared" {
-		t.Errorf("%s, %s: %v %v", last.Verdict, last.Coverage(), last.Findings, last.Incomplete)
+	if last.Verdict != consistency.Agree || report.Coverage(last) != "complete: every entry that was ever added has been compared" {
+		t.Errorf("%s, %s: %v %v", last.Verdict, report.Coverage(last), last.Findings, last.Incomplete)
 	}
 	if records := int64(len(w.Delivered())); records != total {
 		t.Errorf("%d records of %d entries", records, total)

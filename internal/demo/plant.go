@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/consistency/report"
 	"github.com/sluice-outbox/sluice/internal/terminal"
 	"github.com/sluice-outbox/sluice/outbox"
 )
@@ -240,16 +241,16 @@ func (p *Planted) write(w io.Writer, paint terminal.Painter) {
 	fmt.Fprintf(w, "\nPlanted: %s\n", paint.Paint(terminal.Bold, string(p.Kind)))
 	fmt.Fprintf(w, "  entry         %s of shard %d\n", p.Entry, p.Shard)
 	fmt.Fprintf(w, "  what          %s\n", p.What)
-	fmt.Fprintf(w, "  audit %-7d %s: %s\n", r.Run, r.Verdict, r.Summary())
+	fmt.Fprintf(w, "  audit %-7d %s: %s\n", r.Run, r.Verdict, report.Summary(r))
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		fmt.Fprintf(w, "  finding       %s\n", strings.Join(described(f), "\n                "))
 	}
 	for _, why := range r.Incomplete {
-		fmt.Fprintf(w, "  not compared  %s\n", consistency.Printable(why))
+		fmt.Fprintf(w, "  not compared  %s\n", report.Printable(why))
 	}
 	if p.Found {
-		fmt.Fprintf(w, "  what to do    %s\n\n%s\n", p.Kind.Advice(), paint.Paint(terminal.Green, "The audit found what was planted, and nothing else."))
+		fmt.Fprintf(w, "  what to do    %s\n\n%s\n", report.Advice(p.Kind), paint.Paint(terminal.Green, "The audit found what was planted, and nothing else."))
 	} else {
 		fmt.Fprintf(w, "\n%s\n", paint.Paint(terminal.Red, "The audit did NOT find what was planted, or found something else."))
 	}
@@ -257,12 +258,12 @@ func (p *Planted) write(w io.Writer, paint terminal.Painter) {
 
 // described is a finding in some lines.
 func described(f *consistency.Finding) []string {
-	lines := []string{fmt.Sprintf("%s: shard %d, entry %s", f.Kind, f.Shard, f.Entries())}
+	lines := []string{fmt.Sprintf("%s: shard %d, entry %s", f.Kind, f.Shard, report.Entries(f))}
 	if f.ID != "" {
-		lines = append(lines, "event "+consistency.Printable(f.ID))
+		lines = append(lines, "event "+report.Printable(f.ID))
 	}
-	if at := f.Place(); at != "" {
+	if at := report.Place(f); at != "" {
 		lines = append(lines, "at "+at)
 	}
-	return append(lines, consistency.Printable(f.Detail))
+	return append(lines, report.Printable(f.Detail))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/consistency/report"
 	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
@@ -85,7 +86,7 @@ func (v *Verdict) write(w io.Writer, colors bool) {
 		fmt.Fprintf(w, "                           %s\n", strings.Join(described(&v.Audit.First[i]), "; "))
 	}
 	for _, why := range v.Audit.Reasons {
-		fmt.Fprintf(w, "                           %s\n", consistency.Printable(why))
+		fmt.Fprintf(w, "                           %s\n", report.Printable(why))
 	}
 	if v.Chaos {
 		fmt.Fprintf(w, "  chaos         %d killed, %d paused for longer than their session (seed %d)\n", v.Kills, v.Pauses, v.Seed)
