@@ -59,7 +59,7 @@ func (w *Writer) Append(ctx context.Context, pipe redis.Pipeliner, events ...Eve
 	return w.join(ctx, pipe, known, sh, "", events)
 }
 
-func (w *Writer) join(ctx context.Context, pipe redis.Pipeliner, known *shape, sh *shard, marker string, events []Event) (*Appended, error) {
+func (w *Writer) join(ctx context.Context, pipe redis.Pipeliner, known *knownLayout, sh *shard, marker string, events []Event) (*Appended, error) {
 	if err := checkTransactional(pipe); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,17 +51,18 @@ func TestClusterEveryWay(t *testing.T) {
 		}
 		nodes[node.Options().Addr] = true
 
-		for n, o := range []outbox.TxOptions{
-			{Key: key},
-			{Key: key, Watch: []string{p.state(key)}},
-			{Key: key, IdempotencyKey: "a"},
-			{Key: key, IdempotencyKey: "a"}, // the same again
-			{Key: key, IdempotencyKey: "b", Watch: []string{p.state(key)}},
-			{Key: key, Wait: outbox.Wait{Replicas: 1, Timeout: 20 * time.Millisecond}}, // there are none
+		for n, opts := range [][]outbox.TxOption{
+			nil,
+			{outbox.WithWatch(p.state(key))},
+			{outbox.WithIdempotencyKey("a")},
+			{outbox.WithIdempotencyKey("a")}, // the same again
+			{outbox.WithIdempotencyKey("b"), outbox.WithWatch(p.state(key))},
+			{outbox.WithWait(outbox.Wait{Replicas: 1, Timeout: 20 * time.Millisecond})}, // there are none
 		} {
-			res, err := w.TxWith(ctx, o, p.count(ctx, key))
-			if outbox.OutcomeOf(err) != outbox.Committed || (err != nil) != (n == 5) || res.AlreadyAppended != (n == 3) || res.Shard != shard {
-				t.Errorf("shard %d, %+v: %+v, %v", shard, o, res, err)
+			res, err := w.Tx(ctx, key, p.count(ctx, key), opts...)
+			if outbox.OutcomeOf(err) != outbox.Committed || (err != nil) != (n == 5) ||
+				res.AlreadyAppended != (n == 3) || res.Shard != shard {
+				t.Errorf("shard %d, options %d: %+v, %v", shard, n, res, err)
 			}
 		}
 
@@ -119,7 +121,7 @@ func TestClusterRefusesOtherSlots(t *testing.T) {
 		_, err := w.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			c.queue(tx.Queue())
 			return tx.Append(event("42"))
-		}, c.watch...)
+		}, outbox.WithWatch(c.watch...))
 		if !errors.As(err, &slot) || slot.Key != out || slot.Stream != p.stream("42") {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -164,7 +166,7 @@ func TestClusterMovesTheSlot(t *testing.T) {
 	var mu sync.Mutex
 	ok, unknown, refused := 0, 0, 0
 	var wg sync.WaitGroup
-	for n, o := range []outbox.TxOptions{{Key: "42"}, {Key: "42", Watch: []string{p.state("42")}}} {
+	for n, always := range [][]outbox.TxOption{nil, {outbox.WithWatch(p.state("42"))}} {
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				select {
@@ -172,12 +174,11 @@ func TestClusterMovesTheSlot(t *testing.T) {
 					return
 				default:
 				}
+				opts := always
 				if n == 1 && i%2 == 1 {
-					o.IdempotencyKey = fmt.Sprint(i)
-				} else {
-					o.IdempotencyKey = ""
+					opts = append(slices.Clone(always), outbox.WithIdempotencyKey(fmt.Sprint(i)))
 				}
-				_, err := w.TxWith(ctx, o, p.count(ctx, "42"))
+				_, err := w.Tx(ctx, "42", p.count(ctx, "42"), opts...)
 				mu.Lock()
 				switch {
 				case err == nil:

@@ -60,7 +60,9 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 			return outcome(m, event("42"))
 		}},
 		"IdempotencyTTL": {time.Minute, func(_ *testing.T, m *memory) string {
-			_, err := m.writer.TxWith(ctx, outbox.TxOptions{Key: "42", IdempotencyKey: "r"}, func(tx *outbox.Tx) error { return tx.Append(event("42")) })
+			_, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
+				return tx.Append(event("42"))
+			}, outbox.WithIdempotencyKey("r"))
 			return fmt.Sprint(err, m.TTL(outbox.MarkerKey("orders", 0, "r")))
 		}},
 		"Attempts": {2, func(_ *testing.T, m *memory) string {
@@ -69,7 +71,7 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 				runs++
 				m.client.Incr(ctx, "stock")
 				return tx.Append(event("42"))
-			}, "stock")
+			}, outbox.WithWatch("stock"))
 			return fmt.Sprint(runs, err)
 		}},
 		"Wait": {outbox.Wait{Replicas: 1}, func(_ *testing.T, m *memory) string { return outcome(m, event("42")) }},

@@ -40,7 +40,7 @@
 //
 // # Failure
 //
-// A lost reply to EXEC leaves open whether the transaction was committed. With an idempotency key (TxOptions, [Once])
+// A lost reply to EXEC leaves open whether the transaction was committed. With an idempotency key ([WithIdempotencyKey], [Idempotent])
 // the writer finds out by repeating it, and so can the caller at any time within Config.IdempotencyTTL; without one a
 // repetition may append the event twice, so the writer does not.
 //

@@ -202,7 +202,7 @@ func (o Outcome) String() string {
 	return "not committed"
 }
 
-// OutcomeOf tells what became of the transaction from the error that Tx, TxWith or Appended.Result returned; nil means
+// OutcomeOf tells what became of the transaction from the error that Tx or Appended.Result returned; nil means
 // Committed. It says nothing about other errors.
 func OutcomeOf(err error) Outcome {
 	var partial *PartialError

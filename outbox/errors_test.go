@@ -134,6 +134,10 @@ func TestPartialErrorNamesCommandsNotValues(t *testing.T) {
 	if text := err.Error(); strings.Contains(text, "secret") || !strings.Contains(text, "set key") {
 		t.Error(text)
 	}
+	var failed CommandError
+	if !errors.As(err, &failed) || failed.Command != "set key" || !errors.Is(failed, secret.Err()) {
+		t.Errorf("the failed command is %+v", failed)
+	}
 }
 
 func TestOutcomeNames(t *testing.T) {

@@ -67,7 +67,7 @@ func ExampleWriter_Tx_watch() {
 			}
 			tx.Queue().Decr(ctx, "stock:7")
 			return tx.Append(outbox.Event{AggregateType: "order", AggregateID: order, Type: "OrderPlaced"})
-		}, "stock:7")
+		}, outbox.WithWatch("stock:7"))
 		return err
 	}
 	fmt.Println(buy("42"))
@@ -78,16 +78,16 @@ func ExampleWriter_Tx_watch() {
 }
 
 // An idempotency key makes the transaction safe to repeat.
-func ExampleWriter_TxWith() {
+func ExampleWriter_Tx_idempotencyKey() {
 	ctx := context.Background()
 	_, writer, done := shop()
 	defer done()
 
 	for range 2 {
-		res, err := writer.TxWith(ctx, outbox.TxOptions{Key: "42", IdempotencyKey: "request-1"}, func(tx *outbox.Tx) error {
+		res, err := writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			tx.Queue().Incr(ctx, "orders")
 			return tx.Append(outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
-		})
+		}, outbox.WithIdempotencyKey("request-1"))
 		switch outbox.OutcomeOf(err) {
 		case outbox.Committed:
 			fmt.Println("committed, before:", res.AlreadyAppended)
@@ -121,20 +121,20 @@ func ExampleWriter_Append() {
 }
 
 // An idempotency key in a transaction that the caller runs.
-func ExampleWriter_Once() {
+func ExampleWriter_Idempotent() {
 	ctx := context.Background()
 	client, writer, done := shop()
 	defer done()
 
 	place := func() error {
 		return client.Watch(ctx, func(conn *redis.Tx) error {
-			once, err := writer.Once(ctx, conn, "42", "request-1")
-			if err != nil || once.Done() {
+			idem, err := writer.Idempotent(ctx, conn, "42", "request-1")
+			if err != nil || idem.Done() {
 				return err
 			}
 			pipe := conn.TxPipeline()
 			pipe.Incr(ctx, "orders")
-			appended, err := once.Append(ctx, pipe, outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
+			appended, err := idem.Append(ctx, pipe, outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
 			if err != nil {
 				return err
 			}

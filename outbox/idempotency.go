@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrAlreadyAppended says that Once.Append was called although Once.Done is true. Nothing was queued.
+// ErrAlreadyAppended says that Idempotent.Append was called although Idempotent.Done is true.
+// Nothing was queued.
 var ErrAlreadyAppended = errors.New("a transaction with this idempotency key was committed before")
 
 // maxIdempotencyKey is the longest idempotency key, in bytes.
@@ -44,36 +45,40 @@ func decodeMarker(value string) []string {
 	return strings.Split(value, "\n")
 }
 
-// Once is an idempotency key in a transaction that the caller runs; Writer.Once makes it.
-type Once struct {
+// Idempotent is an idempotency key in a transaction that the caller runs. Writer.Idempotent makes it.
+type Idempotent struct {
 	w      *Writer
-	shape  *shape
+	layout *knownLayout
 	shard  *shard
 	marker string
 	done   bool
 	ids    []string
 }
 
-// Once watches an idempotency key on the caller's connection, conn, and looks whether a transaction of key's shard with
-// the same one was committed before. It belongs between WATCH and MULTI:
+// Idempotent watches an idempotency key on the caller's connection, conn, and looks whether a
+// transaction of key's shard with that idempotency key was committed before. Call it between WATCH
+// and MULTI:
 //
 //	err := client.Watch(ctx, func(conn *redis.Tx) error {
-//		once, err := writer.Once(ctx, conn, order, request)
-//		if err != nil || once.Done() {
+//		idem, err := writer.Idempotent(ctx, conn, order, request)
+//		if err != nil || idem.Done() {
 //			return err
 //		}
 //		_, err = conn.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 //			pipe.HIncrBy(ctx, stock, item, -1)
-//			_, err := once.Append(ctx, pipe, event)
+//			_, err := idem.Append(ctx, pipe, event)
 //			return err
 //		})
 //		return err
 //	}, stock)
 //
-// The EXEC fails with redis.TxFailedErr if another transaction with the same key was committed meanwhile. On a cluster,
-// conn must be a connection to the server of the shard's slot, as Watch gives it for keys in that slot; and while that slot
-// moves, ClusterClient.Watch can return nil without having called its function, so note that it ran. TxWith takes care of both.
-func (w *Writer) Once(ctx context.Context, conn *redis.Tx, key, idempotencyKey string) (*Once, error) {
+// EXEC fails with redis.TxFailedErr if another transaction with the same idempotency key was
+// committed meanwhile.
+//
+// On a cluster, conn must be a connection to the server of the shard's slot, as Watch gives it for
+// keys in that slot. While the slot moves, ClusterClient.Watch can return nil without having called
+// its function, so note that it ran. Writer.Tx with WithIdempotencyKey takes care of both.
+func (w *Writer) Idempotent(ctx context.Context, conn *redis.Tx, key, idempotencyKey string) (*Idempotent, error) {
 	if err := checkIdempotencyKey(idempotencyKey); err != nil {
 		return nil, err
 	}
@@ -82,28 +87,28 @@ func (w *Writer) Once(ctx context.Context, conn *redis.Tx, key, idempotencyKey s
 		return nil, err
 	}
 	sh := known.shards[Shard(key, known.layout.Shards)]
-	o := &Once{w: w, shape: known, shard: sh, marker: MarkerKey(w.cfg.Outbox, sh.index, idempotencyKey)}
-	if err := conn.Watch(ctx, o.marker).Err(); err != nil {
+	i := &Idempotent{w: w, layout: known, shard: sh, marker: MarkerKey(w.cfg.Outbox, sh.index, idempotencyKey)}
+	if err := conn.Watch(ctx, i.marker).Err(); err != nil {
 		return nil, refusal(err)
 	}
-	found, value, err := w.inspect(ctx, conn, sh, o.marker)
+	found, value, err := w.inspect(ctx, conn, sh, i.marker)
 	if err != nil {
 		return nil, err
 	}
-	o.done, o.ids = found, decodeMarker(value)
-	return o, nil
+	i.done, i.ids = found, decodeMarker(value)
+	return i, nil
 }
 
 // Done reports whether a transaction with this idempotency key was committed before: there is nothing left to do.
-func (o *Once) Done() bool { return o.done }
+func (i *Idempotent) Done() bool { return i.done }
 
 // Events are the IDs of the events of the earlier transaction, if Done and if they were not too many to remember.
-func (o *Once) Events() []string { return o.ids }
+func (i *Idempotent) Events() []string { return i.ids }
 
 // Append is Writer.Append that also marks the idempotency key as used, in the same transaction.
-func (o *Once) Append(ctx context.Context, pipe redis.Pipeliner, events ...Event) (*Appended, error) {
-	if o.done {
+func (i *Idempotent) Append(ctx context.Context, pipe redis.Pipeliner, events ...Event) (*Appended, error) {
+	if i.done {
 		return nil, ErrAlreadyAppended
 	}
-	return o.w.join(ctx, pipe, o.shape, o.shard, o.marker, events)
+	return i.w.join(ctx, pipe, i.layout, i.shard, i.marker, events)
 }

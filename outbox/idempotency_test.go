@@ -17,11 +17,11 @@ func TestIdempotencyKeyAppendsOnce(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{IdempotencyTTL: time.Hour})
 	runs := 0
 	place := func(key string) (outbox.Result, error) {
-		return m.writer.TxWith(ctx, outbox.TxOptions{Key: "42", IdempotencyKey: key}, func(tx *outbox.Tx) error {
+		return m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			runs++
 			tx.Queue().Incr(ctx, "orders placed")
 			return tx.Append(event("42"), event("42"))
-		})
+		}, outbox.WithIdempotencyKey(key))
 	}
 	first, err := place("request 1")
 	if err != nil || first.AlreadyAppended || len(first.Entries) != 2 {
@@ -53,14 +53,14 @@ func TestIdempotencyKeyWithWatch(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
 	m.set(t, "stock", "5")
 	for range 3 {
-		_, err := m.writer.TxWith(ctx, outbox.TxOptions{Key: "42", Watch: []string{"stock"}, IdempotencyKey: "r"}, func(tx *outbox.Tx) error {
+		_, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			stock, err := tx.Read().Get(ctx, "stock").Int()
 			if err != nil {
 				return err
 			}
 			tx.Queue().Set(ctx, "stock", stock-1, 0)
 			return tx.Append(event("42"))
-		})
+		}, outbox.WithWatch("stock"), outbox.WithIdempotencyKey("r"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,13 +74,15 @@ func TestIdempotencyKeyWithWatch(t *testing.T) {
 func TestIdempotencyKeyRace(t *testing.T) {
 	ctx := t.Context()
 	m := newMemory(t, 1, outbox.Config{})
-	o := outbox.TxOptions{Key: "42", IdempotencyKey: "r"}
-	res, err := m.writer.TxWith(ctx, o, func(tx *outbox.Tx) error {
-		if _, err := m.writer.TxWith(ctx, o, func(other *outbox.Tx) error { return other.Append(event("42")) }); err != nil {
+	same := outbox.WithIdempotencyKey("r")
+	res, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
+		if _, err := m.writer.Tx(ctx, "42", func(other *outbox.Tx) error {
+			return other.Append(event("42"))
+		}, same); err != nil {
 			return err
 		}
 		return tx.Append(event("42"))
-	})
+	}, same)
 	if err != nil || !res.AlreadyAppended || res.Attempts != 2 || len(m.entries(t, 0)) != 1 {
 		t.Errorf("%+v, %v, %d entries", res, err, len(m.entries(t, 0)))
 	}
@@ -90,9 +92,10 @@ func TestIdempotencyMarkerStaysSmall(t *testing.T) {
 	ctx := t.Context()
 	m := newMemory(t, 1, outbox.Config{})
 	many := slices.Repeat([]outbox.Event{event("42")}, 500)
-	o := outbox.TxOptions{Key: "42", IdempotencyKey: "r"}
 	for i := range 2 {
-		res, err := m.writer.TxWith(ctx, o, func(tx *outbox.Tx) error { return tx.Append(many...) })
+		res, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
+			return tx.Append(many...)
+		}, outbox.WithIdempotencyKey("r"))
 		if err != nil || res.AlreadyAppended != (i == 1) {
 			t.Fatalf("%t, %v", res.AlreadyAppended, err)
 		}
@@ -102,18 +105,18 @@ func TestIdempotencyMarkerStaysSmall(t *testing.T) {
 	}
 }
 
-func TestOnceInTheCallersTransaction(t *testing.T) {
+func TestIdempotentInTheCallersTransaction(t *testing.T) {
 	ctx := t.Context()
 	m := newMemory(t, 1, outbox.Config{})
 	m.set(t, "stock", "5")
 	place := func() (done bool, events []string, err error) {
 		err = m.client.Watch(ctx, func(conn *redis.Tx) error {
-			once, err := m.writer.Once(ctx, conn, "42", "request 1")
+			idem, err := m.writer.Idempotent(ctx, conn, "42", "request 1")
 			if err != nil {
 				return err
 			}
-			if done, events = once.Done(), once.Events(); done {
-				_, err := once.Append(ctx, conn.TxPipeline(), event("42"))
+			if done, events = idem.Done(), idem.Events(); done {
+				_, err := idem.Append(ctx, conn.TxPipeline(), event("42"))
 				if !errors.Is(err, outbox.ErrAlreadyAppended) {
 					t.Errorf("Append after Done: %v", err)
 				}
@@ -122,7 +125,7 @@ func TestOnceInTheCallersTransaction(t *testing.T) {
 			var appended *outbox.Appended
 			if _, err = conn.TxPipelined(ctx, func(pipe redis.Pipeliner) (err error) {
 				pipe.Decr(ctx, "stock")
-				appended, err = once.Append(ctx, pipe, event("42"))
+				appended, err = idem.Append(ctx, pipe, event("42"))
 				return err
 			}); err != nil {
 				return err
@@ -146,11 +149,11 @@ func TestOnceInTheCallersTransaction(t *testing.T) {
 	}
 }
 
-func TestOnceRefusesBadKeys(t *testing.T) {
+func TestIdempotentRefusesBadKeys(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
 	_ = m.client.Watch(t.Context(), func(conn *redis.Tx) error {
 		for _, key := range []string{"", "a\x00b", "\xff", strings.Repeat("x", 201)} {
-			if _, err := m.writer.Once(t.Context(), conn, "42", key); err == nil {
+			if _, err := m.writer.Idempotent(t.Context(), conn, "42", key); err == nil {
 				t.Errorf("%q was accepted", key)
 			}
 		}

@@ -26,11 +26,11 @@ var ways = map[string]struct {
 		return err
 	}},
 	"Tx with watch": {false, func(ctx context.Context, p *place, w *outbox.Writer) error {
-		_, err := w.Tx(ctx, "42", p.count(ctx, "42"), p.state("42"))
+		_, err := w.Tx(ctx, "42", p.count(ctx, "42"), outbox.WithWatch(p.state("42")))
 		return err
 	}},
 	"Tx with idempotency key": {true, func(ctx context.Context, p *place, w *outbox.Writer) error {
-		_, err := w.TxWith(ctx, outbox.TxOptions{Key: "42", IdempotencyKey: "request"}, p.count(ctx, "42"))
+		_, err := w.Tx(ctx, "42", p.count(ctx, "42"), outbox.WithIdempotencyKey("request"))
 		return err
 	}},
 	"Append": {false, func(ctx context.Context, p *place, w *outbox.Writer) error {
@@ -43,16 +43,16 @@ var ways = map[string]struct {
 		_, _ = pipe.Exec(ctx)
 		return appended.Err()
 	}},
-	"Once": {true, func(ctx context.Context, p *place, w *outbox.Writer) error {
+	"Idempotent": {true, func(ctx context.Context, p *place, w *outbox.Writer) error {
 		var appended *outbox.Appended
 		err := p.client.Watch(ctx, func(conn *redis.Tx) error {
-			once, err := w.Once(ctx, conn, "42", "request")
-			if err != nil || once.Done() {
+			idem, err := w.Idempotent(ctx, conn, "42", "request")
+			if err != nil || idem.Done() {
 				return err
 			}
 			_, err = conn.TxPipelined(ctx, func(pipe redis.Pipeliner) (err error) {
 				pipe.Incr(ctx, p.state("42"))
-				appended, err = once.Append(ctx, pipe, event("42"))
+				appended, err = idem.Append(ctx, pipe, event("42"))
 				return err
 			})
 			return err
@@ -131,12 +131,12 @@ func TestExecTimesOut(t *testing.T) {
 	r := startRedis(t, slow)
 	const timeout, busy = 300 * time.Millisecond, 0.75
 	for name, c := range map[string]struct {
-		options outbox.TxOptions
-		want    error
+		option outbox.TxOption
+		want   error
 	}{
-		"once":                 {outbox.TxOptions{Key: "42"}, outbox.ErrUnknownOutcome},
-		"with watch":           {outbox.TxOptions{Key: "42", Watch: []string{"w"}}, outbox.ErrUnknownOutcome},
-		"with idempotency key": {outbox.TxOptions{Key: "42", IdempotencyKey: "request"}, nil},
+		"once":                 {outbox.WithWatch(), outbox.ErrUnknownOutcome},
+		"with watch":           {outbox.WithWatch("w"), outbox.ErrUnknownOutcome},
+		"with idempotency key": {outbox.WithIdempotencyKey("request"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := integration.Context(t, time.Minute)
@@ -144,10 +144,10 @@ func TestExecTimesOut(t *testing.T) {
 			warm(ctx, t, p.client, 6)
 			w := p.writer(t, outbox.Config{})
 			run := func() (outbox.Result, error) {
-				return w.TxWith(ctx, c.options, func(tx *outbox.Tx) error {
+				return w.Tx(ctx, "42", func(tx *outbox.Tx) error {
 					tx.Queue().Do(ctx, "debug", "sleep", busy)
 					return p.count(ctx, "42")(tx)
-				})
+				}, c.option)
 			}
 			res, err := run()
 			for c.want == nil && errors.Is(err, outbox.ErrUnknownOutcome) && ctx.Err() == nil {

@@ -16,16 +16,21 @@ import (
 // within Config.TypeCheckInterval before EXEC. Repair the key, then append the events again, by themselves. If Missing is
 // 0 the events were appended and a state command failed: correct the command, and undo or complete the state.
 type PartialError struct {
-	Missing  int       // events that were not appended
-	Appended []string  // entry IDs of the events that were
-	Failed   []Failure // the commands that failed, in the order of the transaction
+	Missing  int            // events that were not appended
+	Appended []string       // entry IDs of the events that were
+	Failed   []CommandError // the commands that failed, in the order of the transaction
 }
 
-// Failure is a command of a committed transaction that failed by itself.
-type Failure struct {
+// CommandError is a command of a committed transaction that failed by itself.
+type CommandError struct {
 	Command string // its name and key, for example "incr stock:7"
 	Err     error
 }
+
+func (e CommandError) Error() string { return e.Command + ": " + e.Err.Error() }
+
+// Unwrap gives the reply of the server.
+func (e CommandError) Unwrap() error { return e.Err }
 
 func (e *PartialError) Error() string {
 	var b strings.Builder
@@ -35,16 +40,16 @@ func (e *PartialError) Error() string {
 		b.WriteString("the events were appended, part of the state was not written")
 	}
 	for _, f := range e.Failed {
-		fmt.Fprintf(&b, "; %s: %v", f.Command, f.Err)
+		b.WriteString("; " + f.Error())
 	}
 	return b.String()
 }
 
-// Unwrap gives the errors of the failed commands, and ErrWrongType if that is why events are missing.
+// Unwrap gives a CommandError for each failed command, and ErrWrongType if that is why events are missing.
 func (e *PartialError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Failed)+1)
 	for _, f := range e.Failed {
-		errs = append(errs, f.Err)
+		errs = append(errs, f)
 		if e.Missing > 0 && errors.Is(kindOf(f.Err), ErrWrongType) {
 			errs = append(errs, ErrWrongType)
 		}
@@ -144,7 +149,7 @@ func partial(cmds []redis.Cmder, appends []*redis.StringCmd) *PartialError {
 	}
 	for _, c := range cmds {
 		if err := c.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			e.Failed = append(e.Failed, Failure{Command: commandName(c), Err: err})
+			e.Failed = append(e.Failed, CommandError{Command: commandName(c), Err: err})
 		}
 	}
 	return e

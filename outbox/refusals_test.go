@@ -124,12 +124,12 @@ func TestRefusals(t *testing.T) {
 				do(ctx, t, s.admin, "acl", "setuser", "writer", "on", ">pass", "~*", "+@all")
 				p := newPlace(t, r, 1, func(o *redis.Options) { o.Username, o.Password = "writer", "pass" })
 				w := p.writer(t, outbox.Config{Attempts: 2, TypeCheckInterval: time.Hour})
-				var keys []string
+				var opts []outbox.TxOption
 				if watch != "" {
-					keys = []string{watch}
+					opts = append(opts, outbox.WithWatch(watch))
 				}
 				run := func() error {
-					_, err := w.Tx(ctx, "42", p.count(ctx, "42"), keys...)
+					_, err := w.Tx(ctx, "42", p.count(ctx, "42"), opts...)
 					return err
 				}
 				if err := run(); err != nil {
@@ -176,7 +176,7 @@ func TestStreamReplacedAfterTheCheck(t *testing.T) {
 		_, err := w.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			tx.Queue().Incr(ctx, "state")
 			return tx.Append(event("42"), event("42"))
-		}, keys...)
+		}, outbox.WithWatch(keys...))
 		return err
 	}
 	for n, keys := range [][]string{nil, {"watched"}} {

@@ -48,11 +48,11 @@ func TestSentinelFailover(t *testing.T) {
 		}
 		isOver := over.Load()
 		id := fmt.Sprint("event ", i)
-		_, err := w.TxWith(ctx, outbox.TxOptions{Key: "42", IdempotencyKey: id}, func(tx *outbox.Tx) error {
+		_, err := w.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			e := event("42")
 			e.ID = id
 			return tx.Append(e)
-		})
+		}, outbox.WithIdempotencyKey(id))
 		var wait *outbox.WaitError
 		switch {
 		case err == nil:

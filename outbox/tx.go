@@ -22,94 +22,74 @@ type Result struct {
 	Attempts        int // how often the transaction was tried, 1 if nothing was in the way
 }
 
-// TxOptions are the arguments of TxWith.
-type TxOptions struct {
-	// Key decides the shard: the key of the events to append. Required.
-	Key string
-
-	// Watch are the keys that the function reads: EXEC does nothing if one of them was changed since.
-	Watch []string
-
-	// IdempotencyKey names the transaction, 1 to 200 bytes of UTF-8 without control characters: of transactions of one
-	// shard with the same one only the first is committed, for Config.IdempotencyTTL. It makes a repetition safe, also
-	// after an error that wraps ErrUnknownOutcome, and lets the writer itself repeat what got no reply. It costs two more round trips.
-	IdempotencyKey string
-
-	// Wait overrides Config.Wait, unless it is zero.
-	Wait Wait
-}
-
-// Tx runs a transaction: fn queues the changes of state and appends the events, then everything is sent as one
-// MULTI/EXEC. All of it is committed or nothing. key decides the shard; all events must belong to it.
+// Tx runs a transaction. fn queues the changes of state on tx.Queue and appends the events with
+// tx.Append; then the writer sends everything as one MULTI/EXEC. All of it is committed or nothing.
+// key decides the shard, and all events must belong to it.
 //
-// Without watch it takes one round trip, and fn cannot read. With watch, fn reads with Tx.Read, and runs again, up to
-// Config.Attempts times, if one of the watched keys was changed before EXEC: it must not have other effects than on tx. An
-// error of fn ends the transaction, with nothing sent, and is returned as it is.
+// Without options it takes one round trip, and fn cannot read. [WithWatch] lets fn read,
+// [WithIdempotencyKey] makes a repetition safe, [WithWait] waits for replicas or disks. With the
+// first two fn may run several times, up to Config.Attempts: it must have no effect but on tx.
 //
-// After an error OutcomeOf tells whether something was written. A lost reply is never followed by a blind second EXEC: see ErrUnknownOutcome.
-func (w *Writer) Tx(ctx context.Context, key string, fn func(*Tx) error, watch ...string) (Result, error) {
-	return w.TxWith(ctx, TxOptions{Key: key, Watch: watch}, fn)
-}
-
-// maxLostReplies bounds how often a transaction with an idempotency key is repeated because a reply was lost: each
-// can take as long as the client's read timeout.
-const maxLostReplies = 3
-
-// TxWith is Tx with more to say.
-func (w *Writer) TxWith(ctx context.Context, o TxOptions, fn func(*Tx) error) (Result, error) {
-	if o.Key == "" {
+// An error of fn ends the transaction before anything is sent, and is returned as it is. After any
+// other error [OutcomeOf] tells whether something was written. A lost reply is never followed by a
+// blind second EXEC: see [ErrUnknownOutcome].
+func (w *Writer) Tx(ctx context.Context, key string, fn func(*Tx) error, opts ...TxOption) (Result, error) {
+	if key == "" {
 		return Result{}, errors.New("outbox: the key of the transaction is empty")
 	}
-	if o.IdempotencyKey != "" {
-		if err := checkIdempotencyKey(o.IdempotencyKey); err != nil {
+	o := txOptions{wait: w.cfg.Wait}
+	for _, set := range opts {
+		if err := set(&o); err != nil {
 			return Result{}, err
 		}
 	}
-	if !o.Wait.needed() {
-		o.Wait = w.cfg.Wait
-	}
-	var unknown error // that of an attempt whose reply was lost; a later attempt that commits settles it
+	idempotent := o.idempotencyKey != ""
+	var unknown error // of an attempt whose reply was lost; a later attempt that commits settles it
 	for attempt, lost := 1, 0; ; attempt++ {
-		res, err := w.attempt(ctx, o, fn, attempt)
+		res, err := w.attempt(ctx, key, o, fn, attempt)
 		res.Attempts = attempt
-		next := w.judge(err, o.IdempotencyKey != "", unknown != nil)
+		why := w.retry(err, idempotent, unknown != nil)
 		if errors.Is(err, ErrUnknownOutcome) {
 			unknown = err
 		}
-		if next == afterLostReply {
+		if why == afterLostReply {
 			if lost++; lost > maxLostReplies {
-				next = stop
+				why = noRetry
 			}
 		}
-		if next == stop || attempt == w.cfg.Attempts {
+		if why == noRetry || attempt == w.cfg.Attempts {
 			return res, conclude(err, unknown, attempt)
 		}
-		if next == afterMove {
+		if why == afterMove {
 			w.cluster.ReloadState(ctx)
 		}
-		if err := pause(ctx, attempt, next); err != nil {
+		if err := pause(ctx, attempt, why); err != nil {
 			return res, fmt.Errorf("%w; not repeated: %w", conclude(err, unknown, attempt), err)
 		}
 	}
 }
 
-// What follows an attempt.
-type verdict int
+// maxLostReplies bounds how often a transaction with an idempotency key is repeated because a reply
+// was lost: each repetition can take as long as the client's read timeout.
+const maxLostReplies = 3
+
+// retryReason is why an attempt is followed by another one.
+type retryReason int
 
 const (
-	stop           verdict = iota
-	afterConflict          // another transaction was faster: try again soon
-	afterMove              // the cluster is moving the slot: ask it where, try again soon
-	afterLostReply         // the marker of the idempotency key will tell, as soon as the server can be asked
+	noRetry        retryReason = iota
+	afterConflict              // another transaction was faster: try again soon
+	afterMove                  // the cluster is moving the slot: ask it where to, try again soon
+	afterLostReply             // the marker of the idempotency key tells, once the server answers
 )
 
-// judge is the one place that decides what is tried again. Everything else is the caller's decision: how long a failover
-// or a full memory may hold him up is not known here.
-func (w *Writer) judge(err error, idempotent, lostBefore bool) verdict {
+// retry is the one place that decides what is tried again. Everything else is the caller's decision:
+// the writer does not know how long a failover or a full memory may hold the caller up.
+func (w *Writer) retry(err error, idempotent, lostBefore bool) retryReason {
 	var fromFn *callerError
 	switch {
 	case err == nil, errors.As(err, &fromFn):
-		return stop
+		return noRetry
 	case errors.Is(err, redis.TxFailedErr):
 		return afterConflict
 	case idempotent && (errors.Is(err, ErrUnknownOutcome) || lostBefore && errors.Is(err, ErrUnreachable)):
@@ -117,7 +97,7 @@ func (w *Writer) judge(err error, idempotent, lostBefore bool) verdict {
 	case w.cluster != nil && slotMoved(err):
 		return afterMove
 	}
-	return stop
+	return noRetry
 }
 
 // conclude is the error of the last attempt, with what earlier ones leave open: if the reply to one was lost, a later one
@@ -140,7 +120,7 @@ func conclude(err, unknown error, attempts int) error {
 
 // attempt runs the transaction once. What needs one connection for several requests (WATCH, WAIT) takes it through the
 // client's Watch.
-func (w *Writer) attempt(ctx context.Context, o TxOptions, fn func(*Tx) error, n int) (Result, error) {
+func (w *Writer) attempt(ctx context.Context, key string, o txOptions, fn func(*Tx) error, n int) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
@@ -148,10 +128,10 @@ func (w *Writer) attempt(ctx context.Context, o TxOptions, fn func(*Tx) error, n
 	if err != nil {
 		return Result{}, err
 	}
-	sh := known.shards[Shard(o.Key, known.layout.Shards)]
-	tx := &Tx{w: w, shard: sh, shards: known.layout.Shards, attempt: n, watch: o.Watch, trace: traceOf(ctx, w.cfg.TraceContext)}
+	sh := known.shards[Shard(key, known.layout.Shards)]
+	tx := &Tx{w: w, shard: sh, shards: known.layout.Shards, attempt: n, watch: o.watch, trace: traceOf(ctx, w.cfg.TraceContext)}
 
-	if len(o.Watch) == 0 && o.IdempotencyKey == "" && !o.Wait.needed() {
+	if len(o.watch) == 0 && o.idempotencyKey == "" && !o.wait.needed() {
 		if _, _, err := w.inspect(ctx, w.client, sh, ""); err != nil {
 			return Result{Shard: sh.index}, err
 		}
@@ -159,13 +139,13 @@ func (w *Writer) attempt(ctx context.Context, o TxOptions, fn func(*Tx) error, n
 		return tx.run(ctx, fn)
 	}
 
-	if o.IdempotencyKey != "" {
-		tx.marker = MarkerKey(w.cfg.Outbox, sh.index, o.IdempotencyKey)
+	if o.idempotencyKey != "" {
+		tx.marker = MarkerKey(w.cfg.Outbox, sh.index, o.idempotencyKey)
 	}
-	if err := w.checkSlots(ctx, sh.stream, nil, o.Watch); err != nil {
+	if err := w.checkSlots(ctx, sh.stream, nil, o.watch); err != nil {
 		return Result{Shard: sh.index}, err
 	}
-	return w.onOneConnection(ctx, tx, o.Wait, fn)
+	return w.onOneConnection(ctx, tx, o.wait, fn)
 }
 
 func (w *Writer) onOneConnection(ctx context.Context, tx *Tx, wait Wait, fn func(*Tx) error) (res Result, err error) {
@@ -223,7 +203,7 @@ func slotMoved(err error) bool {
 
 // pause waits between attempts: 1 to 2 ms, doubled each time up to 64 to 128 ms, so that writers that met do not meet
 // again; 25 times that after a lost reply, since something is wrong with the server or the network.
-func pause(ctx context.Context, attempt int, why verdict) error {
+func pause(ctx context.Context, attempt int, why retryReason) error {
 	base := time.Millisecond << min(attempt-1, 6)
 	if why == afterLostReply {
 		base = min(25*base, time.Second)

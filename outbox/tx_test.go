@@ -177,7 +177,7 @@ func TestTxWatches(t *testing.T) {
 		}
 		tx.Queue().Set(ctx, "stock", stock-1, 0)
 		return tx.Append(event("42"))
-	}, "stock")
+	}, outbox.WithWatch("stock"))
 	if err != nil || res.Attempts != 2 || !slices.Equal(attempts, []int{1, 2}) {
 		t.Fatalf("%+v, attempts %v, %v", res, attempts, err)
 	}
@@ -195,7 +195,7 @@ func TestTxGivesUpOnConflict(t *testing.T) {
 	res, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 		m.client.Incr(ctx, "stock")
 		return tx.Append(event("42"))
-	}, "stock")
+	}, outbox.WithWatch("stock"))
 	if !errors.Is(err, outbox.ErrConflict) || !errors.Is(err, redis.TxFailedErr) || res.Attempts != 3 {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -211,7 +211,7 @@ func TestTxReaderCannotEndTheWatch(t *testing.T) {
 	_, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 		_, err := tx.Read().TxPipelined(ctx, func(p redis.Pipeliner) error { p.Set(ctx, "x", 1, 0); return nil })
 		return err
-	}, "stock")
+	}, outbox.WithWatch("stock"))
 	if err == nil || m.Exists("x") {
 		t.Errorf("got %v", err)
 	}
@@ -232,7 +232,7 @@ func TestTxRequireSameSlot(t *testing.T) {
 		_, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 			tx.Queue().Set(ctx, c.key, "1", 0)
 			return tx.Append(event("42"))
-		}, c.watch...)
+		}, outbox.WithWatch(c.watch...))
 		var slot *outbox.SlotError
 		if (err == nil) != c.ok || err != nil && (!errors.As(err, &slot) || slot.Key != "a") {
 			t.Errorf("%s: %v", name, err)
@@ -254,13 +254,19 @@ func TestTxStoresTheTrace(t *testing.T) {
 
 func TestTxRefusesBadArguments(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
-	for name, o := range map[string]outbox.TxOptions{
-		"no key":            {},
-		"long idempotency":  {Key: "42", IdempotencyKey: strings.Repeat("x", 201)},
-		"control character": {Key: "42", IdempotencyKey: "a\nb"},
-		"not UTF-8":         {Key: "42", IdempotencyKey: "\xff"},
+	appendTo42 := func(tx *outbox.Tx) error { return tx.Append(event("42")) }
+	if _, err := m.writer.Tx(t.Context(), "", appendTo42); err == nil {
+		t.Error("no key: accepted")
+	}
+	for name, option := range map[string]outbox.TxOption{
+		"empty idempotency key": outbox.WithIdempotencyKey(""),
+		"long idempotency key":  outbox.WithIdempotencyKey(strings.Repeat("x", 201)),
+		"control character":     outbox.WithIdempotencyKey("a\nb"),
+		"not UTF-8":             outbox.WithIdempotencyKey("\xff"),
+		"negative replicas":     outbox.WithWait(outbox.Wait{Replicas: -1}),
+		"negative time-out":     outbox.WithWait(outbox.Wait{Replicas: 1, Timeout: -1}),
 	} {
-		if _, err := m.writer.TxWith(t.Context(), o, func(tx *outbox.Tx) error { return tx.Append(event("42")) }); err == nil {
+		if _, err := m.writer.Tx(t.Context(), "42", appendTo42, option); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

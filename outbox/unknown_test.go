@@ -79,12 +79,16 @@ func TestLostReplyIsNotForgotten(t *testing.T) {
 	} {
 		m := newMemory(t, 1, outbox.Config{})
 		m.client.AddHook(&c.network)
-		_, err := m.writer.TxWith(t.Context(), outbox.TxOptions{Key: "42", IdempotencyKey: c.key}, func(tx *outbox.Tx) error {
+		var opts []outbox.TxOption
+		if c.key != "" {
+			opts = append(opts, outbox.WithIdempotencyKey(c.key))
+		}
+		_, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error {
 			if tx.Attempt() > 1 && c.fn != nil {
 				return c.fn
 			}
 			return tx.Append(event("42"))
-		})
+		}, opts...)
 		if got := outbox.OutcomeOf(err); got != c.want {
 			t.Errorf("%s: %v, want %v: %v", name, got, c.want, err)
 		}

@@ -56,7 +56,8 @@ func TestWaitForReplicas(t *testing.T) {
 	}
 
 	// More than there are, for this transaction.
-	_, err := w.TxWith(ctx, outbox.TxOptions{Key: "42", Watch: []string{"w"}, Wait: outbox.Wait{Replicas: 2, Timeout: 50 * time.Millisecond}}, p.count(ctx, "42"))
+	_, err := w.Tx(ctx, "42", p.count(ctx, "42"),
+		outbox.WithWatch("w"), outbox.WithWait(outbox.Wait{Replicas: 2, Timeout: 50 * time.Millisecond}))
 	var wait *outbox.WaitError
 	if !errors.As(err, &wait) || wait.Replicas != 1 || outbox.OutcomeOf(err) != outbox.Committed {
 		t.Errorf("got %v", err)
@@ -69,7 +70,8 @@ func TestWaitForReplicas(t *testing.T) {
 	if err := replica.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	res, err := w.TxWith(ctx, outbox.TxOptions{Key: "42", Wait: outbox.Wait{Replicas: 1, Timeout: 50 * time.Millisecond}}, p.count(ctx, "42"))
+	res, err := w.Tx(ctx, "42", p.count(ctx, "42"),
+		outbox.WithWait(outbox.Wait{Replicas: 1, Timeout: 50 * time.Millisecond}))
 	if !errors.As(err, &wait) || wait.Replicas != 0 || len(res.Entries) != 1 {
 		t.Errorf("got %+v, %v", res, err)
 	}
@@ -117,7 +119,8 @@ func TestWaitForDisk(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		_, err = w.TxWith(ctx, outbox.TxOptions{Key: "42", Wait: outbox.Wait{Disk: true, Replicas: 1, Timeout: 50 * time.Millisecond}}, p.count(ctx, "42"))
+		_, err = w.Tx(ctx, "42", p.count(ctx, "42"),
+			outbox.WithWait(outbox.Wait{Disk: true, Replicas: 1, Timeout: 50 * time.Millisecond}))
 		if !errors.As(err, &wait) || wait.Replicas != 0 {
 			t.Errorf("a replica that is not there: %v", err)
 		}

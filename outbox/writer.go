@@ -21,15 +21,15 @@ type Writer struct {
 	sameSlot bool
 	born     time.Time // times below are distances from it, so that a jump of the wall clock changes nothing
 
-	shape   atomic.Pointer[shape]
+	layout  atomic.Pointer[knownLayout]
 	reading sync.Mutex // held while the layout is read
 
 	commandsOnce sync.Mutex
 	commands     map[string]*redis.CommandInfo
 }
 
-// shape is the layout as the writer knows it, and what it knows about each shard.
-type shape struct {
+// knownLayout is the layout as the writer knows it, and what it knows about each shard.
+type knownLayout struct {
 	layout Layout
 	readAt time.Duration
 	shards []*shard // len(shards) == layout.Shards
@@ -99,8 +99,8 @@ func (w *Writer) StateKey(ctx context.Context, key, name string) (string, error)
 func (w *Writer) now() time.Duration { return time.Since(w.born) }
 
 // known is the layout, read again if it is too old. While one call reads it, others go on with the old one.
-func (w *Writer) known(ctx context.Context) (*shape, error) {
-	s := w.shape.Load()
+func (w *Writer) known(ctx context.Context) (*knownLayout, error) {
+	s := w.layout.Load()
 	if s != nil && w.now()-s.readAt < w.cfg.LayoutInterval {
 		return s, nil
 	}
@@ -112,7 +112,7 @@ func (w *Writer) known(ctx context.Context) (*shape, error) {
 		w.reading.Lock()
 	}
 	defer w.reading.Unlock()
-	if s = w.shape.Load(); s != nil && w.now()-s.readAt < w.cfg.LayoutInterval {
+	if s = w.layout.Load(); s != nil && w.now()-s.readAt < w.cfg.LayoutInterval {
 		return s, nil
 	}
 
@@ -123,7 +123,7 @@ func (w *Writer) known(ctx context.Context) (*shape, error) {
 	if err := layout.writable(w.cfg.Outbox); err != nil {
 		return nil, err
 	}
-	fresh := &shape{layout: layout, readAt: w.now()}
+	fresh := &knownLayout{layout: layout, readAt: w.now()}
 	if s != nil && s.layout.Shards == layout.Shards {
 		fresh.shards = s.shards
 	} else {
@@ -132,7 +132,7 @@ func (w *Writer) known(ctx context.Context) (*shape, error) {
 			fresh.shards[i] = &shard{index: i, stream: StreamKey(w.cfg.Outbox, i)}
 		}
 	}
-	w.shape.Store(fresh)
+	w.layout.Store(fresh)
 	return fresh, nil
 }
 
@@ -140,7 +140,7 @@ func (w *Writer) known(ctx context.Context) (*shape, error) {
 // they are not what the writer believed.
 func (w *Writer) forget(sh *shard) {
 	sh.provenAt.Store(0)
-	w.shape.Store(nil)
+	w.layout.Store(nil)
 }
 
 // proven notes that an append to the shard succeeded, which proves that its key was a stream.

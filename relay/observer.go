@@ -63,9 +63,9 @@ type ShardStatus struct {
 	// Lag counts the entries after the position; -1: unknown.
 	Lag int64 `json:"lag"`
 	// OldestUndelivered is the age of the first entry after the position, 0 if there is none; -1: unknown.
-	OldestUndelivered time.Duration `json:"oldest_undelivered"`
+	OldestUndelivered time.Duration `json:"oldest_undelivered_ns"`
 	// Missing counts entries that Redis says were added and that were gone before they could be delivered.
 	Missing uint64 `json:"missing"`
 	// TrimHeld is how long the first entry that Trim.Limit holds back has been due; 0: none is held back; -1: unknown.
-	TrimHeld time.Duration `json:"trim_held"`
+	TrimHeld time.Duration `json:"trim_held_ns"`
 }

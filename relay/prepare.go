@@ -126,7 +126,7 @@ func (p *preparer) chunk(ctx context.Context, raws []rawEntry) (*chunk, error) {
 
 func (p *preparer) halt(d deadLetter) *HaltError {
 	return &HaltError{Shard: p.shard, Entry: d.id, Reason: fmt.Sprintf(
-		"entry %s cannot be delivered: %s: %s; repair what it names, or add %q to relay.dead_letter.on, or pass over everything up to it with sluice resume --after %s",
+		"entry %s cannot be delivered: %s: %s; repair what it names, or add %q to Config.DeadLetter.On, or pass over everything up to it with sluice resume --after %s",
 		d.id, d.reason, d.detail, d.reason, d.id)}
 }
 

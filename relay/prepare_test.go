@@ -174,7 +174,7 @@ func TestChunkDeadLetters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.halt == nil || c.halt.Entry != entries[i+1].id || c.halt.Shard != 3 || !strings.Contains(c.halt.Reason, string(reason)) {
+		if c.halt == nil || c.halt.Entry != entries[i+1].id || c.halt.Shard != 3 || !strings.Contains(c.halt.Reason, string(reason)) || !strings.Contains(c.halt.Reason, "Config.DeadLetter.On") {
 			t.Errorf("%s: halt %v", reason, c.halt)
 		}
 		if len(c.ids) != i+1 || len(c.records) != i+1 || len(c.dead) != i || c.last() != entries[i].id || c.fingerprint != fingerprint(entries[i].fields) {

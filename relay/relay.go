@@ -27,6 +27,8 @@ type Relay struct {
 	cfg     Config
 	control *controller
 
+	started atomic.Bool // Run was called
+
 	// Made by Run.
 	client *kgo.Client // metadata and questions
 	topics *topics
@@ -53,8 +55,12 @@ func New(cfg Config) (*Relay, error) {
 
 // Run delivers until ctx ends; then it finishes the open transactions, gives its shards back and returns nil. It
 // waits for servers that cannot be reached. It returns an error only for what waiting cannot mend: a layout that
-// this version does not know, for example.
+// this version does not know, for example. A Relay runs once: a second call is an error, also after
+// the first has returned.
 func (r *Relay) Run(ctx context.Context) error {
+	if r.started.Swap(true) {
+		return errors.New("relay: Run was called before: make another Relay with New")
+	}
 	client, err := kgo.NewClient(clientOpts(&r.cfg)...)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)

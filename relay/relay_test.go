@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -153,6 +154,23 @@ func TestRunEndsWhileWaiting(t *testing.T) {
 		stop()
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("it took %s to stop", took)
+		}
+	})
+}
+
+// TestRunTwice: what Run made for the first call is not there for a second one, during it or after.
+func TestRunTwice(t *testing.T) {
+	t.Parallel()
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		r, stop := l.run(l.config())
+		l.until(r, 0, Running)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, when := range []string{"while it runs", "after it stopped"} {
+			if err := r.Run(ended); err == nil || !strings.Contains(err.Error(), "New") {
+				t.Errorf("%s: got %v", when, err)
+			}
+			stop()
 		}
 	})
 }

@@ -127,7 +127,7 @@ func (t *topics) compare(topic string, was, is topicInfo) error {
 		t.log.Warn("topic changed, going on by policy", "topic", topic, "change", text)
 		return nil
 	}
-	return &topicChangeError{text + "; to accept it restart the relay, or set relay.topics.on_changed to continue"}
+	return &topicChangeError{text + "; to accept it restart the relay, or set Config.Topics.OnChanged to continue"}
 }
 
 // forget makes the next question about the topic go to Kafka. What the topic was stays known, for compare.

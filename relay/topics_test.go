@@ -192,6 +192,8 @@ func TestTopicsChanged(t *testing.T) {
 						var changed *topicChangeError
 						if want := policy == HaltOnChange && name != "nothing"; errors.As(err, &changed) != want || !want && err != nil {
 							t.Errorf("got %v", err)
+						} else if want && !strings.Contains(err.Error(), "Config.Topics.OnChanged") {
+							t.Errorf("the error does not name the field: %v", err)
 						}
 					}
 				})

@@ -59,11 +59,22 @@ func (a *app) source(flags ...config.Flag) config.Source {
 func (a *app) logger(c *config.Config) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Telemetry.Log.Level)) // the words are checked by the configuration
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: nameSettings}
 	if c.Telemetry.Log.Format == "text" || c.Telemetry.Log.Format == "auto" && a.errTerminal {
 		return slog.New(slog.NewTextHandler(a.err, opts))
 	}
 	return slog.New(slog.NewJSONHandler(a.err, opts))
+}
+
+// nameSettings adds the names of settings to what the libraries log of their fields.
+func nameSettings(_ []string, a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(config.NameSettings(v))
+	case error:
+		a.Value = slog.StringValue(config.NameSettings(v.Error()))
+	}
+	return a
 }
 
 // servers are the clients of a command. close ends them.

@@ -173,7 +173,7 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 func printMove(p *page, outboxName string, sh admin.Shard, m admin.Move) {
 	p.printf("shard %d of outbox %s is %s", m.Shard, p.paint(bold, outboxName), p.paint(stateStyle(sh.State), sh.State))
 	if sh.Reason != "" {
-		p.printf(": %s", sh.Reason)
+		p.printf(": %s", config.NameSettings(sh.Reason))
 	}
 	p.printf("\n")
 	if sh.Expected != "" || sh.Found != "" {

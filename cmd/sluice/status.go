@@ -206,7 +206,7 @@ func printTrouble(p *page, alike []admin.Shard, now time.Time) {
 		p.printf(" since %s ago", short(now.Sub(*s.Since)))
 	}
 	if s.Reason != "" {
-		p.printf(", %s", s.Reason)
+		p.printf(", %s", config.NameSettings(s.Reason))
 	}
 	p.printf("\n")
 	for _, f := range []struct{ name, text string }{{"entry", s.Entry}, {"expected", s.Expected}, {"found", s.Found}, {"run", s.Next}} {

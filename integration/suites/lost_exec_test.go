@@ -35,14 +35,13 @@ func newOrders(t *testing.T, w *testenv.Env, f *integration.CallFaults) *orders 
 }
 
 // place appends an event and counts it, in one transaction.
-func (o *orders) place(t *testing.T, id string, options outbox.TxOptions) {
+func (o *orders) place(t *testing.T, id string, opts ...outbox.TxOption) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
-	options.Key = "42"
-	_, err := o.writer.TxWith(ctx, options, func(tx *outbox.Tx) error {
+	_, err := o.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 		tx.Queue().Incr(ctx, tx.StateKey("orders"))
 		return tx.Append(outbox.Event{ID: id, AggregateType: "order", AggregateID: "42", Type: "OrderPlaced", Payload: []byte(id)})
-	})
+	}, opts...)
 	switch outcome := outbox.OutcomeOf(err); {
 	case outcome == outbox.Unknown && errors.Is(err, outbox.ErrUnknownOutcome):
 		o.unknown = append(o.unknown, id)
@@ -92,7 +91,7 @@ func TestLostExec(t *testing.T) {
 			o := newOrders(t, w, f)
 			calls, err := f.EachCall(mode, mostCalls, func(n int) error {
 				for i := range 3 {
-					o.place(t, fmt.Sprintf("o-%d-%d", n, i), outbox.TxOptions{})
+					o.place(t, fmt.Sprintf("o-%d-%d", n, i))
 				}
 				return nil
 			})
@@ -129,7 +128,7 @@ func TestLostExecWithIdempotencyKey(t *testing.T) {
 						if tries == 5 {
 							return fmt.Errorf("event %s is not committed after %d tries", id, tries)
 						}
-						o.place(t, id, outbox.TxOptions{IdempotencyKey: id})
+						o.place(t, id, outbox.WithIdempotencyKey(id))
 					}
 					placed++
 				}

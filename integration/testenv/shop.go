@@ -124,15 +124,15 @@ func (s *Shop) write(ctx context.Context, n int) error {
 }
 
 func (s *Shop) commit(ctx context.Context, token string, events []outbox.Event) error {
-	o := outbox.TxOptions{Key: events[0].AggregateID}
+	var opts []outbox.TxOption
 	if s.o.Persistent {
-		o.IdempotencyKey = token
+		opts = append(opts, outbox.WithIdempotencyKey(token))
 	}
 	for {
-		_, err := s.writer.TxWith(ctx, o, func(tx *outbox.Tx) error {
+		_, err := s.writer.Tx(ctx, events[0].AggregateID, func(tx *outbox.Tx) error {
 			tx.Queue().IncrBy(ctx, tx.StateKey(state), int64(len(events)))
 			return tx.Append(events...)
-		})
+		}, opts...)
 		if err == nil || !s.o.Persistent || ctx.Err() != nil {
 			return err
 		}
