@@ -87,11 +87,11 @@ func (s *stream) takeGroup(ctx context.Context, seat *delivery.Seat) error {
 		return err
 	}
 	var now Position
-	if committed := seat.Position(); committed == nil || json.Unmarshal(committed, &now) != nil || now.Delivery != AtLeastOnce {
+	if committed := seat.Position(); committed == nil || json.Unmarshal(committed, &now) != nil || now.Delivery != DeliveryAtLeastOnce {
 		if err := s.group.set(ctx, pos.Entry, int64(pos.Count+pos.Missing)); err != nil {
 			return err
 		}
-		pos.Delivery, pos.At, pos.Relay = AtLeastOnce, time.Now(), s.cfg.Instance
+		pos.Delivery, pos.At, pos.Relay = DeliveryAtLeastOnce, time.Now(), s.cfg.Instance
 		value, err := json.Marshal(pos)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func (s *stream) takeGroup(ctx context.Context, seat *delivery.Seat) error {
 			return err
 		}
 	}
-	pos.Delivery = AtLeastOnce
+	pos.Delivery = DeliveryAtLeastOnce
 	s.tracker.begin(pos)
 	return seat.Release(ctx)
 }

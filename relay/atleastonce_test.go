@@ -38,7 +38,7 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		cfg := l.config()
-		cfg.Delivery = AtLeastOnce
+		cfg.Delivery = DeliveryAtLeastOnce
 		_, stop := l.run(cfg) // the group holds the position from now on
 		l.addEvents(0, 0, 1)
 		l.consume(1, "outbox.event.order")
@@ -58,7 +58,7 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 				t.Fatalf("record %d is %s", i, header(rec, "id"))
 			}
 		}
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 		time.Sleep(time.Second)
 		pending, err := l.redis.XPending(t.Context(), l.stream(0), names.ConsumerGroup).Result()
 		if err != nil || pending.Count != 0 {
@@ -72,13 +72,13 @@ func TestFindsStrayedEntries(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		cfg := l.config()
-		cfg.Delivery = AtLeastOnce
+		cfg.Delivery = DeliveryAtLeastOnce
 		r, stop := l.run(cfg)
 		defer stop()
 		l.addEvents(0, 0, 3)
 		l.consume(3, "outbox.event.order")
 		l.mini.HSet(names.ControlKey(l.outbox), "pause", "{}")
-		l.until(r, 0, Paused)
+		l.until(r, 0, StatePaused)
 		l.addEvents(0, 3, 2)
 		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func TestFindsStrayedEntries(t *testing.T) {
 // 0.
 func TestDestroyedGroup(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
@@ -114,7 +114,7 @@ func TestDestroyedGroup(t *testing.T) {
 				defer stop()
 				l.addEvents(0, 0, 10)
 				l.consume(10, "outbox.event.order")
-				l.until(r, 0, Running)
+				l.until(r, 0, StateRunning)
 				if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 					t.Fatal(err)
 				}

@@ -19,62 +19,16 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Delivery says where a shard's position lives, and so what a crash can do.
-type Delivery int
-
-const (
-	// ExactlyOnce keeps the position in Kafka, in the transaction of the records it covers.
-	ExactlyOnce Delivery = iota
-	// AtLeastOnce keeps the position in the stream's consumer group; after a crash a record may be
-	// there twice, with the same id header.
-	AtLeastOnce
-)
-
-// MismatchPolicy says what a shard does when the entry at its position is gone or another one: the
-// stream was rolled back or replaced (invariant 6).
-type MismatchPolicy int
-
-const (
-	// HaltOnMismatch stops the shard with the evidence until an operator resumes it.
-	HaltOnMismatch MismatchPolicy = iota
-	// ContinueOnMismatch goes on after the position's entry ID. Entries whose IDs Redis used a second
-	// time at or below it are not delivered; an entry with the very ID of the position halts all the same.
-	ContinueOnMismatch
-)
-
-// UnknownTopicPolicy says what happens to an entry whose topic does not exist.
-type UnknownTopicPolicy int
-
-const (
-	// CreateTopic creates it.
-	CreateTopic UnknownTopicPolicy = iota
-	// DeadLetterUnknown dead-letters the entry with reason unknown_topic.
-	DeadLetterUnknown
-	// HaltOnUnknown stops the shard before the entry.
-	HaltOnUnknown
-)
-
-// TopicChangePolicy says what happens to entries whose topic is not what it was when the relay first used it.
-type TopicChangePolicy int
-
-const (
-	// HaltOnChange stops the shard before the next entry for the topic, until the relay is restarted.
-	HaltOnChange TopicChangePolicy = iota
-	// ContinueOnChange logs it and goes on: a topic created again lacks what was delivered before, and with another
-	// number of partitions the order of a key's events is not kept across the change.
-	ContinueOnChange
-)
-
 // Reason is why an entry could not be delivered.
 type Reason string
 
 // The reasons, as they stand in the header sluice-reason and in the metric's label.
 const (
-	Undecodable  Reason = "undecodable"   // not an event of the wire format
-	TooLarge     Reason = "too_large"     // the topic's max.message.bytes forbids it
-	NoRoute      Reason = "no_route"      // the route gives no valid topic name
-	UnknownTopic Reason = "unknown_topic" // the topic does not exist and is not to be created
-	Rejected     Reason = "rejected"      // the broker refuses this very record, INVALID_RECORD for example
+	ReasonUndecodable  Reason = "undecodable"   // not an event of the wire format
+	ReasonTooLarge     Reason = "too_large"     // the topic's max.message.bytes forbids it
+	ReasonNoRoute      Reason = "no_route"      // the route gives no valid topic name
+	ReasonUnknownTopic Reason = "unknown_topic" // the topic does not exist and is not to be created
+	ReasonRejected     Reason = "rejected"      // the broker refuses this very record, INVALID_RECORD for example
 )
 
 // DeadLetter configures what becomes of entries that cannot be delivered.
@@ -186,12 +140,12 @@ func (c Config) withDefaults() Config {
 		c.DeadLetter.Topic = names.DeadLetterTopic(c.Outbox)
 	}
 	if c.DeadLetter.On == nil {
-		c.DeadLetter.On = []Reason{Undecodable, TooLarge, NoRoute, Rejected}
+		c.DeadLetter.On = []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected}
 	}
 	c.DeadLetter.On = slices.Clone(c.DeadLetter.On)
 	c.Assign = slices.Clone(c.Assign)
-	if c.Topics.OnUnknown == DeadLetterUnknown && !slices.Contains(c.DeadLetter.On, UnknownTopic) {
-		c.DeadLetter.On = append(c.DeadLetter.On, UnknownTopic)
+	if c.Topics.OnUnknown == UnknownTopicDeadLetter && !slices.Contains(c.DeadLetter.On, ReasonUnknownTopic) {
+		c.DeadLetter.On = append(c.DeadLetter.On, ReasonUnknownTopic)
 	}
 	setDefault(&c.Trim.Keep, time.Hour)
 	setDefault(&c.MaxEntries, 10_000)
@@ -257,9 +211,9 @@ func (c Config) validate() error {
 	}
 	for _, r := range c.DeadLetter.On {
 		switch r {
-		case Undecodable, TooLarge, NoRoute, Rejected:
-		case UnknownTopic:
-			if c.Topics.OnUnknown != DeadLetterUnknown {
+		case ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected:
+		case ReasonUnknownTopic:
+			if c.Topics.OnUnknown != UnknownTopicDeadLetter {
 				bad("DeadLetter.On has unknown_topic, Topics.OnUnknown is %s: set it to dead_letter", c.Topics.OnUnknown)
 			}
 		default:
@@ -312,56 +266,4 @@ func (c Config) staticRoute() []string {
 		return nil
 	}
 	return []string{c.Route}
-}
-
-var deliveryNames = []string{"exactly-once", "at-least-once"}
-
-func (d Delivery) String() string { return nameOf(deliveryNames, int(d)) }
-
-// ParseDelivery is the inverse of Delivery.String.
-func ParseDelivery(s string) (Delivery, error) {
-	return parseName[Delivery]("delivery", deliveryNames, s)
-}
-
-var mismatchNames = []string{"halt", "continue"}
-
-func (p MismatchPolicy) String() string { return nameOf(mismatchNames, int(p)) }
-
-// ParseMismatchPolicy is the inverse of MismatchPolicy.String.
-func ParseMismatchPolicy(s string) (MismatchPolicy, error) {
-	return parseName[MismatchPolicy]("on_mismatch", mismatchNames, s)
-}
-
-var topicChangeNames = []string{"halt", "continue"}
-
-func (p TopicChangePolicy) String() string { return nameOf(topicChangeNames, int(p)) }
-
-// ParseTopicChangePolicy is the inverse of TopicChangePolicy.String.
-func ParseTopicChangePolicy(s string) (TopicChangePolicy, error) {
-	return parseName[TopicChangePolicy]("on_changed", topicChangeNames, s)
-}
-
-var unknownTopicNames = []string{"create", "dead_letter", "halt"}
-
-func (p UnknownTopicPolicy) String() string { return nameOf(unknownTopicNames, int(p)) }
-
-// ParseUnknownTopicPolicy is the inverse of UnknownTopicPolicy.String.
-func ParseUnknownTopicPolicy(s string) (UnknownTopicPolicy, error) {
-	return parseName[UnknownTopicPolicy]("on_unknown", unknownTopicNames, s)
-}
-
-func nameOf(names []string, i int) string {
-	if i < 0 || i >= len(names) {
-		return fmt.Sprintf("unknown(%d)", i)
-	}
-	return names[i]
-}
-
-func parseName[T ~int](what string, names []string, s string) (T, error) {
-	for i, n := range names {
-		if n == s {
-			return T(i), nil
-		}
-	}
-	return 0, fmt.Errorf("unknown %s %q: want one of %s", what, s, strings.Join(names, ", "))
 }

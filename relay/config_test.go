@@ -27,7 +27,7 @@ func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
 	c := Config{Outbox: "orders"}.withDefaults()
 	for name, got := range map[string][2]any{
-		"Route": {c.Route, "outbox.event.{{.AggregateType}}"}, "Source": {c.Source, "sluice/orders"}, "Format": {c.Format, Raw}, "Delivery": {c.Delivery, ExactlyOnce},
+		"Route": {c.Route, "outbox.event.{{.AggregateType}}"}, "Source": {c.Source, "sluice/orders"}, "Format": {c.Format, FormatRaw}, "Delivery": {c.Delivery, DeliveryExactlyOnce},
 		"DeadLetter.Topic": {c.DeadLetter.Topic, "sluice.orders.dlq"}, "Trim.Keep": {c.Trim.Keep, time.Hour},
 		"Lanes": {c.Lanes, 1}, "Linger": {c.Linger, time.Duration(0)}, "MaxEntries": {c.MaxEntries, 10_000}, "MaxBytes": {c.MaxBytes, 16 << 20}, "MaxInFlight": {c.MaxInFlight, 32 << 20},
 		"TransactionTimeout": {c.TransactionTimeout, 10 * time.Second}, "SessionTimeout": {c.SessionTimeout, 6 * time.Second},
@@ -37,7 +37,7 @@ func TestConfigDefaults(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got[0], got[1])
 		}
 	}
-	if want := []Reason{Undecodable, TooLarge, NoRoute, Rejected}; !slices.Equal(c.DeadLetter.On, want) {
+	if want := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected}; !slices.Equal(c.DeadLetter.On, want) {
 		t.Errorf("DeadLetter.On is %v, want %v", c.DeadLetter.On, want)
 	}
 	if c.Logger == nil || c.Observer == nil || c.Assign != nil {
@@ -49,8 +49,8 @@ func TestConfigDefaults(t *testing.T) {
 	if kept := (Config{Trim: Trim{Keep: -1}, DeadLetter: DeadLetter{On: []Reason{}}}).withDefaults(); kept.Trim.Keep != -1 || kept.DeadLetter.On == nil || len(kept.DeadLetter.On) != 0 {
 		t.Errorf("what was said was not kept: %+v", kept)
 	}
-	unknown := Config{Topics: Topics{OnUnknown: DeadLetterUnknown}}.withDefaults().withDefaults()
-	if want := []Reason{Undecodable, TooLarge, NoRoute, Rejected, UnknownTopic}; !slices.Equal(unknown.DeadLetter.On, want) {
+	unknown := Config{Topics: Topics{OnUnknown: UnknownTopicDeadLetter}}.withDefaults().withDefaults()
+	if want := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected, ReasonUnknownTopic}; !slices.Equal(unknown.DeadLetter.On, want) {
 		t.Errorf("with unknown topics dead-lettered, On is %v, want %v", unknown.DeadLetter.On, want)
 	}
 }
@@ -59,13 +59,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigIsCopied(t *testing.T) {
 	t.Parallel()
 	in := validConfig()
-	in.Assign, in.DeadLetter.On = []int{1, 2}, []Reason{TooLarge, NoRoute}
+	in.Assign, in.DeadLetter.On = []int{1, 2}, []Reason{ReasonTooLarge, ReasonNoRoute}
 	r, err := New(in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in.Assign[0], in.DeadLetter.On[0] = 7, "nonsense"
-	if r.cfg.Assign[0] != 1 || r.cfg.DeadLetter.On[0] != TooLarge {
+	if r.cfg.Assign[0] != 1 || r.cfg.DeadLetter.On[0] != ReasonTooLarge {
 		t.Errorf("the relay has %v and %v", r.cfg.Assign, r.cfg.DeadLetter.On)
 	}
 }
@@ -95,7 +95,7 @@ func TestConfigRefused(t *testing.T) {
 		"OnUnknown":             {func(c *Config) { c.Topics.OnUnknown = 3 }, "OnUnknown"},
 		"OnChanged":             {func(c *Config) { c.Topics.OnChanged = 2 }, "OnChanged"},
 		"reason":                {func(c *Config) { c.DeadLetter.On = []Reason{"too-large"} }, `"too-large"`},
-		"unknown_topic, halt":   {func(c *Config) { c.DeadLetter.On = []Reason{UnknownTopic}; c.Topics.OnUnknown = HaltOnUnknown }, "unknown_topic"},
+		"unknown_topic, halt":   {func(c *Config) { c.DeadLetter.On = []Reason{ReasonUnknownTopic}; c.Topics.OnUnknown = UnknownTopicHalt }, "unknown_topic"},
 		"DLQ name":              {func(c *Config) { c.DeadLetter.Topic = "a b" }, "DeadLetter.Topic"},
 		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = names.PositionsTopic("orders") }, "DeadLetter.Topic"},
 		"route":                 {func(c *Config) { c.Route = "{{.Tenant}}" }, "Tenant"},
@@ -235,7 +235,7 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		var log bytes.Buffer
 		commits, largest, states := 0, 0, map[string]bool{}
 		cfg := l.config()
-		cfg.Format = CloudEventsBinary // the one in which Source shows
+		cfg.Format = FormatCloudEventsBinary // the one in which Source shows
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		cfg.Observer = &Observer{
 			Committed: func(c Commit) {
@@ -330,10 +330,10 @@ func with2(changes ...string) []string {
 func TestEveryFieldHasAnEffect(t *testing.T) {
 	t.Parallel()
 	other := map[string]any{
-		"Outbox": "other", "Delivery": AtLeastOnce, "Route": "elsewhere", "Format": CloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
-		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{TooLarge},
-		"Topics.OnUnknown": HaltOnUnknown, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": ContinueOnChange,
-		"OnMismatch": ContinueOnMismatch, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
+		"Outbox": "other", "Delivery": DeliveryAtLeastOnce, "Route": "elsewhere", "Format": FormatCloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
+		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{ReasonTooLarge},
+		"Topics.OnUnknown": UnknownTopicHalt, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": TopicChangeContinue,
+		"OnMismatch": MismatchContinue, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
 		"Trim.Limit": func(context.Context, int) (outbox.EntryID, error) { return outbox.EntryID{}, nil },
 		"MaxBytes":   500, "MaxInFlight": 1 << 20,
 		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second, "HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,

@@ -61,7 +61,7 @@ func (c *controller) tellAgain(states []ShardStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, st := range states {
-		if _, news := c.told[st.Shard]; !news && st.State != Stopped {
+		if _, news := c.told[st.Shard]; !news && st.State != StateStopped {
 			c.told[st.Shard] = st
 		}
 	}

@@ -95,37 +95,37 @@ func TestControlTells(t *testing.T) {
 	inLab(t, 2, func(t *testing.T, l *lab) {
 		c := l.control()
 		var state atomic.Value
-		state.Store(Running)
+		state.Store(StateRunning)
 		since := time.Now()
 		current := func() []ShardStatus { return []ShardStatus{{Shard: 1, State: state.Load().(State), Since: since}} }
 		end := c.follow(t, current, func() {})
 		time.Sleep(100 * time.Millisecond)
-		c.tell(ShardStatus{Shard: 1, State: Starting, Since: since})
+		c.tell(ShardStatus{Shard: 1, State: StateStarting, Since: since})
 		synctest.Wait() // told at once, not at the next tick
-		want := control.Report{Shard: 1, State: string(Starting), Instance: "relay-1", Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
+		want := control.Report{Shard: 1, State: string(StateStarting), Instance: "relay-1", Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
 		if got := l.told(t, 1); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
-		halt := ShardStatus{Shard: 0, State: Halted, Since: since, Reason: "r", Entry: "5-0", Expected: "e", Found: "f"}
-		c.tell(ShardStatus{Shard: 0, State: Running})
+		halt := ShardStatus{Shard: 0, State: StateHalted, Since: since, Reason: "r", Entry: "5-0", Expected: "e", Found: "f"}
+		c.tell(ShardStatus{Shard: 0, State: StateRunning})
 		c.tell(halt) // the newest of a shard counts
 		synctest.Wait()
-		if got := l.told(t, 0); got.State != string(Halted) || got.Reason != "r" || got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
+		if got := l.told(t, 0); got.State != string(StateHalted) || got.Reason != "r" || got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
 			t.Errorf("got %+v", got)
 		}
 
 		// Somebody else writes over it, or the hash is lost: told again within seconds.
 		l.mini.Del(names.StatusKey(l.outbox))
 		time.Sleep(2 * heartbeat * time.Second)
-		if got := l.told(t, 1); got.State != string(Running) || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
+		if got := l.told(t, 1); got.State != string(StateRunning) || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
 			t.Errorf("got %+v", got)
 		}
 
 		// The last words of a relay that ends are written.
-		state.Store(Stopped)
-		c.tell(ShardStatus{Shard: 1, State: Stopped, Since: since})
+		state.Store(StateStopped)
+		c.tell(ShardStatus{Shard: 1, State: StateStopped, Since: since})
 		end()
-		if got := l.told(t, 1); got.State != string(Stopped) {
+		if got := l.told(t, 1); got.State != string(StateStopped) {
 			t.Errorf("after the end: %+v", got)
 		}
 	})
@@ -150,16 +150,16 @@ func TestControlWithoutRedis(t *testing.T) {
 		cfg = cfg.withDefaults()
 		c := newController(&cfg)
 		end := c.follow(t, func() []ShardStatus { return nil }, func() {})
-		c.tell(ShardStatus{Shard: 0, State: Starting})
+		c.tell(ShardStatus{Shard: 0, State: StateStarting})
 		time.Sleep(time.Minute)
-		c.tell(ShardStatus{Shard: 0, State: Running})
+		c.tell(ShardStatus{Shard: 0, State: StateRunning})
 		time.Sleep(time.Minute)
 		if got := l.told(t, 0); got.State != "" {
 			t.Errorf("got %+v", got)
 		}
 		broken.Store(false)
 		time.Sleep(5 * time.Second)
-		if got := l.told(t, 0); got.State != string(Running) {
+		if got := l.told(t, 0); got.State != string(StateRunning) {
 			t.Errorf("got %+v", got)
 		}
 		end()

@@ -46,9 +46,9 @@ func poisonReason(err error) (Reason, bool) {
 	case !delivery.IsRefusal(err):
 		return "", false
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
-		return TooLarge, true
+		return ReasonTooLarge, true
 	}
-	return Rejected, true
+	return ReasonRejected, true
 }
 
 // isWrongType: the stream's key holds another type.

@@ -130,7 +130,7 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 		for i := range 12 {
 			want = append(want, strconv.Itoa(i))
 		}
-		if delivery == AtLeastOnce {
+		if delivery == DeliveryAtLeastOnce {
 			var first []string
 			for _, id := range got {
 				if !slices.Contains(first, id) {
@@ -150,7 +150,7 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 // in order.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		for server, faults := range map[string]map[string]func(*lab, *call){"Kafka": kafkaFaults, "Redis": redisFaults} {
 			for name, fault := range faults {
 				t.Run(fmt.Sprint(delivery, ", ", server, ", ", name), func(t *testing.T) {

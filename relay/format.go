@@ -11,11 +11,11 @@ type Format int
 
 const (
 	// Raw puts the payload untouched into the value and the rest into headers.
-	Raw Format = iota
+	FormatRaw Format = iota
 	// CloudEventsBinary is the CloudEvents 1.0 Kafka binding's binary content mode.
-	CloudEventsBinary
+	FormatCloudEventsBinary
 	// CloudEventsStructured is the same binding's structured content mode (JSON).
-	CloudEventsStructured
+	FormatCloudEventsStructured
 )
 
 // formats has all formats: their names in settings, and how each encodes. A new one is a line here and a
@@ -24,9 +24,9 @@ var formats = []struct {
 	name     string
 	encoding func(source string) encoding
 }{
-	Raw:                   {"raw", newRawFormat},
-	CloudEventsBinary:     {"cloudevents-binary", newBinaryFormat},
-	CloudEventsStructured: {"cloudevents-structured", newStructuredFormat},
+	FormatRaw:                   {"raw", newRawFormat},
+	FormatCloudEventsBinary:     {"cloudevents-binary", newBinaryFormat},
+	FormatCloudEventsStructured: {"cloudevents-structured", newStructuredFormat},
 }
 
 // encoding is what records of one format have of their own. It belongs to one goroutine.

@@ -38,7 +38,7 @@ func (b *beginning) position(ctx context.Context, committed json.RawMessage) (Po
 	if err := json.Unmarshal(committed, &pos); err != nil {
 		return pos, &HaltError{Shard: b.shard, Reason: fmt.Sprintf("the committed position cannot be read: %v", err)}
 	}
-	if pos.Delivery == AtLeastOnce {
+	if pos.Delivery == DeliveryAtLeastOnce {
 		return b.ofGroup(ctx)
 	}
 	return b.reconcile(ctx, pos)
@@ -63,7 +63,7 @@ func (b *beginning) reconcile(ctx context.Context, pos Position) (Position, erro
 	switch {
 	case halt == nil:
 		return pos, nil
-	case b.cfg.OnMismatch != ContinueOnMismatch:
+	case b.cfg.OnMismatch != MismatchContinue:
 		return pos, halt
 	case found != nil && found.id == pos.Entry:
 		halt.Reason = "Redis has given the ID of the last delivered entry to another one; whether that was delivered cannot be decided by policy: compare both sides, then run sluice resume"

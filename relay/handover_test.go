@@ -126,7 +126,7 @@ func TestReconcile(t *testing.T) {
 				if halt != nil && (halt.Expected == "" || halt.Found == "" || halt.Entry != pos.Entry) {
 					t.Errorf("halted without evidence: %v", halt)
 				}
-				cfg.OnMismatch = ContinueOnMismatch
+				cfg.OnMismatch = MismatchContinue
 				got, err = l.source(t, cfg).beginning().position(t.Context(), committed)
 				switch {
 				case errors.As(err, &halt) == c.continues:
@@ -199,7 +199,7 @@ func TestHandover(t *testing.T) {
 			l.addEvents(0, n, 20)
 			n += 20
 			l.consume(n, "outbox.event.order")
-			l.until(r, 0, Running)
+			l.until(r, 0, StateRunning)
 			stop()
 			pos, err := ReadPositions(t.Context(), l.opts, l.outbox, 1)
 			if err != nil || pos[0].Delivery != cfg.Delivery {
@@ -224,7 +224,7 @@ func TestGroupPosition(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		b := l.source(t, l.config()).beginning()
-		committed, err := json.Marshal(Position{Delivery: AtLeastOnce, Entry: outbox.EntryID{MS: 1 << 50}, Count: 99}) // only says where to look
+		committed, err := json.Marshal(Position{Delivery: DeliveryAtLeastOnce, Entry: outbox.EntryID{MS: 1 << 50}, Count: 99}) // only says where to look
 		if err != nil {
 			t.Fatal(err)
 		}

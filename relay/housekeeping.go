@@ -263,7 +263,7 @@ func (h *housekeeper) lag(pos Position, info *redis.XInfoStream, next []redis.XM
 	known := int64(pos.Count + h.tracker.missing())
 	if info.LastGeneratedID == pos.Entry.String() {
 		// Everything that Redis ever added is at or below the position: what was not delivered was gone before.
-		if gone := info.EntriesAdded - known; gone > 0 && pos.Count > 0 && pos.Delivery == ExactlyOnce {
+		if gone := info.EntriesAdded - known; gone > 0 && pos.Count > 0 && pos.Delivery == DeliveryExactlyOnce {
 			total := h.tracker.lost(gone)
 			h.log.Error("entries were deleted or trimmed by somebody before they could be delivered", "entries", gone, "in_all", total, "entries_added", info.EntriesAdded, "delivered", pos.Count)
 		}

@@ -59,7 +59,7 @@ func TestLag(t *testing.T) {
 			{name: "gone before delivery", pos: Position{Entry: entry, Count: 7}, added: 10, last: entry, gone: 3},
 			{name: "gone, and known to be", pos: Position{Entry: entry, Count: 7}, missing: 3, added: 10, last: entry},
 			{name: "count unknown", pos: Position{Entry: entry}, added: 10, last: entry},
-			{name: "counted by the group", pos: Position{Entry: entry, Count: 7, Delivery: AtLeastOnce}, added: 10, last: entry},
+			{name: "counted by the group", pos: Position{Entry: entry, Count: 7, Delivery: DeliveryAtLeastOnce}, added: 10, last: entry},
 			{name: "counts that contradict", pos: Position{Entry: entry, Count: 20}, added: 10, last: later, next: next(0), lag: 1},
 			{name: "no counter, some wait", pos: Position{Entry: entry, Count: 7}, length: 3, last: later, next: next(time.Second), lag: -1, oldest: time.Second},
 			{name: "no counter, nothing waits", pos: Position{Entry: entry, Count: 7}, last: later},
@@ -226,7 +226,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		cfg := l.config()
-		cfg.Delivery, cfg.Trim.Keep = AtLeastOnce, time.Nanosecond
+		cfg.Delivery, cfg.Trim.Keep = DeliveryAtLeastOnce, time.Nanosecond
 		s := l.source(t, cfg)
 		var ids []outbox.EntryID
 		for i := range 5 {
@@ -339,13 +339,13 @@ func TestMeasuresWithoutKafka(t *testing.T) {
 		r, stop := l.run(cfg)
 		defer stop()
 		l.consume(10, "outbox.event.order")
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 		l.cluster.Close()
 		l.addEvents(0, 10, 5)
-		l.until(r, 0, Waiting)
+		l.until(r, 0, StateWaiting)
 		time.Sleep(time.Minute)
 		st := r.Status()[0]
-		if st.Lag != 5 || st.OldestUndelivered < time.Minute || st.State != Waiting {
+		if st.Lag != 5 || st.OldestUndelivered < time.Minute || st.State != StateWaiting {
 			t.Errorf("lag %d, oldest %s, %s: %s", st.Lag, st.OldestUndelivered, st.State, st.Reason)
 		}
 		if err := r.Ready(); err == nil {
@@ -373,7 +373,7 @@ func TestHousekeepingGoesOn(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		l.addEvents(0, 1, 1)
 		l.consume(2, "outbox.event.order")
-		if st := r.Status()[0]; st.State != Running {
+		if st := r.Status()[0]; st.State != StateRunning {
 			t.Errorf("%s: %s", st.State, st.Reason)
 		}
 		broken.Store(false)

@@ -41,12 +41,12 @@ type State = delivery.State
 
 // The states of a shard; doc.go has the transitions.
 const (
-	Starting = delivery.Starting // claiming, fencing, reading the position, checking the anchor
-	Running  = delivery.Running
-	Waiting  = delivery.Waiting // for a server; Reason says for which, and since when
-	Paused   = delivery.Paused  // by an operator
-	Halted   = delivery.Halted  // cannot go on by itself; Reason says why and what to do
-	Stopped  = delivery.Stopped // not this relay's any more
+	StateStarting = delivery.Starting // claiming, fencing, reading the position, checking the anchor
+	StateRunning  = delivery.Running
+	StateWaiting  = delivery.Waiting // for a server; Reason says for which, and since when
+	StatePaused   = delivery.Paused  // by an operator
+	StateHalted   = delivery.Halted  // cannot go on by itself; Reason says why and what to do
+	StateStopped  = delivery.Stopped // not this relay's any more
 )
 
 // ShardStatus is one shard of this relay.

@@ -10,7 +10,7 @@ import (
 // commits counts no transactions.
 func TestTransactionsAreTold(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 2, func(t *testing.T, l *lab) {
@@ -49,7 +49,7 @@ func TestTransactionsAreTold(t *testing.T) {
 				if commits.Entries != 45 {
 					t.Fatalf("%d entries were committed, want 45", commits.Entries)
 				}
-				if delivery == AtLeastOnce {
+				if delivery == DeliveryAtLeastOnce {
 					if transactions != 0 {
 						t.Errorf("told of %d transactions, there were none", transactions)
 					}

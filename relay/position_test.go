@@ -15,7 +15,7 @@ func TestPositionRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := Position{
-			Delivery: rapid.SampledFrom([]Delivery{ExactlyOnce, AtLeastOnce}).Draw(t, "delivery"),
+			Delivery: rapid.SampledFrom([]Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce}).Draw(t, "delivery"),
 			Entry:    outbox.EntryID{MS: rapid.Uint64().Draw(t, "ms"), Seq: rapid.Uint64().Draw(t, "seq")},
 			Count:    rapid.Uint64().Draw(t, "count"),
 			Missing:  rapid.Uint64().Draw(t, "missing"),
@@ -42,7 +42,7 @@ func TestPositionText(t *testing.T) {
 	if b, err := json.Marshal(p); err != nil || string(b) != want {
 		t.Errorf("got %s, %v\nwant %s", b, err, want)
 	}
-	p.Missing, p.Delivery, p.Fingerprint, p.Relay = 2, AtLeastOnce, "", ""
+	p.Missing, p.Delivery, p.Fingerprint, p.Relay = 2, DeliveryAtLeastOnce, "", ""
 	const wantOther = `{"delivery":"at-least-once","entry":"1767319445000-3","count":7,"missing":2,"fingerprint":"","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != wantOther {
 		t.Errorf("got %s, %v\nwant %s", b, err, wantOther)

@@ -23,7 +23,7 @@ func TestReadPositions(t *testing.T) {
 		}
 		want := map[int]Position{
 			0: {Entry: outbox.EntryID{MS: 5}, Count: 3, Fingerprint: "00000000000000ff"},
-			2: {Delivery: AtLeastOnce, Entry: outbox.EntryID{MS: 7, Seq: 1}, Count: 9, Missing: 1},
+			2: {Delivery: DeliveryAtLeastOnce, Entry: outbox.EntryID{MS: 7, Seq: 1}, Count: 9, Missing: 1},
 		}
 		for shard, p := range want {
 			for count := range uint64(3) { // the last one counts
@@ -173,7 +173,7 @@ func TestSetPositionMovesTheOwner(t *testing.T) {
 		r, stop := l.run(l.config())
 		defer stop()
 		l.consume(10, "outbox.event.order")
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 		if err := SetPosition(t.Context(), l.opts, l.outbox, 0, Position{}); err != nil {
 			t.Fatal(err)
 		}

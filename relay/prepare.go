@@ -141,18 +141,18 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 		return headers, topic, deadLetter{id: raw.id, reason: reason, detail: detail.Error()}, nil
 	}
 	if err := e.decode(raw); err != nil {
-		return fail(Undecodable, err)
+		return fail(ReasonUndecodable, err)
 	}
 	if topic, err = p.router.topic(e); err != nil {
-		return fail(NoRoute, err)
+		return fail(ReasonNoRoute, err)
 	}
 	info, err := p.info(ctx, topic)
 	var changed *topicChangeError
 	switch {
 	case errors.Is(err, errNoTopic):
-		return fail(UnknownTopic, fmt.Errorf("topic %s does not exist", topic))
+		return fail(ReasonUnknownTopic, fmt.Errorf("topic %s does not exist", topic))
 	case errors.Is(err, errBadTopic):
-		return fail(NoRoute, fmt.Errorf("topic %s: %w", topic, err))
+		return fail(ReasonNoRoute, fmt.Errorf("topic %s: %w", topic, err))
 	case errors.As(err, &changed):
 		return headers, topic, dead, &HaltError{Shard: p.shard, Entry: raw.id, Reason: changed.text}
 	case err != nil:
@@ -163,7 +163,7 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 	}
 	r.Partition = int32(outbox.Partition(r.Key, info.partitions))
 	if size := recordSize(r); size > info.maxBytes {
-		return fail(TooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, info.maxBytes))
+		return fail(ReasonTooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, info.maxBytes))
 	}
 	return headers, topic, deadLetter{}, nil
 }

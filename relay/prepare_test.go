@@ -68,7 +68,7 @@ func TestChunk(t *testing.T) {
 // Nothing of a chunk is found in one that has its memory.
 func TestChunkRecycled(t *testing.T) {
 	t.Parallel()
-	p := testPreparer(t, Undecodable)
+	p := testPreparer(t, ReasonUndecodable)
 	many := raws(with("id", "e-1", "headers", `{"a":"b","c":"d"}`, "key", "k", "more", "1"), with("colour", "red"), with("payload", ""), with())
 	few := raws(with("id", "f-1", "payload", "f"), with("id", "f-2"))
 	var first []string
@@ -103,7 +103,7 @@ func TestPartitionIsKafkas(t *testing.T) {
 	t.Parallel()
 	theirs := kgo.StickyKeyPartitioner(nil).ForTopic("t") // murmur2 by default, as Java's
 	for i := range 2000 {
-		p := testPreparer(t, Undecodable)
+		p := testPreparer(t, ReasonUndecodable)
 		n := 1 + i%50
 		for _, topic := range []string{"events", "letters"} {
 			info := p.topics.known[topic]
@@ -138,8 +138,8 @@ func TestChunkDeadLetters(t *testing.T) {
 		with("id", "refused"),
 		with(),
 	)
-	reasons := []Reason{Undecodable, TooLarge, NoRoute, UnknownTopic, Rejected}
-	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: Rejected, detail: "INVALID_RECORD", topic: "events"}
+	reasons := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic, ReasonRejected}
+	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: ReasonRejected, detail: "INVALID_RECORD", topic: "events"}
 
 	p := testPreparer(t, reasons...)
 	p.quarantine.add(refusal)
@@ -180,7 +180,7 @@ func TestChunkDeadLetters(t *testing.T) {
 		if len(c.ids) != i+1 || len(c.records) != i+1 || len(c.dead) != i || c.last() != entries[i].id || c.fingerprint != fingerprint(entries[i].fields) {
 			t.Errorf("%s: got %d entries, %d records, %d dead letters", reason, len(c.ids), len(c.records), len(c.dead))
 		}
-		if _, poison := p.quarantine.poisoned(refusal.id); poison != (reason != Rejected) {
+		if _, poison := p.quarantine.poisoned(refusal.id); poison != (reason != ReasonRejected) {
 			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be tried again", reason, poison)
 		}
 	}
@@ -209,7 +209,7 @@ func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 		"in the first group":    {raws(with("more", "1"), bad), 0},
 		"in a group of letters": {raws(with("more", "1", "topic", ".."), with("topic", ".."), bad), 2},
 	} {
-		got, err := testPreparer(t, NoRoute).chunk(t.Context(), c.entries)
+		got, err := testPreparer(t, ReasonNoRoute).chunk(t.Context(), c.entries)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,7 +231,7 @@ func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 
 func TestChunkLargeDeadLetter(t *testing.T) {
 	t.Parallel()
-	c, err := testPreparer(t, TooLarge).chunk(t.Context(), raws(with("payload", strings.Repeat("x", 3*deadLetterChunk))))
+	c, err := testPreparer(t, ReasonTooLarge).chunk(t.Context(), raws(with("payload", strings.Repeat("x", 3*deadLetterChunk))))
 	if err != nil || len(c.ids) != 1 || len(c.records) != 4 {
 		t.Fatalf("%d entries, %d records, %v", len(c.ids), len(c.records), err)
 	}
@@ -250,7 +250,7 @@ func TestChunkWithoutKafka(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := testPreparer(t, Undecodable, TooLarge, NoRoute, UnknownTopic, Rejected)
+		p := testPreparer(t, ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic, ReasonRejected)
 		p.topics = newTopics(l.kafka, r.cfg.Topics, func() int { return 1 }, r.cfg.Logger)
 		l.cluster.Close()
 		c, err := p.chunk(t.Context(), raws(with(), with("topic", "not-asked-for")))

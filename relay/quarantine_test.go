@@ -20,9 +20,9 @@ func TestQuarantine(t *testing.T) {
 	expect("new", true, false)
 	q.reconsider(a)
 	expect("reconsidered, though never poisoned", true, false)
-	q.add(deadLetter{id: a, reason: TooLarge, detail: "why", topic: "t"})
+	q.add(deadLetter{id: a, reason: ReasonTooLarge, detail: "why", topic: "t"})
 	expect("poisoned", false, true)
-	if d, _ := q.poisoned(a); d.reason != TooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
+	if d, _ := q.poisoned(a); d.reason != ReasonTooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
 		t.Errorf("poisoned: %+v", d)
 	}
 	q.release([]outbox.EntryID{b})
@@ -31,7 +31,7 @@ func TestQuarantine(t *testing.T) {
 	expect("reconsidered", true, false)
 	q.release([]outbox.EntryID{a, b})
 	expect("released", true, false)
-	q.add(deadLetter{id: a, reason: Rejected})
+	q.add(deadLetter{id: a, reason: ReasonRejected})
 	q.release([]outbox.EntryID{a})
 	expect("poisoned and released", true, false)
 }
@@ -45,7 +45,7 @@ func TestQuarantineConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for i := range uint64(200) {
 				id := outbox.EntryID{MS: i, Seq: g}
-				q.add(deadLetter{id: id, reason: Rejected})
+				q.add(deadLetter{id: id, reason: ReasonRejected})
 				q.poisoned(id)
 				q.reconsider(id)
 				q.empty()

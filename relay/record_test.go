@@ -77,7 +77,7 @@ func TestRecordFormats(t *testing.T) {
 			"key", "customer-7", "topic", "orders.v2", "time", "1700000000123", "contenttype", "text/plain", "payload", "x")},
 	}
 	now := time.UnixMilli(1767319500000)
-	for _, format := range []Format{Raw, CloudEventsBinary, CloudEventsStructured} {
+	for _, format := range []Format{FormatRaw, FormatCloudEventsBinary, FormatCloudEventsStructured} {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
 			var text strings.Builder
@@ -104,7 +104,7 @@ func TestRecordFormats(t *testing.T) {
 						name += ", tombstones enabled"
 					}
 					fmt.Fprintf(&text, "# %s\n%s\n", name, show(&r))
-					if format == CloudEventsStructured && r.Value != nil && !json.Valid(r.Value) {
+					if format == FormatCloudEventsStructured && r.Value != nil && !json.Valid(r.Value) {
 						t.Errorf("%s: the value is not JSON: %q", name, r.Value)
 					}
 				}
@@ -222,7 +222,7 @@ func TestRecordSizeAgreesWithProducer(t *testing.T) {
 			r.Value = append(r.Value, make([]byte, 16)...)
 			if err := client.ProduceSync(t.Context(), r).FirstErr(); err == nil {
 				t.Errorf("a record of %d bytes went into a topic that takes %d", recordSize(r), limit)
-			} else if reason, ok := poisonReason(err); !ok || reason != TooLarge {
+			} else if reason, ok := poisonReason(err); !ok || reason != ReasonTooLarge {
 				t.Errorf("%v is not too_large", err)
 			}
 			client.Close()
@@ -231,7 +231,7 @@ func TestRecordSizeAgreesWithProducer(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	for _, format := range []Format{Raw, CloudEventsBinary, CloudEventsStructured} {
+	for _, format := range []Format{FormatRaw, FormatCloudEventsBinary, FormatCloudEventsStructured} {
 		b.Run(format.String(), func(b *testing.B) {
 			f := formatter{encoding: formats[format].encoding("sluice/orders"), prefix: "orders/3/", now: time.Now}
 			var e entry

@@ -237,7 +237,7 @@ func (r *Relay) Ready() error {
 	}
 	var errs []error
 	for _, st := range r.Status() {
-		if st.State != Running && st.State != Paused {
+		if st.State != StateRunning && st.State != StatePaused {
 			errs = append(errs, fmt.Errorf("shard %d is %s: %s", st.Shard, st.State, st.Reason))
 		}
 	}

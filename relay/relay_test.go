@@ -13,7 +13,7 @@ import (
 )
 
 func TestRelayDelivers(t *testing.T) {
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			inLab(t, 2, func(t *testing.T, l *lab) {
 				cfg := l.config()
@@ -51,12 +51,12 @@ func TestRelayDelivers(t *testing.T) {
 				if got := header(dead[0], "sluice-entry"); got != l.outbox+"/0/"+bad.String() || header(dead[0], "sluice-reason") != "undecodable" {
 					t.Errorf("dead letter: %v", dead[0].Headers)
 				}
-				if delivery == ExactlyOnce {
-					if pos := l.position(0, last); pos.Count != 352 || pos.Delivery != ExactlyOnce || pos.Relay != "relay-1" {
+				if delivery == DeliveryExactlyOnce {
+					if pos := l.position(0, last); pos.Count != 352 || pos.Delivery != DeliveryExactlyOnce || pos.Relay != "relay-1" {
 						t.Errorf("position: %+v", pos)
 					}
 				}
-				if st := l.until(r, 0, Running); st.Position.Count != 352 || st.Position.Entry != last {
+				if st := l.until(r, 0, StateRunning); st.Position.Count != 352 || st.Position.Entry != last {
 					t.Errorf("status: %+v", st.Position)
 				}
 				if err := r.Ready(); err != nil {
@@ -112,7 +112,7 @@ func TestRunWaitsForItsServers(t *testing.T) {
 			t.Errorf("with more shards than positions: %v", err)
 		}
 		l.mini.HSet(key, "shards", "1")
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 		if err := r.Ready(); err != nil {
 			t.Error(err)
 		}
@@ -163,7 +163,7 @@ func TestRunTwice(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		r, stop := l.run(l.config())
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		for _, when := range []string{"while it runs", "after it stopped"} {
@@ -178,7 +178,7 @@ func TestRunTwice(t *testing.T) {
 // A stop must not take longer than the drain, whatever the servers do.
 func TestStopWithoutKafka(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
@@ -187,7 +187,7 @@ func TestStopWithoutKafka(t *testing.T) {
 				r, stop := l.run(cfg)
 				l.addEvents(0, 0, 1)
 				l.consume(1, "outbox.event.order")
-				l.until(r, 0, Running)
+				l.until(r, 0, StateRunning)
 				l.cluster.Close()
 				l.addEvents(0, 1, 10)
 				time.Sleep(time.Second)

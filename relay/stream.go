@@ -49,7 +49,7 @@ func (s *stream) Run(ctx context.Context, seat *delivery.Seat) error {
 		return halt
 	}
 	var err error
-	if s.cfg.Delivery == AtLeastOnce {
+	if s.cfg.Delivery == DeliveryAtLeastOnce {
 		err = s.atLeastOnce(ctx, seat)
 	} else {
 		err = s.exactlyOnce(ctx, seat)
@@ -95,7 +95,7 @@ func (s *stream) batch(c *chunk) *delivery.Batch {
 	return &delivery.Batch{
 		Records: c.records, Entries: len(c.ids), Bytes: c.bytes, Cost: c.cost, AtEnd: c.atEnd, Of: c,
 		Position: func() ([]byte, error) {
-			c.position.Delivery, c.position.Missing, c.position.At, c.position.Relay = ExactlyOnce, s.tracker.missing(), time.Now(), s.cfg.Instance
+			c.position.Delivery, c.position.Missing, c.position.At, c.position.Relay = DeliveryExactlyOnce, s.tracker.missing(), time.Now(), s.cfg.Instance
 			return json.Marshal(c.position)
 		},
 	}
@@ -196,7 +196,7 @@ func (s *stream) Tell(state State, reason string, halt delivery.Halt) {
 	errors.As(halt, &evidence)
 	before := s.tracker.Status().State
 	s.tracker.set(state, reason, evidence)
-	if state == Stopped && before == Running && s.cfg.Delivery == ExactlyOnce {
+	if state == StateStopped && before == StateRunning && s.cfg.Delivery == DeliveryExactlyOnce {
 		// Leave a true lag behind.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

@@ -18,7 +18,7 @@ import (
 
 func TestIdleShardRuns(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 2, func(t *testing.T, l *lab) {
@@ -26,8 +26,8 @@ func TestIdleShardRuns(t *testing.T) {
 				cfg.Delivery = delivery
 				r, stop := l.run(cfg)
 				defer stop()
-				l.until(r, 0, Running)
-				l.until(r, 1, Running)
+				l.until(r, 0, StateRunning)
+				l.until(r, 1, StateRunning)
 				if err := r.Ready(); err != nil {
 					t.Error(err)
 				}
@@ -38,7 +38,7 @@ func TestIdleShardRuns(t *testing.T) {
 
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 2, func(t *testing.T, l *lab) {
@@ -49,7 +49,7 @@ func TestPauseAndResume(t *testing.T) {
 				l.addEvents(0, 0, 5)
 				l.consume(5, "outbox.event.order")
 				l.mini.HSet(names.ControlKey(l.outbox), "pause:0", `{"by":"ops","reason":"maintenance"}`)
-				if st := l.until(r, 0, Paused); st.Reason != "paused by ops: maintenance" {
+				if st := l.until(r, 0, StatePaused); st.Reason != "paused by ops: maintenance" {
 					t.Errorf("reason %q", st.Reason)
 				}
 				l.addEvents(0, 5, 5)
@@ -65,7 +65,7 @@ func TestPauseAndResume(t *testing.T) {
 					t.Errorf("paused on purpose, and not ready: %v", err)
 				}
 				l.mini.Del(names.ControlKey(l.outbox))
-				l.until(r, 0, Running)
+				l.until(r, 0, StateRunning)
 				l.consume(15, "outbox.event.order")
 			})
 		})
@@ -76,12 +76,12 @@ func TestPauseAndResume(t *testing.T) {
 // restart.
 func TestHaltAndRecover(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 2, func(t *testing.T, l *lab) {
 				cfg := l.config()
-				cfg.Delivery, cfg.Topics.OnUnknown, cfg.Route = delivery, HaltOnUnknown, "{{.Type}}"
+				cfg.Delivery, cfg.Topics.OnUnknown, cfg.Route = delivery, UnknownTopicHalt, "{{.Type}}"
 				if err := l.cluster.CreateTopic("Placed", 1, nil); err != nil {
 					t.Fatal(err)
 				}
@@ -90,7 +90,7 @@ func TestHaltAndRecover(t *testing.T) {
 				l.addEvents(0, 4, 3)
 				r, stop := l.run(cfg)
 				defer stop()
-				st := l.until(r, 0, Halted)
+				st := l.until(r, 0, StateHalted)
 				if st.Entry != at.String() || !strings.Contains(st.Reason, "Shipped") || !strings.Contains(st.Reason, "unknown_topic") {
 					t.Errorf("halted with %+v", st)
 				}
@@ -101,14 +101,14 @@ func TestHaltAndRecover(t *testing.T) {
 				if n := len(l.all("Placed")); n != 3 {
 					t.Errorf("%d records before the entry that halts", n)
 				}
-				if st := l.told(t, 0); st.State != string(Halted) || st.Entry != at.String() {
+				if st := l.told(t, 0); st.State != string(StateHalted) || st.Entry != at.String() {
 					t.Errorf("status hash: %+v", st)
 				}
 				if err := l.cluster.CreateTopic("Shipped", 1, nil); err != nil {
 					t.Fatal(err)
 				}
 				l.consume(7, "Placed", "Shipped")
-				l.until(r, 0, Running)
+				l.until(r, 0, StateRunning)
 				if got := l.all("Placed", "Shipped"); len(got) != 7 {
 					t.Errorf("%d records", len(got))
 				}
@@ -120,7 +120,7 @@ func TestHaltAndRecover(t *testing.T) {
 						told[st.State]++
 					}
 				}
-				if told[Halted] != 1 || told[Running] > 2 {
+				if told[StateHalted] != 1 || told[StateRunning] > 2 {
 					t.Errorf("the observer was told %v", told)
 				}
 			})
@@ -136,10 +136,10 @@ func TestHaltAtLostAnchor(t *testing.T) {
 		r, stop := l.run(l.config())
 		defer stop()
 		l.consume(5, "outbox.event.order")
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 		l.mini.Del(l.stream(0)) // and the writers go on
 		l.addEvents(0, 5, 5)
-		st := l.until(r, 0, Halted)
+		st := l.until(r, 0, StateHalted)
 		if st.Expected == "" || st.Found == "" || st.Entry == "" {
 			t.Errorf("halted without evidence: %+v", st)
 		}
@@ -155,7 +155,7 @@ func TestHaltAtLostAnchor(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.consume(10, "outbox.event.order")
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 	})
 }
 
@@ -163,7 +163,7 @@ func TestHaltAtLostAnchor(t *testing.T) {
 // they become dead letters, all at once and no others.
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		for name, c := range map[string]struct {
 			always []string // the events that are refused, whatever they are sent with
 			named  bool     // the broker names them (KIP-467)
@@ -190,7 +190,7 @@ func TestPoison(t *testing.T) {
 					r, stop := l.run(cfg)
 					defer stop()
 					l.consume(20, "outbox.event.order", names.DeadLetterTopic(l.outbox))
-					l.until(r, 0, Running)
+					l.until(r, 0, StateRunning)
 					dead := l.all(names.DeadLetterTopic(l.outbox))
 					if len(dead) != len(c.always) {
 						t.Errorf("%d dead letters, want %d", len(dead), len(c.always))
@@ -211,7 +211,7 @@ func TestPoison(t *testing.T) {
 						t.Errorf("%d of 20 events", len(seen))
 					}
 					for id, n := range seen {
-						if n > 1 && delivery == ExactlyOnce {
+						if n > 1 && delivery == DeliveryExactlyOnce {
 							t.Errorf("%s %d times", id, n)
 						}
 					}
@@ -231,24 +231,24 @@ func TestPoisonHaltsAndRecovers(t *testing.T) {
 		}
 		fault := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: -1})
 		cfg := l.config()
-		cfg.DeadLetter.On = []Reason{Undecodable}
+		cfg.DeadLetter.On = []Reason{ReasonUndecodable}
 		l.addEvents(0, 0, 3)
 		r, stop := l.run(cfg)
 		defer stop()
-		if st := l.until(r, 0, Halted); !strings.Contains(st.Reason, "rejected") {
+		if st := l.until(r, 0, StateHalted); !strings.Contains(st.Reason, "rejected") {
 			t.Errorf("halted with %+v", st)
 		}
 		time.Sleep(time.Minute)
 		fault.Remove()
 		l.consume(3, "outbox.event.order")
-		l.until(r, 0, Running)
+		l.until(r, 0, StateRunning)
 	})
 }
 
 // A dead-letter topic that refuses its letters must not be asked at full speed for ever.
 func TestPoisonedDeadLetterTopic(t *testing.T) {
 	t.Parallel()
-	for _, delivery := range []Delivery{ExactlyOnce, AtLeastOnce} {
+	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
@@ -258,7 +258,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 				l.add(0, "*", "colour", "red")
 				r, stop := l.run(cfg)
 				defer stop()
-				if st := l.until(r, 0, Halted); !strings.Contains(st.Reason, "dead-letter topic") {
+				if st := l.until(r, 0, StateHalted); !strings.Contains(st.Reason, "dead-letter topic") {
 					t.Errorf("halted with %+v", st)
 				}
 				before := refused.Hits()
@@ -268,7 +268,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 				}
 				refused.Remove()
 				l.consume(1, names.DeadLetterTopic(l.outbox))
-				l.until(r, 0, Running)
+				l.until(r, 0, StateRunning)
 			})
 		})
 	}
@@ -288,7 +288,7 @@ func TestLogsAreFew(t *testing.T) {
 				l.addEvents(0, 0, 1)
 				r, stop := l.run(cfg)
 				l.consume(1, "outbox.event.order")
-				l.until(r, 0, Running)
+				l.until(r, 0, StateRunning)
 				l.cluster.Close()
 				l.addEvents(0, 1, 1)
 				time.Sleep(30 * time.Minute)

@@ -123,7 +123,7 @@ func (t *topics) compare(topic string, was, is topicInfo) error {
 	default:
 		return nil
 	}
-	if t.policy.OnChanged == ContinueOnChange {
+	if t.policy.OnChanged == TopicChangeContinue {
 		t.log.Warn("topic changed, going on by policy", "topic", topic, "change", text)
 		return nil
 	}
@@ -152,7 +152,7 @@ func (t *topics) remember(topic string, info topicInfo) {
 func (t *topics) look(ctx context.Context, topic string) (topicInfo, error) {
 	detail, err := t.describe(ctx, topic)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		if t.policy.OnUnknown != CreateTopic {
+		if t.policy.OnUnknown != UnknownTopicCreate {
 			return topicInfo{until: time.Now().Add(absentTTL)}, nil
 		}
 		if err := t.create(ctx, topic); err != nil {

@@ -47,13 +47,13 @@ func TestTopicsLimits(t *testing.T) {
 
 func TestTopicsUnknown(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []UnknownTopicPolicy{CreateTopic, DeadLetterUnknown, HaltOnUnknown} {
+	for _, policy := range []UnknownTopicPolicy{UnknownTopicCreate, UnknownTopicDeadLetter, UnknownTopicHalt} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 3, func(t *testing.T, l *lab) {
 				topics := l.topics(Topics{OnUnknown: policy})
 				got, err := topics.info(t.Context(), "new")
-				if policy == CreateTopic {
+				if policy == UnknownTopicCreate {
 					if err != nil || got.maxBytes != defaultMaxMessageBytes || got.partitions != 3 || len(l.cluster.PartitionInfos("new")) != 3 {
 						t.Errorf("got %+v, %v; %d partitions, want as many as shards", got, err, len(l.cluster.PartitionInfos("new")))
 					}
@@ -171,7 +171,7 @@ func TestTopicsChanged(t *testing.T) {
 		"nothing": func(*testing.T, *lab) {},
 	}
 	for name, change := range changes {
-		for _, policy := range []TopicChangePolicy{HaltOnChange, ContinueOnChange} {
+		for _, policy := range []TopicChangePolicy{TopicChangeHalt, TopicChangeContinue} {
 			t.Run(name+", "+policy.String(), func(t *testing.T) {
 				t.Parallel()
 				inLab(t, 1, func(t *testing.T, l *lab) {
@@ -190,7 +190,7 @@ func TestTopicsChanged(t *testing.T) {
 					for range 2 { // it stays changed
 						_, err := topics.info(t.Context(), "events")
 						var changed *topicChangeError
-						if want := policy == HaltOnChange && name != "nothing"; errors.As(err, &changed) != want || !want && err != nil {
+						if want := policy == TopicChangeHalt && name != "nothing"; errors.As(err, &changed) != want || !want && err != nil {
 							t.Errorf("got %v", err)
 						} else if want && !strings.Contains(err.Error(), "Config.Topics.OnChanged") {
 							t.Errorf("the error does not name the field: %v", err)

@@ -77,11 +77,11 @@ func (t *tracker) logState(st ShardStatus) {
 		args = append(args, "expected", st.Expected, "found", st.Found)
 	}
 	switch st.State {
-	case Halted:
+	case StateHalted:
 		t.log.Error("shard halted", args...)
-	case Waiting:
+	case StateWaiting:
 		t.log.Warn("shard waiting, trying again", args...)
-	case Running:
+	case StateRunning:
 		t.log.Info("shard running", append(args, "position", st.Position.Entry.String(), "delivered", st.Position.Count)...)
 	default:
 		t.log.Info("shard "+string(st.State), args...)

@@ -16,21 +16,21 @@ func TestTrackerTellsNews(t *testing.T) {
 		halt := func(found string) *HaltError {
 			return &HaltError{Entry: outbox.EntryID{MS: 5}, Expected: "e", Found: found}
 		}
-		s.set(Starting, "", nil)
-		s.set(Starting, "", nil)
-		s.set(Running, "", nil)
-		s.set(Running, "", nil)
-		s.set(Waiting, "one", nil)
+		s.set(StateStarting, "", nil)
+		s.set(StateStarting, "", nil)
+		s.set(StateRunning, "", nil)
+		s.set(StateRunning, "", nil)
+		s.set(StateWaiting, "one", nil)
 		since := s.Status().Since
 		time.Sleep(time.Second)
-		s.set(Waiting, "two", nil)
+		s.set(StateWaiting, "two", nil)
 		if s.Status().Since != since {
 			t.Error("another reason for the same state is not a new state")
 		}
-		s.set(Halted, "r", halt("f"))
-		s.set(Halted, "r", halt("f"))
-		s.set(Halted, "r", halt("other evidence"))
-		s.set(Running, "", nil)
+		s.set(StateHalted, "r", halt("f"))
+		s.set(StateHalted, "r", halt("f"))
+		s.set(StateHalted, "r", halt("other evidence"))
+		s.set(StateRunning, "", nil)
 		if st := s.Status(); st.Entry != "" || st.Expected != "" || st.Found != "" || st.Reason != "" {
 			t.Errorf("left over: %+v", st)
 		}

@@ -48,7 +48,7 @@ func TestQuietStreamsShareARead(t *testing.T) {
 		r, stop := l.run(l.config())
 		defer stop()
 		for shard := range 20 {
-			l.until(r, shard, Running)
+			l.until(r, shard, StateRunning)
 		}
 		time.Sleep(2 * quietAfter)
 		reads := l.reads()

@@ -78,7 +78,7 @@ The servers are stand-ins: the demo shows how Sluice behaves and proves nothing 
 	flags.IntVar(&o.Rate, "rate", 0, "events written a second; 0: chosen to suit")
 	flags.IntVar(&o.Relays, "relays", 0, "relays at once; 0: one, three with --chaos")
 	flags.IntVar(&o.Shards, "shards", 0, "shards of the outbox; 0: four")
-	flags.StringVar(&delivery, "delivery", relay.ExactlyOnce.String(), "exactly-once or at-least-once")
+	flags.StringVar(&delivery, "delivery", relay.DeliveryExactlyOnce.String(), "exactly-once or at-least-once")
 	flags.Uint64Var(&o.Seed, "seed", 0, "seed of what is random; 0: another one each time")
 	return cmd
 }

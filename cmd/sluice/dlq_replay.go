@@ -147,7 +147,7 @@ func printReplay(p *page, chosen []*deadletter.Letter, edit deadletter.Edit) {
 	for _, name := range edit.Unset {
 		p.printf("  with %s removed\n", name)
 	}
-	undecodable := slices.ContainsFunc(chosen, func(l *deadletter.Letter) bool { return l.Reason == string(relay.Undecodable) })
+	undecodable := slices.ContainsFunc(chosen, func(l *deadletter.Letter) bool { return l.Reason == string(relay.ReasonUndecodable) })
 	if undecodable && len(edit.Set)+len(edit.Unset) == 0 {
 		p.printf("  %s\n", p.paint(yellow, "undecodable entries come back as dead letters unless they are edited"))
 	}

@@ -123,7 +123,7 @@ func (a *app) stillHalted(ctx context.Context, s *servers, c *config.Config, sha
 		wanted[shard] = true
 	}
 	for _, sh := range st.Shards {
-		if sh.State == string(relay.Halted) && (len(shards) == 0 || wanted[sh.Shard]) {
+		if sh.State == string(relay.StateHalted) && (len(shards) == 0 || wanted[sh.Shard]) {
 			return fmt.Errorf("shard %d is halted and a pause is not why: %s; run: %s", sh.Shard, sh.Reason, sh.Next)
 		}
 	}
@@ -146,7 +146,7 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 		return fmt.Errorf("%s", st.Problems[0])
 	}
 	sh := st.Shards[shard]
-	if sh.State == string(relay.Running) && sh.Delivery == relay.AtLeastOnce.String() {
+	if sh.State == string(relay.StateRunning) && sh.Delivery == relay.DeliveryAtLeastOnce.String() {
 		return usagef("shard %d runs with at-least-once delivery, which setting a position does not interrupt: run sluice pause --shard %d first", shard, shard)
 	}
 	m, err := admin.PlanMove(ctx, s.adminServers(c), c.Outbox.Name, sh, where)

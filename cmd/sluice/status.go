@@ -93,7 +93,7 @@ func (l statusLimits) judge(st admin.Status) error {
 			crossed = append(crossed, fmt.Sprintf("shard %d: ", s.Shard)+fmt.Sprintf(format, args...))
 		}
 		switch s.State {
-		case string(relay.Halted), admin.StateAbsent:
+		case string(relay.StateHalted), admin.StateAbsent:
 			say("%s", s.State)
 		}
 		if l.lag >= 0 && s.Lag == nil {
@@ -119,11 +119,11 @@ func (l statusLimits) judge(st admin.Status) error {
 // stateStyle is the colour of a state.
 func stateStyle(state string) style {
 	switch state {
-	case string(relay.Running):
+	case string(relay.StateRunning):
 		return green
-	case string(relay.Halted), admin.StateAbsent:
+	case string(relay.StateHalted), admin.StateAbsent:
 		return red
-	case string(relay.Starting):
+	case string(relay.StateStarting):
 		return plain
 	default:
 		return yellow
@@ -179,7 +179,7 @@ func troubles(shards []admin.Shard) [][]admin.Shard {
 	var groups [][]admin.Shard
 	at := map[string]int{}
 	for _, s := range shards {
-		if s.State == string(relay.Running) || s.Reason == "" && s.Next == "" {
+		if s.State == string(relay.StateRunning) || s.Reason == "" && s.Next == "" {
 			continue
 		}
 		same := strings.Join([]string{s.State, s.Reason, s.Next, s.Entry, s.Expected, s.Found}, "\x00")

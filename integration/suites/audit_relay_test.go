@@ -22,11 +22,11 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 		delivery   relay.Delivery
 		tombstones bool
 	}{
-		{relay.Raw, relay.ExactlyOnce, false},
-		{relay.Raw, relay.AtLeastOnce, true},
-		{relay.CloudEventsBinary, relay.ExactlyOnce, true},
-		{relay.CloudEventsStructured, relay.ExactlyOnce, false},
-		{relay.CloudEventsStructured, relay.AtLeastOnce, true},
+		{relay.FormatRaw, relay.DeliveryExactlyOnce, false},
+		{relay.FormatRaw, relay.DeliveryAtLeastOnce, true},
+		{relay.FormatCloudEventsBinary, relay.DeliveryExactlyOnce, true},
+		{relay.FormatCloudEventsStructured, relay.DeliveryExactlyOnce, false},
+		{relay.FormatCloudEventsStructured, relay.DeliveryAtLeastOnce, true},
 	} {
 		t.Run(fmt.Sprint(x.format, " ", x.delivery, " ", x.tombstones), func(t *testing.T) {
 			w := shared(t, 2)
@@ -60,7 +60,7 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 					}
 				}
 			}
-			if x.delivery == relay.ExactlyOnce {
+			if x.delivery == relay.DeliveryExactlyOnce {
 				w.AwaitCommitted(time.Minute)
 			} else {
 				w.AwaitAcknowledged(time.Minute)
@@ -76,7 +76,7 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 			}
 			// Where the relay is told another source, all of it is wrong.
 			cfg.Source, cfg.Full = "other", true
-			if x.format != relay.Raw {
+			if x.format != relay.FormatRaw {
 				if r := audit(t, cfg); r.Verdict != consistency.Drift || r.Counts[consistency.Altered] == 0 {
 					t.Errorf("with another source: %s %v", r.Verdict, r.Counts)
 				}

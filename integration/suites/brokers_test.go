@@ -88,7 +88,7 @@ func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if st.State == relay.Running {
+			if st.State == relay.StateRunning {
 				return fmt.Errorf("shard %d runs with two of three brokers away", shard)
 			}
 		}

@@ -84,7 +84,7 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 			}
 
 			resume(t, w, 0, at.Entry)
-			w.AwaitState(0, relay.Running, time.Minute)
+			w.AwaitState(0, relay.StateRunning, time.Minute)
 			w.AwaitPassed(time.Minute)
 			// What was delivered before and is still there, or not, and what came after: each once.
 			var after []testenv.Entry
@@ -110,6 +110,6 @@ func whilePaused(ctx context.Context, w *testenv.Env, f func() error) error {
 	if err := w.Redis.HSet(ctx, names.ControlKey(w.Outbox), "pause", `{"by":"test","reason":"maintenance"}`).Err(); err != nil {
 		return err
 	}
-	w.AwaitState(0, relay.Paused, time.Minute)
+	w.AwaitState(0, relay.StatePaused, time.Minute)
 	return errors.Join(f(), w.Redis.HDel(ctx, names.ControlKey(w.Outbox), "pause").Err())
 }

@@ -16,7 +16,7 @@ import (
 func TestDeliveryChangesWhereTheOtherStopped(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce, relay.ExactlyOnce, relay.AtLeastOnce, relay.ExactlyOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce} {
 		for shard := range w.Shards {
 			w.Add(shard, 100, "added while nobody runs")
 		}
@@ -27,7 +27,7 @@ func TestDeliveryChangesWhereTheOtherStopped(t *testing.T) {
 			w.Add(shard, 100, "added while a relay runs")
 		}
 		w.AwaitPassed(time.Minute)
-		if d == relay.ExactlyOnce {
+		if d == relay.DeliveryExactlyOnce {
 			w.AwaitCommitted(time.Minute)
 		} else {
 			w.AwaitAcknowledged(time.Minute)

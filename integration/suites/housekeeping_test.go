@@ -58,7 +58,7 @@ func TestConsumerGroupShowsTheTrueLag(t *testing.T) {
 // TestConsumerGroupDestroyedIsMadeAgainAtThePosition: never at the end of the stream or at its beginning.
 func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
@@ -84,7 +84,7 @@ func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 // delivered, however old it is.
 func TestTrimKeepsWhatIsNotDelivered(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
@@ -124,7 +124,7 @@ func TestTrimKeepsWhatIsNotDelivered(t *testing.T) {
 			}
 			report := testenv.Compare(entries, w.Delivered())
 			t.Log(report)
-			if err := report.AtLeastOnce(); err != nil || d == relay.ExactlyOnce && report.Duplicated > 0 {
+			if err := report.AtLeastOnce(); err != nil || d == relay.DeliveryExactlyOnce && report.Duplicated > 0 {
 				t.Errorf("%v: %v", d, report.Findings)
 			}
 		})

@@ -250,7 +250,7 @@ func (d *isolable) running(r *testenv.Running) error {
 		return errors.New("the relay has not begun")
 	}
 	for _, st := range status {
-		if st.State != relay.Running {
+		if st.State != relay.StateRunning {
 			return fmt.Errorf("shard %d is %s: %s", st.Shard, st.State, st.Reason)
 		}
 	}

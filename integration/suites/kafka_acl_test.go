@@ -67,7 +67,7 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 	l.leave(ctx, 0, leftOpen{id: 'a', committed: true, first: true})
 	l.add(50)
 	second := w.Run(cfg)
-	st := w.AwaitState(0, relay.Halted, time.Minute)
+	st := w.AwaitState(0, relay.StateHalted, time.Minute)
 	if !strings.Contains(st.Reason, "KAFKA-20734") || !strings.Contains(st.Reason, "commit") || !strings.Contains(st.Reason, "allow its principal Alter on the cluster") {
 		t.Errorf("halted: %s", st.Reason)
 	}

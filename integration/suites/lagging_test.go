@@ -50,7 +50,7 @@ func TestTopicThatOneBrokerHasNotHeardOf(t *testing.T) {
 			}
 			cfg := d.Config()
 			cfg.Kafka, cfg.Assign = seededBy(lagging), []int{shard}
-			cfg.Topics.OnUnknown = relay.DeadLetterUnknown
+			cfg.Topics.OnUnknown = relay.UnknownTopicDeadLetter
 			relays = append(relays, d.Env.Run(cfg))
 		}
 		err := d.Within(15*time.Second, func(ctx context.Context) error {

@@ -60,7 +60,7 @@ func TestLeaderlessPartition(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st.State != relay.Running {
+		if st.State != relay.StateRunning {
 			t.Errorf("shard %d does not write to the partition without a leader, and is not running; %s", shard, st)
 		}
 	}

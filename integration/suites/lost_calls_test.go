@@ -29,10 +29,10 @@ func TestLostCallToKafka(t *testing.T) {
 		"position":   {kmsg.Fetch, kmsg.ListOffsets},
 		"any":        nil,
 	} {
-		lostCalls(t, name, relay.ExactlyOnce, func() *integration.CallFaults { return integration.KafkaFaults(keys...) }, throughKafka)
+		lostCalls(t, name, relay.DeliveryExactlyOnce, func() *integration.CallFaults { return integration.KafkaFaults(keys...) }, throughKafka)
 	}
 	for name, keys := range map[string][]kmsg.Key{"produce": {kmsg.Produce}, "any": nil} {
-		lostCalls(t, name, relay.AtLeastOnce, func() *integration.CallFaults { return integration.KafkaFaults(keys...) }, throughKafka)
+		lostCalls(t, name, relay.DeliveryAtLeastOnce, func() *integration.CallFaults { return integration.KafkaFaults(keys...) }, throughKafka)
 	}
 }
 
@@ -44,14 +44,14 @@ func TestLostCallToRedis(t *testing.T) {
 		"position": {"XINFO", "HMGET", "XPENDING"},
 		"any":      nil,
 	} {
-		lostCalls(t, name, relay.ExactlyOnce, func() *integration.CallFaults { return integration.RedisFaults(commands...) }, throughRedis)
+		lostCalls(t, name, relay.DeliveryExactlyOnce, func() *integration.CallFaults { return integration.RedisFaults(commands...) }, throughRedis)
 	}
 	for name, commands := range map[string][]string{
 		"read":        {"XREADGROUP"},
 		"acknowledge": {"XACK", "XAUTOCLAIM"},
 		"any":         nil,
 	} {
-		lostCalls(t, name, relay.AtLeastOnce, func() *integration.CallFaults { return integration.RedisFaults(commands...) }, throughRedis)
+		lostCalls(t, name, relay.DeliveryAtLeastOnce, func() *integration.CallFaults { return integration.RedisFaults(commands...) }, throughRedis)
 	}
 }
 
@@ -91,7 +91,7 @@ func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integ
 				t.Fatal("no call failed")
 			}
 			t.Logf("%d calls failed, one in each run, in %s", calls, time.Since(began).Round(100*time.Millisecond))
-			if d == relay.ExactlyOnce {
+			if d == relay.DeliveryExactlyOnce {
 				w.AwaitCommitted(time.Minute)
 				verify(t, w)
 				return

@@ -22,7 +22,7 @@ const loweredLimit = time.Minute
 // becomes a dead letter, and every other one is delivered.
 func TestLoweredMessageLimit(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := limitedTopic(t)
@@ -43,7 +43,7 @@ func TestLoweredMessageLimit(t *testing.T) {
 // and the limit is lowered. It goes on with what it knew of the topic, in the largest transactions.
 func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := limitedTopic(t)
@@ -88,7 +88,7 @@ func verifyLowered(t *testing.T, w *testenv.Env, large map[int]map[string]relay.
 	for shard, ids := range large {
 		for id := range ids {
 			if dead[shard][id] {
-				want[shard][id] = relay.TooLarge
+				want[shard][id] = relay.ReasonTooLarge
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func writeMixed(w *testenv.Env, rounds int, large map[int]map[string]relay.Reaso
 			if large[shard] == nil {
 				large[shard] = map[string]relay.Reason{}
 			}
-			large[shard][id] = relay.TooLarge
+			large[shard][id] = relay.ReasonTooLarge
 		}
 	}
 }

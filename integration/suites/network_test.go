@@ -46,7 +46,7 @@ func TestNetworkFaults(t *testing.T) {
 			cfg.Kafka = append(w.KafkaOpts(), kgo.Dialer(p.Dial))
 		},
 	} {
-		for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+		for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 			t.Run(side+"/"+d.String(), func(t *testing.T) {
 				t.Parallel()
 				w := shared(t, 2)
@@ -79,7 +79,7 @@ func TestNetworkFaults(t *testing.T) {
 						fault.name, delivered.Round(100*time.Millisecond), time.Since(began).Round(100*time.Millisecond))
 				}
 				shop.Close(time.Minute)
-				if d == relay.ExactlyOnce {
+				if d == relay.DeliveryExactlyOnce {
 					w.AwaitCommitted(time.Minute)
 				} else {
 					w.AwaitAcknowledged(time.Minute)

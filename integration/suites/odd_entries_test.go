@@ -17,7 +17,7 @@ import (
 // it: order is by ID, no clock is asked.
 func TestEntryIDFromTheFuture(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
@@ -47,7 +47,7 @@ func TestEntryIDFromTheFuture(t *testing.T) {
 // the shard halts and says why. When the stream is back, it goes on by itself.
 func TestStreamReplacedByAnotherType(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
@@ -79,7 +79,7 @@ func TestStreamReplacedByAnotherType(t *testing.T) {
 			if n, err := w.Redis.Exists(ctx, outbox.StateKey(w.Outbox, 0, "orders")).Result(); err != nil || n != 0 {
 				t.Errorf("the state was written: %d, %v", n, err)
 			}
-			st := w.AwaitState(0, relay.Halted, time.Minute)
+			st := w.AwaitState(0, relay.StateHalted, time.Minute)
 			t.Logf("halted: %s", st.Reason)
 			if !strings.Contains(st.Reason, "not a stream") {
 				t.Errorf("the reason is %q", st.Reason)
@@ -89,9 +89,9 @@ func TestStreamReplacedByAnotherType(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Add(0, 20, "after")
-			w.AwaitState(0, relay.Running, time.Minute)
+			w.AwaitState(0, relay.StateRunning, time.Minute)
 			w.AwaitPassed(time.Minute)
-			if d == relay.ExactlyOnce {
+			if d == relay.DeliveryExactlyOnce {
 				verify(t, w)
 				return
 			}

@@ -39,24 +39,24 @@ func without(n int) func(*testenv.Env) []any {
 }
 
 var poisons = []poison{
-	{"field missing", relay.Undecodable, without(0)},
-	{"no payload field", relay.Undecodable, without(4)},
-	{"not an event at all", relay.Undecodable, func(*testenv.Env) []any { return []any{"hello", "world \x00\xff\r\n"} }},
-	{"format version 7", relay.Undecodable, with(outbox.FieldVersion, "7")},
-	{"unknown field", relay.Undecodable, with("colour", "red")},
-	{"field twice", relay.Undecodable, with(outbox.FieldType, "Again")},
-	{"time is no number", relay.Undecodable, with(outbox.FieldTime, "yesterday")},
-	{"topic name that Kafka forbids", relay.NoRoute, with(outbox.FieldTopic, "no such: topic")},
-	{"larger than the topic takes", relay.TooLarge, func(w *testenv.Env) []any { return w.Fields(strings.Repeat("\x00large", 300_000)) }},
+	{"field missing", relay.ReasonUndecodable, without(0)},
+	{"no payload field", relay.ReasonUndecodable, without(4)},
+	{"not an event at all", relay.ReasonUndecodable, func(*testenv.Env) []any { return []any{"hello", "world \x00\xff\r\n"} }},
+	{"format version 7", relay.ReasonUndecodable, with(outbox.FieldVersion, "7")},
+	{"unknown field", relay.ReasonUndecodable, with("colour", "red")},
+	{"field twice", relay.ReasonUndecodable, with(outbox.FieldType, "Again")},
+	{"time is no number", relay.ReasonUndecodable, with(outbox.FieldTime, "yesterday")},
+	{"topic name that Kafka forbids", relay.ReasonNoRoute, with(outbox.FieldTopic, "no such: topic")},
+	{"larger than the topic takes", relay.ReasonTooLarge, func(w *testenv.Env) []any { return w.Fields(strings.Repeat("\x00large", 300_000)) }},
 	// The topic of the test takes no records that are older than an hour: only the broker knows that.
-	{"refused by the broker", relay.Rejected, with(outbox.FieldTime, "1000000000000")},
+	{"refused by the broker", relay.ReasonRejected, with(outbox.FieldTime, "1000000000000")},
 }
 
 // TestPoisonIsDeadLetteredAndTheRestFlowsOn: entries that cannot be delivered go to the dead-letter topic, each with its original
 // bytes, its reason and its entry ID, and the events between and after them are delivered in order.
 func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
@@ -86,7 +86,7 @@ func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 			report := testenv.Compare(good, w.Delivered())
 			t.Log(report)
 			err := report.ExactlyOnce()
-			if d == relay.AtLeastOnce {
+			if d == relay.DeliveryAtLeastOnce {
 				err = report.AtLeastOnce() // what stood in one batch with a refused record is sent again
 			}
 			if err != nil {
@@ -163,11 +163,11 @@ func TestPoisonHaltsByPolicy(t *testing.T) {
 	bad := w.AddFields(0, "*", "hello", "world")
 	w.Add(0, 10, "behind")
 	cfg := w.Config()
-	cfg.DeadLetter.On = []relay.Reason{relay.TooLarge}
+	cfg.DeadLetter.On = []relay.Reason{relay.ReasonTooLarge}
 	w.Run(cfg)
-	st := w.AwaitState(0, relay.Halted, time.Minute)
+	st := w.AwaitState(0, relay.StateHalted, time.Minute)
 	t.Logf("halted: %s", st.Reason)
-	if st.Entry != bad || !strings.Contains(st.Reason, string(relay.Undecodable)) {
+	if st.Entry != bad || !strings.Contains(st.Reason, string(relay.ReasonUndecodable)) {
 		t.Errorf("halted for entry %s: %s; want entry %s and its reason", st.Entry, st.Reason, bad)
 	}
 	if got := len(w.Delivered()); got != 10 {

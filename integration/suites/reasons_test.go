@@ -26,7 +26,7 @@ func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Re
 		}
 	}
 	records := w.Delivered()
-	if d == relay.AtLeastOnce {
+	if d == relay.DeliveryAtLeastOnce {
 		// What was delivered may be sent again, and be refused then.
 		records = slices.DeleteFunc(records, func(r testenv.Record) bool {
 			_, bad := dead[r.Shard][r.Entry.String()]
@@ -36,7 +36,7 @@ func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Re
 	report := testenv.Compare(healthy, records)
 	t.Log(report)
 	err := report.ExactlyOnce()
-	if d == relay.AtLeastOnce {
+	if d == relay.DeliveryAtLeastOnce {
 		// What was sent in one batch with a refused record is sent again, and later.
 		report.OutOfOrder = 0
 		err = report.AtLeastOnce()
@@ -44,7 +44,7 @@ func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Re
 	if err != nil {
 		t.Error(err)
 	}
-	if d == relay.ExactlyOnce {
+	if d == relay.DeliveryExactlyOnce {
 		if err := testenv.CheckPositions(entries, w.Positions()); err != nil {
 			t.Error(err)
 		}

@@ -27,10 +27,10 @@ func TestRefusedAmongHealthy(t *testing.T) {
 		entries, every, beside int
 		delivery               relay.Delivery
 	}{
-		{"every second of 6000", scaled(t, 6000), 2, scaled(t, 3000), relay.ExactlyOnce},
-		{"every second of 6000, at least once", scaled(t, 6000), 2, scaled(t, 3000), relay.AtLeastOnce},
-		{"40 at a fresh start", 40, 1, 0, relay.ExactlyOnce},
-		{"one of 10000", scaled(t, 10_000), scaled(t, 10_000), scaled(t, 3000), relay.ExactlyOnce},
+		{"every second of 6000", scaled(t, 6000), 2, scaled(t, 3000), relay.DeliveryExactlyOnce},
+		{"every second of 6000, at least once", scaled(t, 6000), 2, scaled(t, 3000), relay.DeliveryAtLeastOnce},
+		{"40 at a fresh start", 40, 1, 0, relay.DeliveryExactlyOnce},
+		{"one of 10000", scaled(t, 10_000), scaled(t, 10_000), scaled(t, 3000), relay.DeliveryExactlyOnce},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
@@ -48,7 +48,7 @@ func TestRefusedAmongHealthy(t *testing.T) {
 				}
 				id := w.AddFields(0, "*", fields...)
 				if bad {
-					refused[0][id] = relay.Rejected
+					refused[0][id] = relay.ReasonRejected
 				}
 			}
 			cfg := w.Config()

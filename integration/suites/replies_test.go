@@ -140,7 +140,7 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 			return nil
 		}},
 	} {
-		for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+		for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 			t.Run(name+"/"+d.String(), func(t *testing.T) {
 				t.Parallel()
 				server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})

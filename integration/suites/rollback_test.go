@@ -56,7 +56,7 @@ func awaitMismatch(t *testing.T, w *testenv.Env, shard int, found string) {
 		if st, err = w.Status(ctx, shard); err != nil {
 			return err
 		}
-		if st.State != relay.Halted || !strings.Contains(st.Found, found) {
+		if st.State != relay.StateHalted || !strings.Contains(st.Found, found) {
 			return fmt.Errorf("the shard is %s: %s; it expected %q and found %q, want it to find %q", st.State, st.Reason, st.Expected, st.Found, found)
 		}
 		return nil
@@ -95,7 +95,7 @@ func TestRedisSetBackHaltsTheShard(t *testing.T) {
 	}
 
 	resume(t, w, 0, delivered.Entry)
-	w.AwaitState(0, relay.Running, time.Minute)
+	w.AwaitState(0, relay.StateRunning, time.Minute)
 	w.AwaitPassed(time.Minute)
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestRedisSetBackGoesOnByPolicy(t *testing.T) {
 	t.Parallel()
 	w, server := ownRedis(t)
 	cfg := w.Config()
-	cfg.OnMismatch = relay.ContinueOnMismatch
+	cfg.OnMismatch = relay.MismatchContinue
 	r := w.Run(cfg)
 	w.Add(0, 500, "before the copy")
 	w.AwaitCommitted(time.Minute)

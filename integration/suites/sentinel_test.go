@@ -30,7 +30,7 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	const events = 10_000
 	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true, Persistent: true})
 	shop.Allow(events / 10)
-	w.AwaitState(0, relay.Running, time.Minute)
+	w.AwaitState(0, relay.StateRunning, time.Minute)
 	var promoted *servers.Redis
 	var began time.Time
 	err := whilePaused(ctx, w.Env, func() error {
@@ -94,7 +94,7 @@ func TestFailoverThatLosesEntriesHaltsTheShard(t *testing.T) {
 	w.Add(0, 70, "on the new master")
 	awaitMismatch(t, w.Env, 0, another)
 	resume(t, w.Env, 0, at.Entry)
-	w.AwaitState(0, relay.Running, time.Minute)
+	w.AwaitState(0, relay.StateRunning, time.Minute)
 	w.AwaitPassed(time.Minute)
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)

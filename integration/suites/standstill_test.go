@@ -128,7 +128,7 @@ func awaitAccount(t *testing.T, w *testenv.Env, reason *regexp.Regexp, shards ..
 			if err != nil {
 				return err
 			}
-			if st.State != relay.Waiting || !reason.MatchString(st.Reason) {
+			if st.State != relay.StateWaiting || !reason.MatchString(st.Reason) {
 				return fmt.Errorf("shard %d cannot deliver, and is not waiting for a reason like %q; %s", shard, reason, st)
 			}
 		}
@@ -149,7 +149,7 @@ func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason 
 	err := testenv.Poll(t.Context(), stillnessLimit, func(context.Context) error {
 		waiting := map[int]string{}
 		for _, st := range r.Status() {
-			if st.State == relay.Waiting {
+			if st.State == relay.StateWaiting {
 				waiting[st.Shard] = st.Reason
 			}
 		}
@@ -181,7 +181,7 @@ func awaitWell(ctx context.Context, t *testing.T, w *testenv.Env, r *testenv.Run
 			if err != nil {
 				return err
 			}
-			if st.State != relay.Running || st.Reason != "" {
+			if st.State != relay.StateRunning || st.Reason != "" {
 				return fmt.Errorf("shard %d has delivered everything; %s", shard, st)
 			}
 		}

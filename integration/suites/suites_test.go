@@ -74,7 +74,7 @@ func verifyAtLeastOnce(t *testing.T, w *testenv.Env) {
 // verifyDelivery is verify or verifyAtLeastOnce.
 func verifyDelivery(t *testing.T, w *testenv.Env, d relay.Delivery) {
 	t.Helper()
-	if d == relay.AtLeastOnce {
+	if d == relay.DeliveryAtLeastOnce {
 		verifyAtLeastOnce(t, w)
 		return
 	}

@@ -137,7 +137,7 @@ func awaitShares(t *testing.T, w *testenv.Env, relays ...*testenv.Process) map[i
 			if err != nil {
 				return err
 			}
-			if _, ok := shares[st.Instance]; !ok || st.State != relay.Running {
+			if _, ok := shares[st.Instance]; !ok || st.State != relay.StateRunning {
 				return fmt.Errorf("shard %d is not run by one of %d relays; %s", shard, len(relays), st)
 			}
 			owners[shard] = st.Instance

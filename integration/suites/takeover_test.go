@@ -83,7 +83,7 @@ func awaitOwners(t *testing.T, w *testenv.Env, names ...string) {
 			if err != nil {
 				return err
 			}
-			if st.State != relay.Running {
+			if st.State != relay.StateRunning {
 				return fmt.Errorf("shard %d is %q, told by %q", shard, st.State, st.Instance)
 			}
 			owners = append(owners, st.Instance)

@@ -42,13 +42,13 @@ func TestUnknownTopicIsDeadLettered(t *testing.T) {
 	t.Parallel()
 	w, topic, entry := unknownTopic(t)
 	cfg := w.Config()
-	cfg.Topics.OnUnknown = relay.DeadLetterUnknown
+	cfg.Topics.OnUnknown = relay.UnknownTopicDeadLetter
 	w.Run(cfg)
 	w.AwaitCommitted(time.Minute)
 	if got := len(w.Delivered()); got != 20 {
 		t.Errorf("%d records, want 20", got)
 	}
-	checkDeadLetters(t, w, map[string]poison{entry: {name: "unknown topic", reason: relay.UnknownTopic}})
+	checkDeadLetters(t, w, map[string]poison{entry: {name: "unknown topic", reason: relay.ReasonUnknownTopic}})
 	if got := len(w.Records(topic)); got != 0 {
 		t.Errorf("%d records in a topic that should not exist", got)
 	}
@@ -59,9 +59,9 @@ func TestUnknownTopicHalts(t *testing.T) {
 	t.Parallel()
 	w, topic, entry := unknownTopic(t)
 	cfg := w.Config()
-	cfg.Topics.OnUnknown = relay.HaltOnUnknown
+	cfg.Topics.OnUnknown = relay.UnknownTopicHalt
 	w.Run(cfg)
-	st := w.AwaitState(0, relay.Halted, time.Minute)
+	st := w.AwaitState(0, relay.StateHalted, time.Minute)
 	t.Logf("halted: %s", st.Reason)
 	if st.Entry != entry || !strings.Contains(st.Reason, topic) {
 		t.Errorf("halted for entry %s: %s; want entry %s and topic %s", st.Entry, st.Reason, entry, topic)

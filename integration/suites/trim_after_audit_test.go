@@ -61,7 +61,7 @@ func awaitHeld(w *testenv.Env, r *relay.Relay) {
 func limited(t *testing.T, w *testenv.Env, d relay.Delivery) (cfg relay.Config, auditor *consistency.Auditor) {
 	t.Helper()
 	ac := auditConfig(w)
-	ac.AllowDuplicates = d == relay.AtLeastOnce
+	ac.AllowDuplicates = d == relay.DeliveryAtLeastOnce
 	auditor, err := consistency.New(ac)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func limited(t *testing.T, w *testenv.Env, d relay.Delivery) (cfg relay.Config, 
 // TestTrimWaitsForTheAudit and follows it: what is delivered and not audited stays, however old it is, and goes when an audit has compared it.
 func TestTrimWaitsForTheAudit(t *testing.T) {
 	t.Parallel()
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 2)
@@ -121,7 +121,7 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)
-	cfg, auditor := limited(t, w, relay.ExactlyOnce)
+	cfg, auditor := limited(t, w, relay.DeliveryExactlyOnce)
 	r := w.Run(cfg)
 	w.Add(0, 1000, "delivered")
 	w.AwaitCommitted(time.Minute)

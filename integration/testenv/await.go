@@ -97,7 +97,7 @@ func (w *Env) AwaitPassed(limit time.Duration, shards ...int) {
 		}
 		for n, shard := range shards {
 			at := positions[shard].Entry
-			if positions[shard].Delivery == relay.AtLeastOnce {
+			if positions[shard].Delivery == relay.DeliveryAtLeastOnce {
 				g, err := w.Group(ctx, shard)
 				if err != nil {
 					return err

@@ -57,5 +57,5 @@ func (st Status) accounts(now time.Time) bool {
 	if st.State == "" || now.Sub(time.UnixMilli(st.AtMS)) > silence {
 		return true
 	}
-	return st.State != relay.Running && st.Reason != ""
+	return st.State != relay.StateRunning && st.Reason != ""
 }

@@ -72,11 +72,11 @@ func TestStatusAccountsForStillness(t *testing.T) {
 		st   Status
 		want bool
 	}{
-		"running":                  {Status{State: relay.Running, AtMS: at}, false},
-		"running with a reason":    {Status{State: relay.Running, Reason: "why", AtMS: at}, false},
-		"waiting without a reason": {Status{State: relay.Waiting, AtMS: at}, false},
-		"waiting with a reason":    {Status{State: relay.Waiting, Reason: "why", AtMS: at}, true},
-		"told long ago":            {Status{State: relay.Running, AtMS: at - 10_000}, true},
+		"running":                  {Status{State: relay.StateRunning, AtMS: at}, false},
+		"running with a reason":    {Status{State: relay.StateRunning, Reason: "why", AtMS: at}, false},
+		"waiting without a reason": {Status{State: relay.StateWaiting, AtMS: at}, false},
+		"waiting with a reason":    {Status{State: relay.StateWaiting, Reason: "why", AtMS: at}, true},
+		"told long ago":            {Status{State: relay.StateRunning, AtMS: at - 10_000}, true},
 		"never told":               {Status{}, true},
 	} {
 		if got := c.st.accounts(now); got != c.want {

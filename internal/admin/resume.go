@@ -64,7 +64,7 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 	if err != nil {
 		return m, err
 	}
-	if p, ok := positions[sh.Shard]; ok && p.Delivery == relay.ExactlyOnce {
+	if p, ok := positions[sh.Shard]; ok && p.Delivery == relay.DeliveryExactlyOnce {
 		m.From = &p
 	}
 	if m.To, err = relay.PositionAfter(ctx, s.Redis, outboxName, sh.Shard, to); err != nil {
@@ -99,7 +99,7 @@ func ApplyMove(ctx context.Context, s Servers, outboxName string, m Move, by str
 		return err
 	}
 	p := m.To
-	p.Delivery, p.At, p.Relay = relay.ExactlyOnce, time.Now(), by
+	p.Delivery, p.At, p.Relay = relay.DeliveryExactlyOnce, time.Now(), by
 	if err := relay.SetPosition(ctx, s.Kafka, outboxName, m.Shard, p); err != nil {
 		return fmt.Errorf("position of shard %d was not set, or it is not known: %w; look with sluice status before trying again", m.Shard, err)
 	}

@@ -55,7 +55,7 @@ func TestMoveAfterARollBack(t *testing.T) {
 	if err != nil || m.Sends != 1 || m.SendsAgain != 1 {
 		t.Errorf("got %+v, %v", m, err)
 	}
-	if m.To.Delivery != relay.ExactlyOnce {
+	if m.To.Delivery != relay.DeliveryExactlyOnce {
 		t.Errorf("got delivery %v", m.To.Delivery)
 	}
 }
@@ -80,7 +80,7 @@ func TestMoveWhileTheGroupIsRead(t *testing.T) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
-	if sh := s.look(t).Shards[1]; sh.Position == "1-0" && sh.Delivery == relay.ExactlyOnce.String() {
+	if sh := s.look(t).Shards[1]; sh.Position == "1-0" && sh.Delivery == relay.DeliveryExactlyOnce.String() {
 		t.Error("the position was set")
 	}
 }

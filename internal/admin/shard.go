@@ -109,30 +109,30 @@ func (f facts) viewReport(s *Shard) {
 		}
 	}
 	switch relay.State(s.State) {
-	case relay.Stopped:
+	case relay.StateStopped:
 		s.State, s.Reason = StateNone, "its last relay, "+s.Owner+", has stopped"
 		s.Owner = ""
-	case relay.Running, relay.Starting, relay.Waiting, relay.Paused, relay.Halted:
+	case relay.StateRunning, relay.StateStarting, relay.StateWaiting, relay.StatePaused, relay.StateHalted:
 		// A relay that was killed cannot report it.
-		if f.alone && relay.State(s.State) != relay.Halted {
+		if f.alone && relay.State(s.State) != relay.StateHalted {
 			s.State, s.Reason = StateNone, fmt.Sprintf("%s reported %q, and the relay group is empty now", s.Owner, s.State)
 			s.Owner = ""
 		}
 	}
-	if f.pause != nil && (s.State == StateNone || relay.State(s.State) == relay.Paused) {
-		s.State, s.Reason, s.Next = string(relay.Paused), f.pause.String(), "sluice resume"
+	if f.pause != nil && (s.State == StateNone || relay.State(s.State) == relay.StatePaused) {
+		s.State, s.Reason, s.Next = string(relay.StatePaused), f.pause.String(), "sluice resume"
 	}
 	switch s.State {
 	case StateNone:
 		s.Next = "sluice relay"
-	case string(relay.Halted):
+	case string(relay.StateHalted):
 		s.Next = fmt.Sprintf("sluice resume --shard %d, with --after ENTRY, --from-start or --at-end", f.shard)
 	}
 }
 
 func (f facts) viewPosition(s *Shard) {
 	switch p := f.position; {
-	case p != nil && p.Delivery == relay.ExactlyOnce:
+	case p != nil && p.Delivery == relay.DeliveryExactlyOnce:
 		s.Delivery, s.Missing = p.Delivery.String(), p.Missing
 		s.Delivered = &p.Count
 		if !p.Entry.IsZero() {
@@ -167,9 +167,9 @@ func (f facts) lag() *int64 {
 			return &info.Length
 		}
 		return nil
-	case p.Delivery == relay.ExactlyOnce && info.EntriesAdded > 0:
+	case p.Delivery == relay.DeliveryExactlyOnce && info.EntriesAdded > 0:
 		return ptr(max(0, info.EntriesAdded-int64(p.Count+p.Missing)))
-	case p.Delivery == relay.AtLeastOnce && f.group != nil && f.group.Lag >= 0:
+	case p.Delivery == relay.DeliveryAtLeastOnce && f.group != nil && f.group.Lag >= 0:
 		return ptr(f.group.Lag + f.group.Pending)
 	}
 	return nil

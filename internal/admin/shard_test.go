@@ -28,7 +28,7 @@ func stream(length, added int64, last string) *redis.XInfoStream {
 func TestView(t *testing.T) {
 	now := time.UnixMilli(10_000)
 	exactly := &relay.Position{Entry: id("5-0"), Count: 7, Missing: 1}
-	atLeast := &relay.Position{Delivery: relay.AtLeastOnce}
+	atLeast := &relay.Position{Delivery: relay.DeliveryAtLeastOnce}
 	running := &control.Report{State: "running", Instance: "r1", SinceMS: 1000}
 	tests := []struct {
 		name string

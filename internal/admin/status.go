@@ -177,7 +177,7 @@ func (s Servers) streams(ctx context.Context, outboxName string, all []facts) er
 // askNext asks for the first entry that is not delivered. In at-least-once delivery that is the first pending one, if there are any.
 func (f *facts) askNext(ctx context.Context, p redis.Pipeliner, key string) func() (*redis.XMessage, error) {
 	after := "0-0"
-	if f.position != nil && f.position.Delivery == relay.ExactlyOnce {
+	if f.position != nil && f.position.Delivery == relay.DeliveryExactlyOnce {
 		after = f.position.Entry.String()
 	} else if f.position != nil && f.group != nil {
 		after = f.group.LastDeliveredID

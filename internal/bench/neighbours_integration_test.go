@@ -57,7 +57,7 @@ func TestRunNeighboursMeasuresBothRuns(t *testing.T) {
 				t.Fatalf("left out: %q; %+v", report.LeftOut, r.Trouble)
 			}
 			for i, x := range r.Trouble {
-				if x.Shard != want[i] || x.Written == 0 || x.State == relay.Paused {
+				if x.Shard != want[i] || x.Written == 0 || x.State == relay.StatePaused {
 					t.Errorf("%+v", x)
 				}
 			}

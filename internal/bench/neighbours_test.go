@@ -43,9 +43,9 @@ func neighboursSample() *NeighboursReport {
 	run := func(round int, calm, troubled, catching NeighboursPart) NeighboursRun {
 		catching.Usage = Usage{}
 		return NeighboursRun{Round: round, Calm: calm, Troubled: troubled, CatchingUp: &catching, Trouble: []Trouble{
-			{Shard: 61, What: "an event a second that the broker refuses", Written: 148, Passed: 140, DeadLetters: 14, State: relay.Running},
-			{Shard: 62, What: "its partition has no leader", Written: 148, State: relay.Waiting, Reason: strings.Repeat("kafka: no leader; ", 20)},
-			{Shard: 63, What: "a backlog", Written: 1_000_000, Passed: 1_000_000, State: relay.Running, CaughtUp: ptr(4.25)},
+			{Shard: 61, What: "an event a second that the broker refuses", Written: 148, Passed: 140, DeadLetters: 14, State: relay.StateRunning},
+			{Shard: 62, What: "its partition has no leader", Written: 148, State: relay.StateWaiting, Reason: strings.Repeat("kafka: no leader; ", 20)},
+			{Shard: 63, What: "a backlog", Written: 1_000_000, Passed: 1_000_000, State: relay.StateRunning, CaughtUp: ptr(4.25)},
 		}}
 	}
 	return &NeighboursReport{

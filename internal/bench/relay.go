@@ -54,7 +54,7 @@ func (o *observed) run(ctx context.Context, _ func(int, time.Duration)) error {
 
 // tell adds to an answer what the relay has done so far, and in which states shards are.
 func (o *observed) tell(a *answer) {
-	if o.delivery == relay.ExactlyOnce {
+	if o.delivery == relay.DeliveryExactlyOnce {
 		n := o.transactions.Load()
 		a.Transactions = &n
 	}

@@ -190,7 +190,7 @@ func status(a answer, shard int) relay.ShardStatus {
 			return st
 		}
 	}
-	return relay.ShardStatus{Shard: shard, State: relay.Starting}
+	return relay.ShardStatus{Shard: shard, State: relay.StateStarting}
 }
 
 // notYet is an error if the trouble has begun, so that the run without it would not be one.
@@ -199,7 +199,7 @@ func (t *trouble) notYet(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	if st := status(a, t.backlog); st.State != relay.Paused || st.Position.Count > 0 {
+	if st := status(a, t.backlog); st.State != relay.StatePaused || st.Position.Count > 0 {
 		return fmt.Errorf("shard %d is %s with %d of its entries delivered, though it was paused", t.backlog, st.State, st.Position.Count)
 	}
 	return nil

@@ -44,11 +44,11 @@ func TestHowLongTheBacklogLasts(t *testing.T) {
 }
 
 func TestStatusOfAShard(t *testing.T) {
-	a := answer{Shards: []relay.ShardStatus{{Shard: 1, State: relay.Running}, {Shard: 2, State: relay.Waiting}}}
-	if st := status(a, 2); st.State != relay.Waiting {
+	a := answer{Shards: []relay.ShardStatus{{Shard: 1, State: relay.StateRunning}, {Shard: 2, State: relay.StateWaiting}}}
+	if st := status(a, 2); st.State != relay.StateWaiting {
 		t.Errorf("%+v", st)
 	}
-	if st := status(a, 3); st.Shard != 3 || st.State != relay.Starting {
+	if st := status(a, 3); st.Shard != 3 || st.State != relay.StateStarting {
 		t.Errorf("a shard that the relay does not own yet: %+v", st)
 	}
 }

@@ -54,7 +54,7 @@ func newAudits(w *world, o Options) (*audits, error) {
 	var err error
 	a.auditor, err = consistency.New(consistency.Config{
 		Outbox: outboxName, Redis: w.redis, Kafka: []kgo.Opt{w.brokers},
-		Settle: settle, AllowDuplicates: o.Delivery == relay.AtLeastOnce,
+		Settle: settle, AllowDuplicates: o.Delivery == relay.DeliveryAtLeastOnce,
 		OnPhase: a.onPhase, Logger: slog.New(slog.DiscardHandler),
 	})
 	return a, err

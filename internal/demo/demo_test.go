@@ -38,7 +38,7 @@ func play(ctx context.Context, t *testing.T, o Options) (*Verdict, string) {
 }
 
 func TestEventsArriveOnceAndInOrder(t *testing.T) {
-	for _, d := range []relay.Delivery{relay.ExactlyOnce, relay.AtLeastOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 		t.Run(d.String(), func(t *testing.T) {
 			_, out := play(t.Context(), t, Options{Events: 1000, Delivery: d})
 			if !strings.Contains(out, "every event arrived once and in order, and the audits agree") {

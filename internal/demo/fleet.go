@@ -154,7 +154,7 @@ func (f *fleet) state() []memberState {
 	f.mu.Unlock()
 	for i, m := range members {
 		for _, s := range m.relay.Status() {
-			if s.State == relay.Running {
+			if s.State == relay.StateRunning {
 				states[i].shards = append(states[i].shards, s.Shard)
 			}
 		}

@@ -34,7 +34,7 @@ func TestEveryPlantIsFound(t *testing.T) {
 
 // In at-least-once delivery a duplicate is found and allowed.
 func TestPlantInAtLeastOnceDelivery(t *testing.T) {
-	v, out := play(t.Context(), t, Options{Events: 200, Plant: consistency.Duplicated, Delivery: relay.AtLeastOnce})
+	v, out := play(t.Context(), t, Options{Events: 200, Plant: consistency.Duplicated, Delivery: relay.DeliveryAtLeastOnce})
 	if v.Planted == nil || !v.Planted.Found || v.Planted.Report.Verdict != consistency.Agree {
 		t.Errorf("%+v\n%s", v.Planted, out)
 	}

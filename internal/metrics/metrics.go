@@ -19,7 +19,7 @@ const maxTopics = 200
 const otherTopics = "(other)"
 
 // states are all values of the label state.
-var states = []relay.State{relay.Starting, relay.Running, relay.Waiting, relay.Paused, relay.Halted, relay.Stopped}
+var states = []relay.State{relay.StateStarting, relay.StateRunning, relay.StateWaiting, relay.StatePaused, relay.StateHalted, relay.StateStopped}
 
 // Build labels sluice_build_info.
 type Build struct{ Version, Revision, Go string }
@@ -88,7 +88,7 @@ func NewRelay(outbox string, build Build) *Relay {
 		}, []string{"state"}),
 	}
 	// A rate over a counter that appears with its first event misses that event: begin at 0 what can be named.
-	for _, r := range []relay.Reason{relay.Undecodable, relay.TooLarge, relay.NoRoute, relay.UnknownTopic, relay.Rejected} {
+	for _, r := range []relay.Reason{relay.ReasonUndecodable, relay.ReasonTooLarge, relay.ReasonNoRoute, relay.ReasonUnknownTopic, relay.ReasonRejected} {
 		m.dead.WithLabelValues(string(r))
 	}
 	for _, s := range states {

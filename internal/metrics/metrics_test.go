@@ -37,7 +37,7 @@ func TestCounters(t *testing.T) {
 	o := m.Observer()
 	o.Committed(relay.Commit{Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1}, Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond})
 	o.Transaction(relay.Transaction{Lane: "a", Shards: 3, Entries: 3, Bytes: 300, Took: time.Millisecond})
-	o.DeadLettered(1, outbox.EntryID{}, relay.TooLarge)
+	o.DeadLettered(1, outbox.EntryID{}, relay.ReasonTooLarge)
 	o.Trimmed(1, 7)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
 # HELP sluice_build_info 1, labelled with what this binary was made from.
@@ -82,8 +82,8 @@ sluice_relay_trimmed_total{outbox="orders"} 7
 func TestShardGauges(t *testing.T) {
 	m := NewRelay("orders", Build{})
 	m.Watch(&fakeRelay{status: []relay.ShardStatus{
-		{Shard: 0, State: relay.Running, Lag: 5, OldestUndelivered: 1500 * time.Millisecond, TrimHeld: time.Minute},
-		{Shard: 1, State: relay.Halted, Lag: -1, OldestUndelivered: -1, TrimHeld: -1},
+		{Shard: 0, State: relay.StateRunning, Lag: 5, OldestUndelivered: 1500 * time.Millisecond, TrimHeld: time.Minute},
+		{Shard: 1, State: relay.StateHalted, Lag: -1, OldestUndelivered: -1, TrimHeld: -1},
 	}})
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
 # HELP sluice_relay_ready 1 if this relay is a member of its group and each of its shards runs or is paused on purpose.
@@ -125,7 +125,7 @@ func TestTopicsAreBounded(t *testing.T) {
 // The names and units follow Prometheus' conventions.
 func TestLint(t *testing.T) {
 	m := NewRelay("orders", Build{})
-	m.Watch(&fakeRelay{status: []relay.ShardStatus{{State: relay.Running}}})
+	m.Watch(&fakeRelay{status: []relay.ShardStatus{{State: relay.StateRunning}}})
 	m.Audits(func() bool { return true }).Audited(auditReport(1, consistency.Agree))
 	problems, err := testutil.GatherAndLint(m.Gatherer())
 	if err != nil {
