@@ -23,9 +23,9 @@ type Appended struct {
 	events  []string
 }
 
-// Append queues events on a transaction of the caller: the pipeline of TxPipeline or TxPipelined, of the client or of a
-// *redis.Tx inside Watch. Nothing is sent before the caller executes it, and only Appended.Result tells whether the
-// events were appended:
+// Append queues events on a transaction of the caller: the pipeline of TxPipeline or TxPipelined,
+// of the client or of a *redis.Tx inside Watch. Nothing is sent before the caller executes it, and
+// only Appended.Result says whether the events were appended:
 //
 //	pipe := client.TxPipeline()
 //	pipe.Set(ctx, "order:42", "placed", 0)
@@ -38,13 +38,16 @@ type Appended struct {
 //	}
 //	res, err := appended.Result()
 //
-// The events must have keys of one shard, and so must those of several Appends to one pipeline. The events of one
-// Append are delivered together as a group; put all events of a transaction into one Append if they are to stay together. Keys of the
-// commands that are queued already are checked as in Tx; queue them first. Config.Wait does not apply: see Wait.Confirm.
+// The events must have keys of one shard, and so must those of several Appends to one pipeline. The
+// events of one Append are delivered together as a group: put all events of a transaction into one
+// Append if they are to stay together. Queue the changes of state first: the keys of commands that
+// are queued already are checked as in Tx. Config.Wait does not apply: see Wait.Confirm.
 //
-// The error is one of those of Tx.Append, of the layout, or of a stream that cannot take events; ErrNotTransaction if
-// pipe is a pipeline without MULTI, as far as that can be seen.
-func (w *Writer) Append(ctx context.Context, pipe redis.Pipeliner, events ...Event) (*Appended, error) {
+// The error is one of Tx.Append, one of the layout, or says that the stream cannot take events. It
+// is ErrNotTransaction if pipe is a pipeline without MULTI, as far as go-redis shows it.
+func (w *Writer) Append(ctx context.Context, pipe redis.Pipeliner,
+	events ...Event,
+) (*Appended, error) {
 	if len(events) == 0 {
 		return nil, errors.New("outbox: Append without events")
 	}
@@ -59,7 +62,9 @@ func (w *Writer) Append(ctx context.Context, pipe redis.Pipeliner, events ...Eve
 	return w.join(ctx, pipe, known, sh, "", events)
 }
 
-func (w *Writer) join(ctx context.Context, pipe redis.Pipeliner, known *knownLayout, sh *shard, marker string, events []Event) (*Appended, error) {
+func (w *Writer) join(ctx context.Context, pipe redis.Pipeliner, known *knownLayout, sh *shard,
+	marker string, events []Event,
+) (*Appended, error) {
 	if err := checkTransactional(pipe); err != nil {
 		return nil, err
 	}
@@ -83,12 +88,15 @@ func (w *Writer) join(ctx context.Context, pipe redis.Pipeliner, known *knownLay
 	if marker != "" {
 		before = append(before, pipe.Set(ctx, marker, encodeMarker(ids), w.cfg.IdempotencyTTL))
 	}
-	return &Appended{w: w, shard: sh, before: before, appends: queueAppends(ctx, pipe, adds), events: ids}, nil
+	return &Appended{
+		w: w, shard: sh, before: before, appends: queueAppends(ctx, pipe, adds),
+		events: ids,
+	}, nil
 }
 
-// Result tells, after the caller has executed the pipeline, what became of the events. Its errors are those of Writer.Tx,
-// except that a lost optimistic lock is redis.TxFailedErr, and ErrNotExecuted if EXEC has not run or its connection could not be set
-// up.
+// Result says what became of the events. Call it after the pipeline was executed. Its errors are
+// those of Writer.Tx, except that a lost optimistic lock is redis.TxFailedErr, and ErrNotExecuted
+// if EXEC has not run or its connection could not be set up.
 func (a *Appended) Result() (Result, error) {
 	res := Result{Shard: a.shard.index, Events: a.events, Attempts: 1}
 	cmds := slices.Clone(a.before)
@@ -98,7 +106,8 @@ func (a *Appended) Result() (Result, error) {
 		}
 		cmds = append(cmds, c)
 	}
-	// The commands keep the error of a failed write even if go-redis then sent them again, so it proves nothing here.
+	// The commands keep the error of a failed write even if go-redis then sent them again. So that
+	// error proves nothing here.
 	failure := firstFailure(cmds)
 	if failure != nil && !isReply(failure) && !notConnected(failure) {
 		return res, lostReply(failure)
@@ -114,8 +123,9 @@ func (a *Appended) Err() error {
 	return err
 }
 
-// checkTransactional refuses a pipeline that would not be wrapped in MULTI and EXEC. go-redis has one type for both, so the only
-// trace of the difference is the function that executes it; if its name says nothing, the caller is believed.
+// checkTransactional refuses a pipeline that would not be wrapped in MULTI and EXEC. go-redis has
+// one type for both, so the only trace of the difference is the function that executes it. If its
+// name says nothing, the caller is believed.
 func checkTransactional(pipe redis.Pipeliner) error {
 	switch p := pipe.(type) {
 	case queue:
@@ -131,7 +141,8 @@ func checkTransactional(pipe redis.Pipeliner) error {
 		}
 		name := fn.Name()[strings.LastIndexByte(fn.Name(), '/')+1:]
 		if strings.Contains(name, "Pipeline") && !strings.Contains(name, "TxPipeline") {
-			return fmt.Errorf("%w: use TxPipeline or TxPipelined instead of Pipeline or Pipelined", ErrNotTransaction)
+			return fmt.Errorf("%w: use TxPipeline or TxPipelined instead of Pipeline or Pipelined",
+				ErrNotTransaction)
 		}
 	}
 	return nil

@@ -18,7 +18,8 @@ func TestAppendJoinsATransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := appended.Result(); !errors.Is(err, outbox.ErrNotExecuted) || outbox.OutcomeOf(err) != outbox.NotCommitted {
+	if _, err := appended.Result(); !errors.Is(err, outbox.ErrNotExecuted) ||
+		outbox.OutcomeOf(err) != outbox.NotCommitted {
 		t.Errorf("before EXEC: %v", err)
 	}
 	if m.Exists("state") {
@@ -60,7 +61,8 @@ func TestAppendSeesALostLock(t *testing.T) {
 	if !errors.Is(err, redis.TxFailedErr) {
 		t.Fatal(err)
 	}
-	if err := appended.Err(); !errors.Is(err, redis.TxFailedErr) || outbox.OutcomeOf(err) != outbox.NotCommitted {
+	if err := appended.Err(); !errors.Is(err, redis.TxFailedErr) ||
+		outbox.OutcomeOf(err) != outbox.NotCommitted {
 		t.Errorf("got %v", err)
 	}
 }
@@ -78,10 +80,20 @@ func TestAppendRefusesAndQueuesNothing(t *testing.T) {
 		events []outbox.Event
 		want   func(error) bool
 	}{
-		"no events":      {"", nil, func(err error) bool { return err != nil }},
-		"bad event":      {"", []outbox.Event{event("42"), bad}, func(err error) bool { return errors.As(err, &asEvent) && asEvent.Field == "Type" && asEvent.Index == 1 }},
-		"two shards":     {"", []outbox.Event{event("42"), event(otherShard(t, "42", 4))}, func(err error) bool { return errors.As(err, &asShard) }},
-		"state far away": {"state", []outbox.Event{event("42")}, func(err error) bool { return errors.As(err, &asSlot) && asSlot.Key == "state" }},
+		"no events": {"", nil, func(err error) bool { return err != nil }},
+		"bad event": {"", []outbox.Event{event("42"), bad}, func(err error) bool {
+			return errors.As(err, &asEvent) && asEvent.Field == "Type" && asEvent.Index == 1
+		}},
+		"two shards": {
+			"",
+			[]outbox.Event{event("42"), event(otherShard(t, "42", 4))},
+			func(err error) bool {
+				return errors.As(err, &asShard)
+			},
+		},
+		"state far away": {"state", []outbox.Event{event("42")}, func(err error) bool {
+			return errors.As(err, &asSlot) && asSlot.Key == "state"
+		}},
 	} {
 		pipe := m.client.TxPipeline()
 		queued := 0
@@ -121,7 +133,10 @@ func TestAppendTellsTransactionsFromPipelines(t *testing.T) {
 			return errors.New("enough")
 		}
 	}
-	for name, c := range map[string]redis.Cmdable{"Client": m.client, "ClusterClient": cluster, "Conn": conn} {
+	for name, c := range map[string]redis.Cmdable{
+		"Client": m.client, "ClusterClient": cluster,
+		"Conn": conn,
+	} {
 		try(name+".TxPipeline", c.TxPipeline(), true)
 		try(name+".Pipeline", c.Pipeline(), false)
 		_, _ = c.TxPipelined(ctx, inside(name+".TxPipelined", true))

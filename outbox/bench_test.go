@@ -32,7 +32,10 @@ func appenders(t testing.TB) map[string]func(int) error {
 		keys[i] = fmt.Sprintf("order:%d", i)
 	}
 	event := func(key string) outbox.Event {
-		return outbox.Event{AggregateType: "order", AggregateID: key, Type: "OrderPlaced", Payload: payload}
+		return outbox.Event{
+			AggregateType: "order", AggregateID: key, Type: "OrderPlaced",
+			Payload: payload,
+		}
 	}
 	stream := outbox.StreamKey("orders", 0)
 	return map[string]func(int) error{
@@ -86,8 +89,9 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkOverhead measures what the writer adds to a bare MULTI/SET/XADD/EXEC. The three take turns in short runs, so
-// that a busy machine slows all of them; the figures are the medians of the rounds' ratios.
+// BenchmarkOverhead measures what the writer adds to a bare MULTI/SET/XADD/EXEC. The three take
+// turns in short runs, so that a busy machine slows all of them; the figures are the medians of the
+// rounds' ratios.
 func BenchmarkOverhead(b *testing.B) {
 	const each = 100
 	all := appenders(b)

@@ -19,7 +19,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// newClusterPlace creates the outbox of the test on a cluster of its own. Six shards are on all three of its nodes.
+// newClusterPlace creates the outbox of the test on a cluster of its own. Six shards are on all
+// three of its nodes.
 func newClusterPlace(t *testing.T) *place {
 	t.Helper()
 	c, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
@@ -97,8 +98,8 @@ func keyOf(t testing.TB, shard, shards int) string {
 	return ""
 }
 
-// TestClusterRefusesOtherSlots: go-redis itself splits or refuses such transactions, depending on its version and on what it
-// knows about a command. Here nothing is sent.
+// TestClusterRefusesOtherSlots: go-redis itself splits or refuses such transactions, depending on
+// its version and on what it knows about a command. Here nothing is sent.
 func TestClusterRefusesOtherSlots(t *testing.T) {
 	p := newClusterPlace(t)
 	ctx := integration.Context(t, time.Minute)
@@ -108,12 +109,16 @@ func TestClusterRefusesOtherSlots(t *testing.T) {
 		queue func(redis.Pipeliner)
 		watch []string
 	}{
-		"single key":     {func(q redis.Pipeliner) { q.Set(ctx, out, 1, 0) }, nil},
-		"last of many":   {func(q redis.Pipeliner) { q.MSet(ctx, in, 1, out, 2) }, nil},
-		"last of DEL":    {func(q redis.Pipeliner) { q.Del(ctx, in, out) }, nil},
-		"rename":         {func(q redis.Pipeliner) { q.Rename(ctx, in, out) }, nil},
-		"script":         {func(q redis.Pipeliner) { q.Eval(ctx, "return redis.call('set', KEYS[2], 1)", []string{in, out}) }, nil},
-		"store":          {func(q redis.Pipeliner) { q.ZUnionStore(ctx, out, &redis.ZStore{Keys: []string{in}}) }, nil},
+		"single key":   {func(q redis.Pipeliner) { q.Set(ctx, out, 1, 0) }, nil},
+		"last of many": {func(q redis.Pipeliner) { q.MSet(ctx, in, 1, out, 2) }, nil},
+		"last of DEL":  {func(q redis.Pipeliner) { q.Del(ctx, in, out) }, nil},
+		"rename":       {func(q redis.Pipeliner) { q.Rename(ctx, in, out) }, nil},
+		"script": {func(q redis.Pipeliner) {
+			q.Eval(ctx, "return redis.call('set', KEYS[2], 1)", []string{in, out})
+		}, nil},
+		"store": {func(q redis.Pipeliner) {
+			q.ZUnionStore(ctx, out, &redis.ZStore{Keys: []string{in}})
+		}, nil},
 		"second command": {func(q redis.Pipeliner) { q.Incr(ctx, in); q.Incr(ctx, out) }, nil},
 		"watched":        {func(q redis.Pipeliner) { q.Incr(ctx, in) }, []string{in, out}},
 	} {
@@ -151,8 +156,8 @@ func TestClusterRefusesOtherSlots(t *testing.T) {
 	}
 }
 
-// TestClusterMovesTheSlot moves the shard's slot from node to node while it is written to. Nothing is lost, nothing is
-// written twice, whatever the transactions answered.
+// TestClusterMovesTheSlot moves the shard's slot from node to node while it is written to. Nothing
+// is lost, nothing is written twice, whatever the transactions answered.
 func TestClusterMovesTheSlot(t *testing.T) {
 	p := newClusterPlace(t)
 	ctx := integration.Context(t, time.Minute)
@@ -185,7 +190,8 @@ func TestClusterMovesTheSlot(t *testing.T) {
 					ok++
 				case outbox.OutcomeOf(err) == outbox.Unknown:
 					unknown++
-				case errors.Is(err, outbox.ErrFailingOver), errors.Is(err, outbox.ErrConflict), errors.Is(err, outbox.ErrUnreachable):
+				case errors.Is(err, outbox.ErrFailingOver), errors.Is(err, outbox.ErrConflict),
+					errors.Is(err, outbox.ErrUnreachable):
 					refused++
 				default:
 					t.Errorf("unexpected: %v", err)
@@ -246,7 +252,9 @@ func moveAround(ctx context.Context, p *place) error {
 	return nil
 }
 
-func moveSlot(ctx context.Context, slot int, from, to *redis.Client, fromID, toID string, nodes []*redis.Client) error {
+func moveSlot(ctx context.Context, slot int, from, to *redis.Client, fromID, toID string,
+	nodes []*redis.Client,
+) error {
 	if err := to.Do(ctx, "cluster", "setslot", slot, "importing", fromID).Err(); err != nil {
 		return fmt.Errorf("importing: %w", err)
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// TestEveryFieldHasAnEffect sets each field of Config by itself and observes a difference to the default.
+// TestEveryFieldHasAnEffect sets each field of Config by itself and observes a difference to the
+// default.
 func TestEveryFieldHasAnEffect(t *testing.T) {
 	ctx := t.Context()
 	// outcome runs a transaction and describes what became of it.
@@ -28,25 +29,35 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		change(&e)
 		return e
 	}
-	headers := with(func(e *outbox.Event) { e.Headers = map[string]string{"a": "12345", "b": "12345"} })
+	headers := with(func(e *outbox.Event) {
+		e.Headers = map[string]string{"a": "12345", "b": "12345"}
+	})
 
 	fields := map[string]struct {
 		value   any
 		observe func(t *testing.T, m *memory) string
 	}{
-		"Outbox":         {"invoices", func(_ *testing.T, m *memory) string { return outcome(m, event("42")) }},
+		"Outbox": {"invoices", func(_ *testing.T, m *memory) string {
+			return outcome(m, event("42"))
+		}},
 		"MaxPayload":     {3, func(_ *testing.T, m *memory) string { return outcome(m, event("42")) }},
 		"MaxHeaders":     {1, func(_ *testing.T, m *memory) string { return outcome(m, headers) }},
 		"MaxHeaderBytes": {11, func(_ *testing.T, m *memory) string { return outcome(m, headers) }},
-		"MaxEvents":      {1, func(_ *testing.T, m *memory) string { return outcome(m, event("42"), event("42")) }},
-		"MaxBytes":       {40, func(_ *testing.T, m *memory) string { return outcome(m, event("42"), event("42")) }},
+		"MaxEvents": {1, func(_ *testing.T, m *memory) string {
+			return outcome(m, event("42"), event("42"))
+		}},
+		"MaxBytes": {40, func(_ *testing.T, m *memory) string {
+			return outcome(m, event("42"), event("42"))
+		}},
 		"MaxLength": {int64(1), func(t *testing.T, m *memory) string {
 			if _, err := m.XAdd(outbox.StreamKey("orders", 0), "1-1", []string{"a", "b"}); err != nil {
 				t.Fatal(err)
 			}
 			return outcome(m, event("42"))
 		}},
-		"RequireSameSlot": {true, func(_ *testing.T, m *memory) string { return outcome(m, event("42")) }},
+		"RequireSameSlot": {true, func(_ *testing.T, m *memory) string {
+			return outcome(m, event("42"))
+		}},
 		"TypeCheckInterval": {time.Duration(-1), func(_ *testing.T, m *memory) string {
 			before := m.CommandCount()
 			for range 10 {
@@ -74,7 +85,9 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 			}, outbox.WithWatch("stock"))
 			return fmt.Sprint(runs, err)
 		}},
-		"Wait": {outbox.Wait{Replicas: 1}, func(_ *testing.T, m *memory) string { return outcome(m, event("42")) }},
+		"Wait": {outbox.Wait{Replicas: 1}, func(_ *testing.T, m *memory) string {
+			return outcome(m, event("42"))
+		}},
 		"TraceContext": {func(context.Context) (string, string) {
 			return "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", ""
 		}, func(t *testing.T, m *memory) string {
@@ -94,7 +107,8 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 			t.Parallel()
 			var changed outbox.Config
 			reflect.ValueOf(&changed).Elem().FieldByName(name).Set(reflect.ValueOf(f.value))
-			byDefault, set := f.observe(t, newMemory(t, 1, outbox.Config{})), f.observe(t, newMemory(t, 1, changed))
+			byDefault, set := f.observe(t, newMemory(t, 1, outbox.Config{})),
+				f.observe(t, newMemory(t, 1, changed))
 			if byDefault == set {
 				t.Errorf("set to %v it makes no difference: %s", f.value, set)
 			}
@@ -106,7 +120,9 @@ func TestTypeCheckCostsNothingWhileAppendsSucceed(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
 	for i := range 20 {
 		before := m.CommandCount()
-		if _, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error { return tx.Append(event("42")) }); err != nil {
+		if _, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error {
+			return tx.Append(event("42"))
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if n := m.CommandCount() - before; i > 0 && n != 3 {
@@ -117,8 +133,11 @@ func TestTypeCheckCostsNothingWhileAppendsSucceed(t *testing.T) {
 
 func TestLimitsAreNamed(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{MaxPayload: 3})
-	_, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error { return tx.Append(event("42")) })
-	if err == nil || !strings.Contains(err.Error(), "Payload") || !strings.Contains(err.Error(), "at most 3") {
+	_, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error {
+		return tx.Append(event("42"))
+	})
+	if err == nil || !strings.Contains(err.Error(), "Payload") ||
+		!strings.Contains(err.Error(), "at most 3") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// The fields of a stream entry, format version 1. The first six are in every entry, in this order; the
-// others only where they are set.
+// The fields of a stream entry, format version 1. The first six are in every entry, in this order;
+// the others only where they are set.
 const (
 	FieldID            = "id"
 	FieldAggregateType = "aggregatetype"
@@ -67,8 +67,9 @@ func appendEntry(args []any, e Event, t trace, more int) []any {
 	return args
 }
 
-// encodeHeaders is the JSON object of the headers and the trace context, sorted by name, without white
-// space. The trace context stands back if the event brings its own traceparent: its parts belong together.
+// encodeHeaders is the JSON object of the headers and the trace context, sorted by name, without
+// white space. The trace context is left out if the event has its own traceparent: its parts belong
+// together.
 func encodeHeaders(headers map[string]string, t trace) string {
 	if _, own := headers[traceParentHeader]; own {
 		t = trace{}
@@ -115,8 +116,8 @@ func encodeHeaders(headers map[string]string, t trace) string {
 	return string(append(out, '}'))
 }
 
-// appendJSON appends s as a JSON string (RFC 8259, section 7): what must be escaped is, nothing else.
-// What is not UTF-8 becomes U+FFFD; the limits refuse it before.
+// appendJSON appends s as a JSON string (RFC 8259, section 7): what must be escaped is, nothing
+// else. What is not UTF-8 becomes U+FFFD; the limits refuse it before.
 func appendJSON(out []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	out = append(out, '"')

@@ -24,8 +24,8 @@ func TestEntryFieldsOrder(t *testing.T) {
 		want  string
 	}{
 		{minimal, 0, "[id i aggregatetype order aggregateid 42 type Placed payload  headers {}]"},
-		{full, 2, `[id i aggregatetype order aggregateid 42 type Placed payload p headers {"a":"1","b":"2"}` +
-			` topic t key k contenttype text/plain time 1700000000123 more 2]`},
+		{full, 2, `[id i aggregatetype order aggregateid 42 type Placed payload p ` +
+			`headers {"a":"1","b":"2"} topic t key k contenttype text/plain time 1700000000123 more 2]`},
 	} {
 		if got := fmt.Sprintf("%s", EntryFields(c.event, c.more)); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
@@ -68,7 +68,10 @@ func namesInOrder(object string) (names []string) {
 }
 
 func FuzzAppendJSON(f *testing.F) {
-	for _, s := range []string{"", "plain", "\"\\\n\r\t\x00\x1f\x7f", "é\u2028\U0001F600", "\xff\xfe", "a\xc3"} {
+	for _, s := range []string{
+		"", "plain", "\"\\\n\r\t\x00\x1f\x7f", "é\u2028\U0001F600", "\xff\xfe",
+		"a\xc3",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -94,12 +97,20 @@ func TestHeadersAndTrace(t *testing.T) {
 		trace   trace
 		want    string
 	}{
-		"none":           {nil, trace{}, `{}`},
-		"trace only":     {nil, tr, `{"traceparent":"` + tr.parent + `","tracestate":"a=1"}`},
-		"no state":       {nil, trace{parent: tr.parent}, `{"traceparent":"` + tr.parent + `"}`},
-		"sorted in":      {map[string]string{"z": "1", "a": "2"}, tr, `{"a":"2","traceparent":"` + tr.parent + `","tracestate":"a=1","z":"1"}`},
+		"none":       {nil, trace{}, `{}`},
+		"trace only": {nil, tr, `{"traceparent":"` + tr.parent + `","tracestate":"a=1"}`},
+		"no state":   {nil, trace{parent: tr.parent}, `{"traceparent":"` + tr.parent + `"}`},
+		"sorted in": {
+			map[string]string{"z": "1", "a": "2"},
+			tr,
+			`{"a":"2","traceparent":"` + tr.parent + `","tracestate":"a=1","z":"1"}`,
+		},
 		"own trace wins": {map[string]string{"traceparent": "mine"}, tr, `{"traceparent":"mine"}`},
-		"stray state":    {map[string]string{"tracestate": "b=2"}, trace{parent: tr.parent}, `{"traceparent":"` + tr.parent + `"}`},
+		"stray state": {
+			map[string]string{"tracestate": "b=2"},
+			trace{parent: tr.parent},
+			`{"traceparent":"` + tr.parent + `"}`,
+		},
 	} {
 		if got := encodeHeaders(c.headers, c.trace); got != c.want {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
@@ -109,9 +120,15 @@ func TestHeadersAndTrace(t *testing.T) {
 
 func BenchmarkEncode(b *testing.B) {
 	payload := bytes.Repeat([]byte("x"), 200)
-	plain := Event{ID: "0197f3a2-7c1e-7b1a-9f3e-2d1c0b9a8f7e", AggregateType: "order", AggregateID: "42", Type: "OrderPlaced", Payload: payload}
+	plain := Event{
+		ID: "0197f3a2-7c1e-7b1a-9f3e-2d1c0b9a8f7e", AggregateType: "order",
+		AggregateID: "42", Type: "OrderPlaced", Payload: payload,
+	}
 	headers := plain
-	headers.Headers = map[string]string{"tenant": "a", "source": "shop", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+	headers.Headers = map[string]string{
+		"tenant": "a", "source": "shop",
+		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
 	for name, e := range map[string]Event{"plain": plain, "headers": headers} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -40,7 +40,7 @@ type Event struct {
 	ContentType string
 
 	// Time is when it happened, kept to the millisecond. The zero time means: when it was committed,
-	// as the entry ID tells.
+	// according to the entry ID.
 	Time time.Time
 }
 
@@ -54,8 +54,8 @@ func (e Event) RoutingKey() string {
 }
 
 // ReservedHeader reports whether Sluice itself writes Kafka headers of this name, so that an event
-// cannot: "id", "type", "content-type" and every name that begins with "sluice-" or "ce_". Names are
-// compared as Kafka compares them, byte by byte.
+// cannot: "id", "type", "content-type" and every name that begins with "sluice-" or "ce_". Names
+// are compared as Kafka compares them, byte by byte.
 func ReservedHeader(name string) bool {
 	switch name {
 	case "id", "type", "content-type":

@@ -110,7 +110,8 @@ func ExampleWriter_Append() {
 
 	pipe := client.TxPipeline()
 	pipe.HSet(ctx, "order:42", "status", "placed")
-	appended, err := writer.Append(ctx, pipe, outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
+	appended, err := writer.Append(ctx, pipe,
+		outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
 	if err != nil {
 		log.Fatal(err) // nothing was queued
 	}
@@ -134,7 +135,8 @@ func ExampleWriter_Idempotent() {
 			}
 			pipe := conn.TxPipeline()
 			pipe.Incr(ctx, "orders")
-			appended, err := idem.Append(ctx, pipe, outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
+			appended, err := idem.Append(ctx, pipe,
+				outbox.Event{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced"})
 			if err != nil {
 				return err
 			}
@@ -156,7 +158,8 @@ func ExampleWriter_Idempotent() {
 //
 // after which carrier has both headers. Without it, a context can be given a trace by hand.
 func ExampleWithTraceParent() {
-	ctx := outbox.WithTraceParent(context.Background(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "")
+	ctx := outbox.WithTraceParent(context.Background(),
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "")
 	client, writer, done := shop()
 	defer done()
 

@@ -16,7 +16,8 @@ var ErrAlreadyAppended = errors.New("a transaction with this idempotency key was
 // maxIdempotencyKey is the longest idempotency key, in bytes.
 const maxIdempotencyKey = 200
 
-// maxMarker bounds the value of a marker. IDs that do not fit are not remembered; that the key was used always is.
+// maxMarker bounds the value of a marker. IDs that do not fit are not remembered; that the key was
+// used always is.
 const maxMarker = 4 << 10
 
 func checkIdempotencyKey(key string) error {
@@ -45,7 +46,8 @@ func decodeMarker(value string) []string {
 	return strings.Split(value, "\n")
 }
 
-// Idempotent is an idempotency key in a transaction that the caller runs. Writer.Idempotent makes it.
+// Idempotent is an idempotency key in a transaction that the caller runs. Writer.Idempotent makes
+// it.
 type Idempotent struct {
 	w      *Writer
 	layout *knownLayout
@@ -78,7 +80,9 @@ type Idempotent struct {
 // On a cluster, conn must be a connection to the server of the shard's slot, as Watch gives it for
 // keys in that slot. While the slot moves, ClusterClient.Watch can return nil without having called
 // its function, so note that it ran. Writer.Tx with WithIdempotencyKey takes care of both.
-func (w *Writer) Idempotent(ctx context.Context, conn *redis.Tx, key, idempotencyKey string) (*Idempotent, error) {
+func (w *Writer) Idempotent(ctx context.Context, conn *redis.Tx, key,
+	idempotencyKey string,
+) (*Idempotent, error) {
 	if err := checkIdempotencyKey(idempotencyKey); err != nil {
 		return nil, err
 	}
@@ -87,7 +91,10 @@ func (w *Writer) Idempotent(ctx context.Context, conn *redis.Tx, key, idempotenc
 		return nil, err
 	}
 	sh := known.shards[Shard(key, known.layout.Shards)]
-	i := &Idempotent{w: w, layout: known, shard: sh, marker: MarkerKey(w.cfg.Outbox, sh.index, idempotencyKey)}
+	i := &Idempotent{
+		w: w, layout: known, shard: sh,
+		marker: MarkerKey(w.cfg.Outbox, sh.index, idempotencyKey),
+	}
 	if err := conn.Watch(ctx, i.marker).Err(); err != nil {
 		return nil, refusal(err)
 	}
@@ -99,14 +106,18 @@ func (w *Writer) Idempotent(ctx context.Context, conn *redis.Tx, key, idempotenc
 	return i, nil
 }
 
-// Done reports whether a transaction with this idempotency key was committed before: there is nothing left to do.
+// Done reports whether a transaction with this idempotency key was committed before: there is
+// nothing left to do.
 func (i *Idempotent) Done() bool { return i.done }
 
-// Events are the IDs of the events of the earlier transaction, if Done and if they were not too many to remember.
+// Events are the IDs of the events of the earlier transaction, if Done and if they were not too
+// many to remember.
 func (i *Idempotent) Events() []string { return i.ids }
 
 // Append is Writer.Append that also marks the idempotency key as used, in the same transaction.
-func (i *Idempotent) Append(ctx context.Context, pipe redis.Pipeliner, events ...Event) (*Appended, error) {
+func (i *Idempotent) Append(ctx context.Context, pipe redis.Pipeliner,
+	events ...Event,
+) (*Appended, error) {
 	if i.done {
 		return nil, ErrAlreadyAppended
 	}

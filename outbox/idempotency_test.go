@@ -28,7 +28,8 @@ func TestIdempotencyKeyAppendsOnce(t *testing.T) {
 		t.Fatalf("first: %+v, %v", first, err)
 	}
 	second, err := place("request 1")
-	if err != nil || !second.AlreadyAppended || second.Entries != nil || !slices.Equal(second.Events, first.Events) {
+	if err != nil || !second.AlreadyAppended || second.Entries != nil ||
+		!slices.Equal(second.Events, first.Events) {
 		t.Errorf("second: %+v, %v", second, err)
 	}
 	if runs != 1 || len(m.entries(t, 0)) != 2 {
@@ -70,7 +71,8 @@ func TestIdempotencyKeyWithWatch(t *testing.T) {
 	}
 }
 
-// TestIdempotencyKeyRace: two with the same key at once, the second commits between the first's look and its EXEC.
+// TestIdempotencyKeyRace: two with the same key at once, the second commits between the first's
+// look and its EXEC.
 func TestIdempotencyKeyRace(t *testing.T) {
 	ctx := t.Context()
 	m := newMemory(t, 1, outbox.Config{})

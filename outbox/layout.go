@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// ErrNoLayout says that the outbox does not exist on this Redis: its layout hash is missing. Create it with
-// "sluice migrate apply", or correct the outbox's name or the server's address.
+// ErrNoLayout says that the outbox does not exist on this Redis: its layout hash is missing. Create
+// it with "sluice migrate apply", or correct the outbox's name or the server's address.
 var ErrNoLayout = errors.New("the outbox has no layout")
 
 // The fields of the layout hash.
@@ -27,8 +27,8 @@ const (
 // maxShards bounds what a layout can make a writer allocate.
 const maxShards = 1 << 16
 
-// Layout describes an outbox: which numbered layout it has reached, in which format its entries are and over
-// how many shards they spread.
+// Layout describes an outbox: which numbered layout it has reached, in which format its entries are
+// and over how many shards they spread.
 type Layout struct {
 	Version int       // 1 <= Version; what "sluice migrate status" shows
 	Format  int       // 1 <= Format; FormatVersion is the one that this package writes
@@ -47,9 +47,10 @@ func (e *LayoutError) Error() string {
 		e.Outbox, names.LayoutKey(e.Outbox), e.Reason)
 }
 
-// ReadLayout reads the layout of an outbox. The error wraps ErrNoLayout if there is none, and is a *LayoutError
-// if its fields are not what a layout has. A layout with a version or format that this package does not know is
-// returned without an error: whether that matters depends on what the caller wants to do with it.
+// ReadLayout reads the layout of an outbox. The error wraps ErrNoLayout if there is none, and is a
+// *LayoutError if its fields are not what a layout has. A layout with a version or format that this
+// package does not know is returned without an error: whether that matters depends on what the
+// caller wants to do with it.
 func ReadLayout(ctx context.Context, client redis.Cmdable, outbox string) (Layout, error) {
 	if err := ValidateName(outbox); err != nil {
 		return Layout{}, err
@@ -93,25 +94,30 @@ func parseLayout(version, format, shards, created string) (Layout, error) {
 	} {
 		n, err := strconv.Atoi(f.value)
 		if err != nil || n < 1 || n > f.most {
-			return Layout{}, fmt.Errorf("field %s is %q, want a number from 1 to %d", f.name, f.value, f.most)
+			return Layout{}, fmt.Errorf("field %s is %q, want a number from 1 to %d", f.name, f.value,
+				f.most)
 		}
 		*f.to = n
 	}
 	if created != "" {
 		ms, err := strconv.ParseInt(created, 10, 64)
 		if err != nil {
-			return Layout{}, fmt.Errorf("field %s is %q, want Unix milliseconds", LayoutFieldCreated, created)
+			return Layout{}, fmt.Errorf("field %s is %q, want Unix milliseconds", LayoutFieldCreated,
+				created)
 		}
 		l.Created = time.UnixMilli(ms).UTC()
 	}
 	return l, nil
 }
 
-// writable reports whether this package can write to the layout. The format is the writer's contract; a later
-// version of the layout with the same format changes nothing for it.
+// writable reports whether this package can write to the layout. The format is the writer's
+// contract; a later version of the layout with the same format changes nothing for it.
 func (l Layout) writable(outbox string) error {
 	if l.Format != FormatVersion {
-		return &LayoutError{Outbox: outbox, Reason: fmt.Sprintf("entry format %d, this program writes format %d", l.Format, FormatVersion)}
+		return &LayoutError{
+			Outbox: outbox,
+			Reason: fmt.Sprintf("entry format %d, this program writes format %d", l.Format, FormatVersion),
+		}
 	}
 	return nil
 }

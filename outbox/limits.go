@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// The defaults of Config's limits. With the largest key and headers that they allow, a record with the largest payload
-// stays below 1,000,012 bytes, franz-go's default batch, and so below 1,048,588, the brokers' default max.message.bytes.
+// The defaults of Config's limits. With the largest key and headers that they allow, a record with
+// the largest payload stays below 1,000,012 bytes, franz-go's default batch, and so below
+// 1,048,588, the brokers' default max.message.bytes.
 const (
 	DefaultMaxPayload     = 1_000_000 - recordAllowance
 	DefaultMaxHeaders     = 64
@@ -60,7 +61,8 @@ type limits struct {
 	payload, headers, headerBytes, events, bytes int
 }
 
-// check reports the first thing that is wrong with an event whose ID may still be empty, and its approximate size.
+// check reports the first thing that is wrong with an event whose ID may still be empty, and its
+// approximate size.
 func (l limits) check(index int, e *Event) (size int, err error) {
 	bad := func(field string, err error) (int, error) {
 		return 0, &EventError{Index: index, Field: field, Err: err}
@@ -154,7 +156,8 @@ func checkTopic(s string) error {
 	}
 	for i := range len(s) {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' &&
+			c != '-' {
 			return fmt.Errorf("%q is not a topic name: Kafka takes letters, digits, '.', '_' and '-'", s)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// ways are all ways to commit one event beside an increment. Every way runs once; safe ones can be repeated by whoever
-// got an unknown outcome.
+// ways are all ways to commit one event beside an increment. Every way runs once; safe ones can be
+// repeated by whoever got an unknown outcome.
 var ways = map[string]struct {
 	safe bool
 	run  func(ctx context.Context, p *place, w *outbox.Writer) error
@@ -64,8 +64,9 @@ var ways = map[string]struct {
 	}},
 }
 
-// TestEveryCallLost loses every command of every way once, its request or its reply, under a client that repeats
-// what it may, as go-redis does by default. Never is a transaction committed twice, and never is its outcome misreported.
+// TestEveryCallLost loses every command of every way once, its request or its reply, under a client
+// that repeats what it may, as go-redis does by default. Never is a transaction committed twice,
+// and never is its outcome misreported.
 func TestEveryCallLost(t *testing.T) {
 	r := startRedis(t)
 	for name, way := range ways {
@@ -108,8 +109,8 @@ func TestEveryCallLost(t *testing.T) {
 	}
 }
 
-// slow is the configuration of a server that a transaction can keep busy, so that the client gives up although the
-// transaction will be committed.
+// slow is the configuration of a server that a transaction can keep busy, so that the client gives
+// up although the transaction will be committed.
 const slow = "enable-debug-command yes"
 
 // warm opens connections, so that a repetition need not wait for a busy server to greet it.
@@ -126,7 +127,8 @@ func warm(ctx context.Context, t *testing.T, client redis.UniversalClient, conns
 	}
 }
 
-// TestExecTimesOut: the reply comes after the client's time-out. go-redis would repeat an ordinary command now.
+// TestExecTimesOut: the reply comes after the client's time-out. go-redis would repeat an ordinary
+// command now.
 func TestExecTimesOut(t *testing.T) {
 	r := startRedis(t, slow)
 	const timeout, busy = 300 * time.Millisecond, 0.75
@@ -140,7 +142,9 @@ func TestExecTimesOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := integration.Context(t, time.Minute)
-			p := newPlace(t, r, 1, func(o *redis.Options) { o.ReadTimeout, o.PipelinePoolSize = timeout, -1 })
+			p := newPlace(t, r, 1, func(o *redis.Options) {
+				o.ReadTimeout, o.PipelinePoolSize = timeout, -1
+			})
 			warm(ctx, t, p.client, 6)
 			w := p.writer(t, outbox.Config{})
 			run := func() (outbox.Result, error) {
@@ -167,12 +171,14 @@ func TestExecTimesOut(t *testing.T) {
 	}
 }
 
-// TestPipelineIsRepeated is the control of TestExecTimesOut: without MULTI the same client does repeat, and the test
-// would have seen it.
+// TestPipelineIsRepeated is the control of TestExecTimesOut: without MULTI the same client does
+// repeat, and the test would have seen it.
 func TestPipelineIsRepeated(t *testing.T) {
 	r := startRedis(t, slow)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, func(o *redis.Options) { o.ReadTimeout, o.PipelinePoolSize = 300*time.Millisecond, -1 })
+	p := newPlace(t, r, 1, func(o *redis.Options) {
+		o.ReadTimeout, o.PipelinePoolSize = 300*time.Millisecond, -1
+	})
 	warm(ctx, t, p.client, 6)
 	_, _ = p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.XAdd(ctx, &redis.XAddArgs{Stream: p.stream("42"), Values: []any{"a", "b"}})

@@ -1,13 +1,13 @@
 package outbox
 
-// Shard is the shard of a key among shards: Kafka's murmur2 of the key, made positive, modulo shards.
-// It is the same function that Kafka's Java producer, and Sluice's relay, use to find a key's
-// partition, so that a topic whose partition count is a multiple of the shard count has every partition
-// written by one shard only. It panics if shards < 1.
+// Shard is the shard of a key among shards: Kafka's murmur2 of the key, made positive, modulo
+// shards. It is the same function that Kafka's Java producer, and Sluice's relay, use to find a
+// key's partition, so that a topic whose partition count is a multiple of the shard count has every
+// partition written by one shard only. It panics if shards < 1.
 func Shard(key string, shards int) int { return positive(murmur2(key)) % shards }
 
-// Partition is the partition of a key among n, as Kafka's default partitioner chooses it for a record
-// with a key. It panics if n < 1.
+// Partition is the partition of a key among n, as Kafka's default partitioner chooses it for a
+// record with a key. It panics if n < 1.
 func Partition(key []byte, n int) int { return positive(murmur2(key)) % n }
 
 // positive is Utils.toPositive of Kafka's Java client: it drops the sign, it does not negate.

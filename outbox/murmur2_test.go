@@ -49,7 +49,8 @@ func TestShardsWriteDisjointPartitions(t *testing.T) {
 		shards := rapid.IntRange(1, 32).Draw(t, "shards")
 		times := rapid.IntRange(1, 8).Draw(t, "times")
 		if p := Partition([]byte(key), shards*times); p%shards != Shard(key, shards) {
-			t.Fatalf("partition %d of %d is not one of shard %d of %d", p, shards*times, Shard(key, shards), shards)
+			t.Fatalf("partition %d of %d is not one of shard %d of %d", p, shards*times, Shard(key, shards),
+				shards)
 		}
 	})
 }

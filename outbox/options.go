@@ -13,8 +13,8 @@ type txOptions struct {
 }
 
 // WithWatch names the keys that the function reads with Tx.Read. EXEC does nothing if one of them
-// was changed after it was watched, and the function runs again, up to Config.Attempts times. Several
-// WithWatch add up. It costs two more round trips.
+// was changed after it was watched, and the function runs again, up to Config.Attempts times.
+// Several WithWatch add up. It costs two more round trips.
 func WithWatch(keys ...string) TxOption {
 	return func(o *txOptions) error {
 		o.watch = append(o.watch, keys...)
@@ -22,9 +22,9 @@ func WithWatch(keys ...string) TxOption {
 	}
 }
 
-// WithIdempotencyKey names the transaction, in 1 to 200 bytes of UTF-8 without control characters. Of
-// all transactions of one shard with one key only the first is committed; Redis remembers the key for
-// Config.IdempotencyTTL. That makes a repetition safe, also after an error that wraps
+// WithIdempotencyKey names the transaction, in 1 to 200 bytes of UTF-8 without control characters.
+// Of all transactions of one shard with one key only the first is committed; Redis remembers the
+// key for Config.IdempotencyTTL. That makes a repetition safe, also after an error that wraps
 // ErrUnknownOutcome, and lets the writer itself repeat what got no reply. It costs two more round
 // trips.
 func WithIdempotencyKey(key string) TxOption {

@@ -8,13 +8,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// PartialError is a transaction that was committed although some of its commands failed: Redis does not roll back. The
-// other commands have taken effect.
+// PartialError is a transaction that was committed although some of its commands failed: Redis does
+// not roll back. The other commands have taken effect.
 //
-// If Missing > 0 the state was committed and that many events were not: the one case in which Sluice's promise of atomicity is
-// broken, because the key of the stream was replaced by another type, or its last entry ID is the highest possible one,
-// within Config.TypeCheckInterval before EXEC. Repair the key, then append the events again, by themselves. If Missing is
-// 0 the events were appended and a state command failed: correct the command, and undo or complete the state.
+// If Missing > 0 the state was committed and that many events were not. It is the one case in which
+// Sluice's promise of atomicity is broken: within Config.TypeCheckInterval before EXEC the key of
+// the stream was replaced by another type, or the stream reached the highest possible entry ID.
+// Repair the key, then append the events again, by themselves. If Missing is 0 the events were
+// appended and a state command failed: correct the command, and undo or complete the state.
 type PartialError struct {
 	Missing  int            // events that were not appended
 	Appended []string       // entry IDs of the events that were
@@ -45,7 +46,8 @@ func (e *PartialError) Error() string {
 	return b.String()
 }
 
-// Unwrap gives a CommandError for each failed command, and ErrWrongType if that is why events are missing.
+// Unwrap gives a CommandError for each failed command, and ErrWrongType if that is why events are
+// missing.
 func (e *PartialError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Failed)+1)
 	for _, f := range e.Failed {
@@ -57,19 +59,21 @@ func (e *PartialError) Unwrap() []error {
 	return errs
 }
 
-// settle decides what became of a transaction from what go-redis says after EXEC: execErr, and the error of every
-// command. appends are the XADDs among cmds. It returns nil if every command succeeded; a redis.Nil is a success.
+// settle decides what became of a transaction. It goes by what go-redis says after EXEC: execErr,
+// and the error of every command. appends are the XADDs among cmds. It returns nil if every command
+// succeeded; a redis.Nil is a success.
 //
-// Redis answers MULTI/EXEC in one of four ways, and go-redis shows them so:
+// Redis answers MULTI/EXEC in one of four ways, which go-redis shows like this:
 //
 //	array of replies        each command has its own error or none; execErr is the first of them
 //	null                    redis.TxFailedErr everywhere
 //	error at MULTI or EXEC  every command has an error, that one or the one with which it was refused
 //	no reply                a network error in execErr; commands without a reply have it too
 //
-// A connection that fails while it is set up leaves the commands without any error. And when a write failed and go-redis
-// repeated the transaction with success, execErr can still be that of the write (it stays on the MULTI): commands
-// without an error after anything but a reply are a success.
+// A connection that fails while it is set up leaves the commands without any error. If a write
+// failed and go-redis repeated the transaction with success, execErr can still be that of the
+// write, which stays on the MULTI. So commands without an error are a success if execErr is no
+// reply.
 func settle(execErr error, cmds []redis.Cmder, appends []*redis.StringCmd) error {
 	failure := firstFailure(cmds)
 	if execErr == nil || errors.Is(execErr, redis.Nil) {
@@ -107,8 +111,8 @@ func isReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// refusedWhole reports whether EXEC did not run, and why: the reply of the command that made Redis drop the
-// transaction says more than EXECABORT.
+// refusedWhole reports whether EXEC did not run, and why: the reply of the command that made Redis
+// drop the transaction says more than EXECABORT.
 func refusedWhole(execErr error, cmds []redis.Cmder) (bool, error) {
 	aborted := redis.IsExecAbortError(execErr)
 	cause := execErr
@@ -132,8 +136,9 @@ func refusedWhole(execErr error, cmds []redis.Cmder) (bool, error) {
 	case failed < len(cmds):
 		return false, nil
 	}
-	// Every command failed. Either each failed by itself, or MULTI or EXEC was refused and go-redis gave all of them
-	// that reply. A wrong type and whatever is unknown come from a command; the other kinds are the server's state.
+	// Every command failed. Either each failed by itself, or MULTI or EXEC was refused and go-redis
+	// gave all of them that reply. A wrong type and whatever is unknown come from a command; the other
+	// kinds are the server's state.
 	kind := kindOf(cause)
 	return kind != nil && !errors.Is(kind, ErrWrongType), cause
 }

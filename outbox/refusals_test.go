@@ -16,8 +16,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// TestRefusals brings a server into every state in which it refuses to write, and looks at what the writer says: the
-// right kind, nothing written, and the next transaction after the state has passed succeeds.
+// TestRefusals brings a server into every state in which it refuses to write, and looks at what the
+// writer says: the right kind, nothing written, and the next transaction after the state has passed
+// succeeds.
 func TestRefusals(t *testing.T) {
 	type server struct {
 		admin *redis.Client
@@ -42,16 +43,22 @@ func TestRefusals(t *testing.T) {
 		leave  func(context.Context, *testing.T, server)
 	}{
 		"full memory": {
-			want:  outbox.ErrOutOfMemory,
-			enter: func(ctx context.Context, t *testing.T, s server) { set(ctx, t, s.admin, "maxmemory", "1") },
-			leave: func(ctx context.Context, t *testing.T, s server) { set(ctx, t, s.admin, "maxmemory", "0") },
+			want: outbox.ErrOutOfMemory,
+			enter: func(ctx context.Context, t *testing.T, s server) {
+				set(ctx, t, s.admin, "maxmemory", "1")
+			},
+			leave: func(ctx context.Context, t *testing.T, s server) {
+				set(ctx, t, s.admin, "maxmemory", "0")
+			},
 		},
 		"replica": {
 			want: outbox.ErrReadOnly,
 			enter: func(ctx context.Context, t *testing.T, s server) {
 				do(ctx, t, s.admin, "replicaof", "127.0.0.1", "1")
 			},
-			leave: func(ctx context.Context, t *testing.T, s server) { do(ctx, t, s.admin, "replicaof", "no", "one") },
+			leave: func(ctx context.Context, t *testing.T, s server) {
+				do(ctx, t, s.admin, "replicaof", "no", "one")
+			},
 		},
 		"replica without a primary": {
 			config: []string{"replica-serve-stale-data no", "replica-read-only no"},
@@ -59,12 +66,18 @@ func TestRefusals(t *testing.T) {
 			enter: func(ctx context.Context, t *testing.T, s server) {
 				do(ctx, t, s.admin, "replicaof", "127.0.0.1", "1")
 			},
-			leave: func(ctx context.Context, t *testing.T, s server) { do(ctx, t, s.admin, "replicaof", "no", "one") },
+			leave: func(ctx context.Context, t *testing.T, s server) {
+				do(ctx, t, s.admin, "replicaof", "no", "one")
+			},
 		},
 		"too few replicas": {
-			want:  outbox.ErrTooFewReplicas,
-			enter: func(ctx context.Context, t *testing.T, s server) { set(ctx, t, s.admin, "min-replicas-to-write", "1") },
-			leave: func(ctx context.Context, t *testing.T, s server) { set(ctx, t, s.admin, "min-replicas-to-write", "0") },
+			want: outbox.ErrTooFewReplicas,
+			enter: func(ctx context.Context, t *testing.T, s server) {
+				set(ctx, t, s.admin, "min-replicas-to-write", "1")
+			},
+			leave: func(ctx context.Context, t *testing.T, s server) {
+				set(ctx, t, s.admin, "min-replicas-to-write", "0")
+			},
 		},
 		"disk": { // the snapshot cannot replace the folder of the append-only file
 			config: []string{"save 86400 1", "dbfilename appendonlydir"},
@@ -120,7 +133,9 @@ func TestRefusals(t *testing.T) {
 				t.Parallel()
 				ctx := integration.Context(t, time.Minute)
 				r := startRedis(t, c.config...)
-				s := server{admin: integration.RedisClient(t, r, func(o *redis.Options) { o.MaxRetries = -1 }), r: r}
+				s := server{admin: integration.RedisClient(t, r, func(o *redis.Options) {
+					o.MaxRetries = -1
+				}), r: r}
 				do(ctx, t, s.admin, "acl", "setuser", "writer", "on", ">pass", "~*", "+@all")
 				p := newPlace(t, r, 1, func(o *redis.Options) { o.Username, o.Password = "writer", "pass" })
 				w := p.writer(t, outbox.Config{Attempts: 2, TypeCheckInterval: time.Hour})
@@ -166,7 +181,8 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// TestStreamReplacedAfterTheCheck is the window that the package documents: EXEC answers [OK, WRONGTYPE].
+// TestStreamReplacedAfterTheCheck is the window that the package documents: EXEC answers [OK,
+// WRONGTYPE].
 func TestStreamReplacedAfterTheCheck(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
@@ -192,7 +208,8 @@ func TestStreamReplacedAfterTheCheck(t *testing.T) {
 
 		err := tx(keys...)
 		var partial *outbox.PartialError
-		if !errors.As(err, &partial) || partial.Missing != 2 || !errors.Is(err, outbox.ErrWrongType) || outbox.OutcomeOf(err) != outbox.Committed {
+		if !errors.As(err, &partial) || partial.Missing != 2 || !errors.Is(err, outbox.ErrWrongType) ||
+			outbox.OutcomeOf(err) != outbox.Committed {
 			t.Fatalf("got %v", err)
 		}
 		if state, _ := p.admin.Get(ctx, "state").Int(); state != 2*n+2 {
@@ -216,7 +233,10 @@ func TestHighestEntryID(t *testing.T) {
 	ctx := integration.Context(t, time.Minute)
 	p := newPlace(t, r, 1, nil)
 	const highest = "18446744073709551615-18446744073709551615"
-	if err := p.admin.XAdd(ctx, &redis.XAddArgs{Stream: p.stream("42"), ID: highest, Values: []any{"a", "b"}}).Err(); err != nil {
+	if err := p.admin.XAdd(ctx, &redis.XAddArgs{
+		Stream: p.stream("42"), ID: highest,
+		Values: []any{"a", "b"},
+	}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	_, err := p.writer(t, outbox.Config{}).Tx(ctx, "42", func(tx *outbox.Tx) error {
@@ -241,7 +261,8 @@ func TestFailedStateCommand(t *testing.T) {
 		return tx.Append(event("42"))
 	})
 	var partial *outbox.PartialError
-	if !errors.As(err, &partial) || partial.Missing != 0 || len(partial.Appended) != 1 || len(partial.Failed) != 1 || partial.Failed[0].Command != "incr state" {
+	if !errors.As(err, &partial) || partial.Missing != 0 || len(partial.Appended) != 1 ||
+		len(partial.Failed) != 1 || partial.Failed[0].Command != "incr state" {
 		t.Errorf("got %v, %+v", err, partial)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// TestSentinelFailover writes through a failover. Every error is one of those that say so, what was acknowledged by a
-// replica is there afterwards, once, and the writer goes on by itself.
+// TestSentinelFailover writes through a failover. Every error is one of those that say so, what was
+// acknowledged by a replica is there afterwards, once, and the writer goes on by itself.
 func TestSentinelFailover(t *testing.T) {
 	s, err := servers.StartSentinel(integration.Context(t, time.Minute), servers.SentinelOptions{})
 	if err != nil {
@@ -61,7 +61,8 @@ func TestSentinelFailover(t *testing.T) {
 				after++
 			}
 			continue
-		case errors.As(err, &wait), errors.Is(err, outbox.ErrReadOnly), errors.Is(err, outbox.ErrFailingOver),
+		case errors.As(err, &wait), errors.Is(err, outbox.ErrReadOnly),
+			errors.Is(err, outbox.ErrFailingOver),
 			errors.Is(err, outbox.ErrUnreachable), errors.Is(err, outbox.ErrUnknownOutcome):
 			errs++
 		default:

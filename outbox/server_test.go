@@ -81,13 +81,14 @@ func (p *place) stream(key string) string {
 	return outbox.StreamKey(p.name, outbox.Shard(key, p.shards))
 }
 
-// state is the key of a counter that every transaction of a test increments, in the slot of key's shard.
+// state is the key of a counter that every transaction of a test increments, in the slot of key's
+// shard.
 func (p *place) state(key string) string {
 	return outbox.StateKey(p.name, outbox.Shard(key, p.shards), "count")
 }
 
-// drain closes the client and waits until the server has read, and run, whatever it sent: only then do its connections
-// disappear.
+// drain closes the client and waits until the server has read, and run, whatever it sent: only then
+// do its connections disappear.
 func (p *place) drain(ctx context.Context, t testing.TB) {
 	t.Helper()
 	if err := p.client.Close(); err != nil {
@@ -105,8 +106,8 @@ func (p *place) drain(ctx context.Context, t testing.TB) {
 	}
 }
 
-// committed is how many transactions that increment the counter and append one event took effect. It fails the test
-// if state and events differ.
+// committed is how many transactions that increment the counter and append one event took effect.
+// It fails the test if state and events differ.
 func (p *place) committed(t testing.TB, key string) int {
 	t.Helper()
 	ctx := context.Background()

@@ -12,15 +12,16 @@ import (
 // slots is the number of hash slots of a Redis Cluster.
 const slots = 16384
 
-// StateKey is a key for the application's state that lives in the hash slot of a shard, so that it can be changed in one
-// transaction with an append to it: "{orders:3}:name". The shard is part of the key: after a change of the number of
-// shards, what depends on it has to be moved.
+// StateKey is a key for the application's state that lives in the hash slot of a shard, so that it
+// can be changed in one transaction with an append to it: "{orders:3}:name". The shard is part of
+// the key: after a change of the number of shards, what depends on it has to be moved.
 func StateKey(outbox string, shard int, name string) string {
 	return SlotTag(outbox, shard) + ":" + name
 }
 
-// SlotError says that a key is in another hash slot than the shard's stream, so that Redis Cluster cannot change both in
-// one transaction. Nothing was sent. Build the key with Tx.StateKey or StateKey.
+// SlotError says that a key is in another hash slot than the shard's stream, so that Redis Cluster
+// cannot change both in one transaction. Nothing was sent. Build the key with Tx.StateKey or
+// StateKey.
 type SlotError struct {
 	Command    string // the command that uses it, "watch" for a watched key
 	Key        string
@@ -30,12 +31,16 @@ type SlotError struct {
 }
 
 func (e *SlotError) Error() string {
-	return fmt.Sprintf("%s: key %q is in hash slot %d, the stream %q in %d: one transaction needs one slot; put the tag %s into the key",
+	return fmt.Sprintf(
+		"%s: key %q is in hash slot %d, the stream %q in %d: one transaction needs one slot; put the "+
+			"tag %s into the key",
 		e.Command, e.Key, e.Slot, e.Stream, e.StreamSlot, e.Stream[strings.IndexByte(e.Stream, '{'):])
 }
 
 // checkSlots finds the first key of the commands or of watch that is not in the stream's slot.
-func (w *Writer) checkSlots(ctx context.Context, stream string, cmds []redis.Cmder, watch []string) error {
+func (w *Writer) checkSlots(ctx context.Context, stream string, cmds []redis.Cmder,
+	watch []string,
+) error {
 	if !w.sameSlot {
 		return nil
 	}
@@ -59,8 +64,8 @@ func (w *Writer) checkSlots(ctx context.Context, stream string, cmds []redis.Cmd
 	return nil
 }
 
-// commandInfos is the server's COMMAND table, asked for once. A server that does not tell (an ACL, a proxy) leaves it
-// empty, and the first argument of each command counts as its key.
+// commandInfos is the server's COMMAND table, asked for once. It is empty if the server does not
+// answer (an ACL, a proxy). The first argument of each command counts as its key then.
 func (w *Writer) commandInfos(ctx context.Context) map[string]*redis.CommandInfo {
 	w.commandsOnce.Lock()
 	defer w.commandsOnce.Unlock()
@@ -77,8 +82,8 @@ func (w *Writer) commandInfos(ctx context.Context) map[string]*redis.CommandInfo
 	return w.commands
 }
 
-// commandKeys are the keys of a command. Commands that say in their arguments how many keys follow are known here, as the
-// server's table cannot describe them; for the others the table decides.
+// commandKeys are the keys of a command. Commands whose arguments say how many keys follow are
+// known here, since the server's table cannot describe them. For the others the table decides.
 func commandKeys(args []any, info *redis.CommandInfo) []string {
 	if len(args) < 2 {
 		return nil
@@ -143,7 +148,7 @@ func streamKeys(args []any) []string {
 	return nil
 }
 
-// storeKeys are the keys behind STORE and STOREDIST.
+// storeKeys are the keys that follow STORE and STOREDIST.
 func storeKeys(args []any) []string {
 	var keys []string
 	for i := 2; i+1 < len(args); i++ {
@@ -166,8 +171,9 @@ func argString(arg any) string {
 	return fmt.Sprint(arg)
 }
 
-// slotOf is the hash slot of a key, as the Redis Cluster specification defines it: CRC16 of the part between the first
-// '{' and the first '}' behind it, or of the whole key if there is no such part or it is empty.
+// slotOf is the hash slot of a key, as the Redis Cluster specification defines it: CRC16 of the
+// part between the first '{' and the next '}', or of the whole key if there is no such part or it
+// is empty.
 func slotOf(key string) int {
 	if open := strings.IndexByte(key, '{'); open >= 0 {
 		if end := strings.IndexByte(key[open+1:], '}'); end > 0 {

@@ -27,7 +27,8 @@ func TestSlotOf(t *testing.T) {
 	if slotOf("foo") != 12182 || slotOf("somekey") != 11058 {
 		t.Error("slots differ from CLUSTER KEYSLOT")
 	}
-	if slotOf(StateKey("orders", 3, "a{b}")) != slotOf(StreamKey("orders", 3)) || slotOf(MarkerKey("orders", 3, "{x}")) != slotOf(StreamKey("orders", 3)) {
+	if slotOf(StateKey("orders", 3, "a{b}")) != slotOf(StreamKey("orders", 3)) ||
+		slotOf(MarkerKey("orders", 3, "{x}")) != slotOf(StreamKey("orders", 3)) {
 		t.Error("state key, marker and stream are not in one slot")
 	}
 }

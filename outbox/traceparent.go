@@ -17,9 +17,9 @@ type trace struct{ parent, state string }
 type traceKey struct{}
 
 // WithTraceParent returns a context whose events carry this W3C trace context: the writer stores
-// traceparent, and tracestate if it is not empty, as headers of every event that has no traceparent of its
-// own. A traceparent that is not valid is left out, as the W3C recommendation says: an event is never refused
-// for its trace. It takes precedence over Config.TraceContext.
+// traceparent, and tracestate if it is not empty, as headers of every event that has no traceparent
+// of its own. A traceparent that is not valid is left out, as the W3C recommendation says: an event
+// is never refused for its trace. It takes precedence over Config.TraceContext.
 func WithTraceParent(ctx context.Context, traceparent, tracestate string) context.Context {
 	return context.WithValue(ctx, traceKey{}, validTrace(traceparent, tracestate))
 }
@@ -46,8 +46,8 @@ func validTrace(parent, state string) trace {
 }
 
 // validTraceParent follows section 3.2 of the recommendation: version "00" is exactly
-// version-traceid-parentid-flags; a later version may have more behind another hyphen; "ff" is not a version;
-// the ids are not all zero; hexadecimal digits are lower case.
+// version-traceid-parentid-flags; a later version may have more after another hyphen; "ff" is not a
+// version; the ids are not all zero; hexadecimal digits are lower case.
 func validTraceParent(s string) bool {
 	const length = 2 + 1 + 32 + 1 + 16 + 1 + 2
 	if len(s) < length || s[2] != '-' || s[35] != '-' || s[52] != '-' {
@@ -66,8 +66,9 @@ func validTraceParent(s string) bool {
 	return version != "00" && len(s) <= 512 && s[length] == '-' && printable(s)
 }
 
-// validTraceState asks only for what keeps a header sound: printable ASCII, at most the 512 characters that
-// the recommendation asks everyone to pass on. Its list members are the tracing system's own business.
+// validTraceState asks only for what keeps a header sound: printable ASCII, at most the 512
+// characters that the recommendation asks everyone to pass on. Its list members are the tracing
+// system's own business.
 func validTraceState(s string) bool { return len(s) <= 512 && printable(s) }
 
 func lowerHex(s string) bool {

@@ -48,14 +48,27 @@ func TestTraceOf(t *testing.T) {
 		hook func(context.Context) (string, string)
 		want trace
 	}{
-		"nothing":          {background, nil, trace{}},
-		"hook":             {background, hook, trace{sampleTraceParent, "hook=1"}},
-		"context":          {WithTraceParent(background, sampleTraceParent, ""), nil, trace{parent: sampleTraceParent}},
-		"context first":    {WithTraceParent(background, sampleTraceParent, "ctx=1"), hook, trace{sampleTraceParent, "ctx=1"}},
-		"switched off":     {WithTraceParent(background, "", ""), hook, trace{}},
-		"invalid parent":   {WithTraceParent(background, "nonsense", "a=1"), nil, trace{}},
-		"invalid state":    {WithTraceParent(background, sampleTraceParent, "a=\x00"), nil, trace{parent: sampleTraceParent}},
-		"too long a state": {WithTraceParent(background, sampleTraceParent, strings.Repeat("a", 513)), nil, trace{parent: sampleTraceParent}},
+		"nothing": {background, nil, trace{}},
+		"hook":    {background, hook, trace{sampleTraceParent, "hook=1"}},
+		"context": {
+			WithTraceParent(background, sampleTraceParent, ""), nil,
+			trace{parent: sampleTraceParent},
+		},
+		"context first": {
+			WithTraceParent(background, sampleTraceParent, "ctx=1"), hook,
+			trace{sampleTraceParent, "ctx=1"},
+		},
+		"switched off":   {WithTraceParent(background, "", ""), hook, trace{}},
+		"invalid parent": {WithTraceParent(background, "nonsense", "a=1"), nil, trace{}},
+		"invalid state": {
+			WithTraceParent(background, sampleTraceParent, "a=\x00"), nil,
+			trace{parent: sampleTraceParent},
+		},
+		"too long a state": {
+			WithTraceParent(background, sampleTraceParent, strings.Repeat("a", 513)),
+			nil,
+			trace{parent: sampleTraceParent},
+		},
 	} {
 		if got := traceOf(c.ctx, c.hook); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)

@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Tx is a transaction in the making, valid only inside the function that Writer.Tx runs, and only in one goroutine.
+// Tx is a transaction in the making, valid only inside the function that Writer.Tx runs, and only
+// in one goroutine.
 type Tx struct {
 	w       *Writer
 	shard   *shard
@@ -29,12 +30,13 @@ type Tx struct {
 	sent  bool
 }
 
-// Read reads now, on the connection that watches the transaction's keys. Read only what is watched: the rest may change
-// before EXEC. Every command fails with ErrNotWatching if the transaction watches no key.
+// Read reads now, on the connection that watches the transaction's keys. Read only what is watched:
+// the rest may change before EXEC. Every command fails with ErrNotWatching if the transaction
+// watches no key.
 func (tx *Tx) Read() redis.Cmdable { return tx.read }
 
-// Queue collects the commands that change the state. They run at EXEC, in the order in which they were queued, and
-// before the appends; their results are there when Writer.Tx has returned.
+// Queue collects the commands that change the state. They run at EXEC, in the order in which they
+// were queued, and before the appends; their results are there when Writer.Tx has returned.
 func (tx *Tx) Queue() redis.Pipeliner { return queue{tx.pipe} }
 
 // Shard is the shard of the transaction.
@@ -44,11 +46,13 @@ func (tx *Tx) Shard() int { return tx.shard.index }
 func (tx *Tx) Attempt() int { return tx.attempt }
 
 // StateKey is a key for state in the hash slot of this transaction; see the function StateKey.
-func (tx *Tx) StateKey(name string) string { return StateKey(tx.w.cfg.Outbox, tx.shard.index, name) }
+func (tx *Tx) StateKey(name string) string {
+	return StateKey(tx.w.cfg.Outbox, tx.shard.index, name)
+}
 
-// Append adds events to the transaction, in this order. It checks them at once: *EventError, *LimitError and *ShardError
-// mean that nothing will be sent, also if the caller ignores them. The payloads are not copied: leave them alone until
-// Writer.Tx has returned.
+// Append adds events to the transaction, in this order. It checks them at once: *EventError,
+// *LimitError and *ShardError mean that nothing will be sent, also if the caller ignores them. The
+// payloads are not copied: leave them alone until Writer.Tx has returned.
 func (tx *Tx) Append(events ...Event) error {
 	if tx.err == nil {
 		tx.err = tx.add(events)
@@ -78,7 +82,7 @@ func (tx *Tx) watchedKeys() []string {
 	return append(append(make([]string, 0, len(tx.watch)+1), tx.watch...), tx.marker)
 }
 
-// run calls the function and executes what it has put together.
+// run calls the function and executes what it queued.
 func (tx *Tx) run(ctx context.Context, fn func(*Tx) error) (Result, error) {
 	res := Result{Shard: tx.shard.index}
 	if err := fn(tx); err != nil {
@@ -108,8 +112,11 @@ func (tx *Tx) run(ctx context.Context, fn func(*Tx) error) (Result, error) {
 	return res, err
 }
 
-// encode checks an event, gives it an ID if it has none, and makes it the arguments of its XADD, still without "more".
-func (w *Writer) encode(index int, e Event, sh *shard, shards int, t trace) (args []any, id string, size int, err error) {
+// encode checks an event, gives it an ID if it has none, and turns it into the arguments of its
+// XADD, without "more".
+func (w *Writer) encode(index int, e Event, sh *shard, shards int,
+	t trace,
+) (args []any, id string, size int, err error) {
 	if size, err = w.limits.check(index, &e); err != nil {
 		return nil, "", 0, err
 	}
@@ -135,8 +142,11 @@ func queueAppends(ctx context.Context, pipe redis.Pipeliner, adds [][]any) []*re
 	return cmds
 }
 
-// settled turns the replies to a transaction into its entry IDs or its error, and learns from them about the stream.
-func (w *Writer) settled(sh *shard, execErr error, cmds []redis.Cmder, appends []*redis.StringCmd) ([]string, error) {
+// settled turns the replies to a transaction into its entry IDs or its error. It also learns from
+// them whether the stream's key holds a stream.
+func (w *Writer) settled(sh *shard, execErr error, cmds []redis.Cmder,
+	appends []*redis.StringCmd,
+) ([]string, error) {
 	if err := settle(execErr, cmds, appends); err != nil {
 		var partial *PartialError
 		if errors.As(err, &partial) && partial.Missing > 0 || errors.Is(err, ErrWrongType) {
@@ -157,8 +167,8 @@ func (w *Writer) settled(sh *shard, execErr error, cmds []redis.Cmder, appends [
 	return entries, nil
 }
 
-// ShardError says that an event belongs to another shard than its transaction, so that one EXEC cannot be guaranteed to
-// keep both in order. Nothing was sent. Use a transaction for each key.
+// ShardError says that an event belongs to another shard than its transaction, so that one EXEC
+// cannot be guaranteed to keep both in order. Nothing was sent. Use a transaction for each key.
 type ShardError struct {
 	Index int    // of the event among the arguments of its Append
 	Key   string // its key
@@ -167,14 +177,17 @@ type ShardError struct {
 }
 
 func (e *ShardError) Error() string {
-	return fmt.Sprintf("event %d: its key %q belongs to shard %d, the transaction to shard %d: all events of a transaction need one shard",
+	return fmt.Sprintf(
+		"event %d: its key %q belongs to shard %d, the transaction to shard %d: all events of a "+
+			"transaction need one shard",
 		e.Index, e.Key, e.Shard, e.Want)
 }
 
 // queue is the caller's view of the transaction's pipeline: executing it is the writer's part.
 type queue struct{ redis.Pipeliner }
 
-var errExecInTx = errors.New("outbox: the transaction is executed by Writer.Tx, when its function returns")
+var errExecInTx = errors.New(
+	"outbox: the transaction is executed by Writer.Tx, when its function returns")
 
 func (q queue) Exec(context.Context) ([]redis.Cmder, error) { return nil, errExecInTx }
 func (q queue) Pipeline() redis.Pipeliner                   { return q }
@@ -184,7 +197,9 @@ func (q queue) Pipelined(_ context.Context, fn func(redis.Pipeliner) error) ([]r
 	return nil, fn(q) // it queues, as everything does here
 }
 
-func (q queue) TxPipelined(ctx context.Context, fn func(redis.Pipeliner) error) ([]redis.Cmder, error) {
+func (q queue) TxPipelined(ctx context.Context,
+	fn func(redis.Pipeliner) error,
+) ([]redis.Cmder, error) {
 	return q.Pipelined(ctx, fn)
 }
 

@@ -10,14 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Result is what a transaction did. Events and Entries are in the order in which the events were appended.
+// Result is what a transaction did. Events and Entries are in the order in which the events were
+// appended.
 type Result struct {
 	Shard   int
 	Events  []string // IDs of the events
 	Entries []string // entry IDs in the shard's stream; nil if AlreadyAppended
-	// AlreadyAppended is true if a transaction with the same idempotency key was committed before, perhaps by an earlier
-	// attempt whose reply was lost: this one wrote nothing, and its function may not have run. Events are then those of
-	// the earlier one, or nil if they were too many to remember.
+	// AlreadyAppended is true if a transaction with the same idempotency key was committed before,
+	// perhaps by an earlier attempt whose reply was lost. This one wrote nothing, and its function may
+	// not have run. Events are those of the earlier one, or nil if they were too many to remember.
 	AlreadyAppended bool
 	Attempts        int // how often the transaction was tried, 1 if nothing was in the way
 }
@@ -31,9 +32,11 @@ type Result struct {
 // first two fn may run several times, up to Config.Attempts: it must have no effect but on tx.
 //
 // An error of fn ends the transaction before anything is sent, and is returned as it is. After any
-// other error [OutcomeOf] tells whether something was written. A lost reply is never followed by a
+// other error [OutcomeOf] says whether something was written. A lost reply is never followed by a
 // blind second EXEC: see [ErrUnknownOutcome].
-func (w *Writer) Tx(ctx context.Context, key string, fn func(*Tx) error, opts ...TxOption) (Result, error) {
+func (w *Writer) Tx(ctx context.Context, key string, fn func(*Tx) error,
+	opts ...TxOption,
+) (Result, error) {
 	if key == "" {
 		return Result{}, errors.New("outbox: the key of the transaction is empty")
 	}
@@ -83,8 +86,8 @@ const (
 	afterLostReply             // the marker of the idempotency key tells, once the server answers
 )
 
-// retry is the one place that decides what is tried again. Everything else is the caller's decision:
-// the writer does not know how long a failover or a full memory may hold the caller up.
+// retry is the one place that decides what is tried again. Everything else is the caller's
+// decision: the writer does not know how long a failover or a full memory may hold the caller up.
 func (w *Writer) retry(err error, idempotent, lostBefore bool) retryReason {
 	var fromFn *callerError
 	switch {
@@ -92,7 +95,8 @@ func (w *Writer) retry(err error, idempotent, lostBefore bool) retryReason {
 		return noRetry
 	case errors.Is(err, redis.TxFailedErr):
 		return afterConflict
-	case idempotent && (errors.Is(err, ErrUnknownOutcome) || lostBefore && errors.Is(err, ErrUnreachable)):
+	case idempotent && (errors.Is(err, ErrUnknownOutcome) ||
+		lostBefore && errors.Is(err, ErrUnreachable)):
 		return afterLostReply
 	case w.cluster != nil && slotMoved(err):
 		return afterMove
@@ -100,8 +104,8 @@ func (w *Writer) retry(err error, idempotent, lostBefore bool) retryReason {
 	return noRetry
 }
 
-// conclude is the error of the last attempt, with what earlier ones leave open: if the reply to one was lost, a later one
-// that did not commit says nothing about it.
+// conclude is the error of the last attempt, with what earlier ones leave open: if the reply to one
+// was lost, a later one that did not commit says nothing about it.
 func conclude(err, unknown error, attempts int) error {
 	var fromFn *callerError
 	switch {
@@ -118,9 +122,11 @@ func conclude(err, unknown error, attempts int) error {
 	return err
 }
 
-// attempt runs the transaction once. What needs one connection for several requests (WATCH, WAIT) takes it through the
-// client's Watch.
-func (w *Writer) attempt(ctx context.Context, key string, o txOptions, fn func(*Tx) error, n int) (Result, error) {
+// attempt runs the transaction once. What needs one connection for several requests (WATCH, WAIT)
+// gets it from the client's Watch.
+func (w *Writer) attempt(ctx context.Context, key string, o txOptions, fn func(*Tx) error,
+	n int,
+) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
@@ -129,7 +135,10 @@ func (w *Writer) attempt(ctx context.Context, key string, o txOptions, fn func(*
 		return Result{}, err
 	}
 	sh := known.shards[Shard(key, known.layout.Shards)]
-	tx := &Tx{w: w, shard: sh, shards: known.layout.Shards, attempt: n, watch: o.watch, trace: traceOf(ctx, w.cfg.TraceContext)}
+	tx := &Tx{
+		w: w, shard: sh, shards: known.layout.Shards, attempt: n, watch: o.watch,
+		trace: traceOf(ctx, w.cfg.TraceContext),
+	}
 
 	if len(o.watch) == 0 && o.idempotencyKey == "" && !o.wait.needed() {
 		if _, _, err := w.inspect(ctx, w.client, sh, ""); err != nil {
@@ -148,7 +157,9 @@ func (w *Writer) attempt(ctx context.Context, key string, o txOptions, fn func(*
 	return w.onOneConnection(ctx, tx, o.wait, fn)
 }
 
-func (w *Writer) onOneConnection(ctx context.Context, tx *Tx, wait Wait, fn func(*Tx) error) (res Result, err error) {
+func (w *Writer) onOneConnection(ctx context.Context, tx *Tx, wait Wait,
+	fn func(*Tx) error,
+) (res Result, err error) {
 	res.Shard = tx.shard.index
 	entered := false
 	body := func(conn *redis.Tx) error {
@@ -174,10 +185,11 @@ func (w *Writer) onOneConnection(ctx context.Context, tx *Tx, wait Wait, fn func
 	switch {
 	case entered:
 	case err == nil:
-		// A go-redis ClusterClient that was redirected too often returns nil from Watch without having called its function.
+		// A go-redis ClusterClient that was redirected too often returns nil from Watch without having
+		// called its function.
 		err = &ServerError{Kind: ErrFailingOver, Reply: errRedirected}
 	default:
-		err = refusal(err) // WATCH itself failed: nothing was sent behind it
+		err = refusal(err) // WATCH itself failed: nothing was sent after it
 	}
 	return res, err
 }
@@ -185,7 +197,9 @@ func (w *Writer) onOneConnection(ctx context.Context, tx *Tx, wait Wait, fn func
 var errRedirected = errors.New("WATCH was redirected from node to node")
 
 // watchKeys takes a connection to the server that owns the stream, and watches the keys on it.
-func (w *Writer) watchKeys(ctx context.Context, stream string, body func(*redis.Tx) error, keys []string) error {
+func (w *Writer) watchKeys(ctx context.Context, stream string, body func(*redis.Tx) error,
+	keys []string,
+) error {
 	if w.cluster == nil || len(keys) > 0 {
 		return w.client.Watch(ctx, body, keys...)
 	}
@@ -196,13 +210,16 @@ func (w *Writer) watchKeys(ctx context.Context, stream string, body func(*redis.
 	return node.Watch(ctx, body)
 }
 
-// slotMoved reports whether a cluster refused the transaction because the slot is elsewhere or on its way.
+// slotMoved reports whether a cluster refused the transaction because the slot is elsewhere or on
+// its way.
 func slotMoved(err error) bool {
-	return errors.Is(err, errRedirected) || redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
+	return errors.Is(err, errRedirected) || redis.HasErrorPrefix(err, "MOVED ") ||
+		redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }
 
-// pause waits between attempts: 1 to 2 ms, doubled each time up to 64 to 128 ms, so that writers that met do not meet
-// again; 25 times that after a lost reply, since something is wrong with the server or the network.
+// pause waits between attempts: 1 to 2 ms, doubled each time up to 64 to 128 ms, so that writers
+// that collided do not collide again. After a lost reply it waits 25 times as long, since something
+// is wrong with the server or the network.
 func pause(ctx context.Context, attempt int, why retryReason) error {
 	base := time.Millisecond << min(attempt-1, 6)
 	if why == afterLostReply {
@@ -218,7 +235,8 @@ func pause(ctx context.Context, attempt int, why retryReason) error {
 	}
 }
 
-// callerError carries an error of the caller's function through the writer, so that it is not taken for one of its own.
+// callerError carries an error of the caller's function through the writer, so that it is not taken
+// for one of its own.
 type callerError struct{ err error }
 
 func (e *callerError) Error() string { return e.err.Error() }

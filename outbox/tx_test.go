@@ -44,14 +44,16 @@ func TestTxWritesStateAndEvents(t *testing.T) {
 	}
 	for i, entry := range entries {
 		if entry.ID != res.Entries[i] || entry.Values["id"] != res.Events[i] {
-			t.Errorf("entry %d is %s of %s, result says %s of %s", i, entry.ID, entry.Values["id"], res.Entries[i], res.Events[i])
+			t.Errorf("entry %d is %s of %s, result says %s of %s", i, entry.ID, entry.Values["id"],
+				res.Entries[i], res.Events[i])
 		}
 		more, _ := entry.Values["more"].(string)
 		if want := []string{"2", "1", ""}[i]; more != want {
 			t.Errorf("entry %d: more is %q, want %q", i, more, want)
 		}
 	}
-	if res.Events[0] != "my-id" || entries[0].Values["headers"] != `{"tenant":"a"}` || entries[1].Values["headers"] != "{}" {
+	if res.Events[0] != "my-id" || entries[0].Values["headers"] != `{"tenant":"a"}` ||
+		entries[1].Values["headers"] != "{}" {
 		t.Errorf("first entry: %v", entries[0])
 	}
 	if id, err := uuid.Parse(res.Events[1]); err != nil || id.Version() != 7 {
@@ -95,7 +97,9 @@ func TestTxSendsNothingAfterAnError(t *testing.T) {
 		},
 		"lock lost says the function": {
 			func(*outbox.Tx) error { return redis.TxFailedErr },
-			func(err error) bool { return errors.Is(err, redis.TxFailedErr) && !errors.Is(err, outbox.ErrConflict) },
+			func(err error) bool {
+				return errors.Is(err, redis.TxFailedErr) && !errors.Is(err, outbox.ErrConflict)
+			},
 		},
 		"another shard": {
 			func(tx *outbox.Tx) error { return tx.Append(event("42"), event(other)) },
@@ -114,7 +118,10 @@ func TestTxSendsNothingAfterAnError(t *testing.T) {
 		},
 		"reading many without a watch": {
 			func(tx *outbox.Tx) error {
-				_, err := tx.Read().Pipelined(ctx, func(p redis.Pipeliner) error { p.Get(ctx, "x"); return nil })
+				_, err := tx.Read().Pipelined(ctx, func(p redis.Pipeliner) error {
+					p.Get(ctx, "x")
+					return nil
+				})
 				return err
 			},
 			func(err error) bool { return errors.Is(err, outbox.ErrNotWatching) },
@@ -209,7 +216,10 @@ func TestTxReaderCannotEndTheWatch(t *testing.T) {
 	ctx := t.Context()
 	m := newMemory(t, 1, outbox.Config{})
 	_, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
-		_, err := tx.Read().TxPipelined(ctx, func(p redis.Pipeliner) error { p.Set(ctx, "x", 1, 0); return nil })
+		_, err := tx.Read().TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.Set(ctx, "x", 1, 0)
+			return nil
+		})
 		return err
 	}, outbox.WithWatch("stock"))
 	if err == nil || m.Exists("x") {
@@ -244,10 +254,13 @@ func TestTxStoresTheTrace(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ctx := outbox.WithTraceParent(t.Context(), parent, "vendor=1")
-	if _, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error { return tx.Append(event("42")) }); err != nil {
+	if _, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
+		return tx.Append(event("42"))
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.entries(t, 0)[0].Values["headers"], `{"traceparent":"`+parent+`","tracestate":"vendor=1"}`; got != want {
+	if got, want := m.entries(t, 0)[0].Values["headers"],
+		`{"traceparent":"`+parent+`","tracestate":"vendor=1"}`; got != want {
 		t.Errorf("headers %s, want %s", got, want)
 	}
 }
@@ -278,7 +291,10 @@ func TestTxRefusesBadArguments(t *testing.T) {
 func TestTxAfterItsEnd(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
 	var kept *outbox.Tx
-	if _, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error { kept = tx; return tx.Append(event("42")) }); err != nil {
+	if _, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error {
+		kept = tx
+		return tx.Append(event("42"))
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := kept.Append(event("42")); err == nil {
@@ -290,7 +306,9 @@ func TestTxStoresTimeInMilliseconds(t *testing.T) {
 	m := newMemory(t, 1, outbox.Config{})
 	e := event("42")
 	e.Time = time.Date(2026, 1, 2, 3, 4, 5, 678_999_999, time.FixedZone("", 3600))
-	if _, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error { return tx.Append(e) }); err != nil {
+	if _, err := m.writer.Tx(t.Context(), "42", func(tx *outbox.Tx) error {
+		return tx.Append(e)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.entries(t, 0)[0].Values["time"]; got != "1767319445678" {

@@ -12,7 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// network is a hook that answers transactions and WATCH in the server's place, as long as it has something to say.
+// network is a hook that answers transactions and WATCH in the server's place, as long as it has
+// something to say.
 type network struct {
 	exec  []func(cmds []redis.Cmder) error
 	watch []error // nil lets it pass
@@ -59,8 +60,8 @@ var (
 	errRefused    = &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 )
 
-// TestLostReplyIsNotForgotten: after a lost reply, a repetition that fails for another reason says nothing about the
-// first attempt.
+// TestLostReplyIsNotForgotten: after a lost reply, a repetition that fails for another reason says
+// nothing about the first attempt.
 func TestLostReplyIsNotForgotten(t *testing.T) {
 	for name, c := range map[string]struct {
 		key     string // idempotency key
@@ -68,14 +69,41 @@ func TestLostReplyIsNotForgotten(t *testing.T) {
 		fn      error // of the second run
 		want    outbox.Outcome
 	}{
-		"no key":               {"", network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}}, nil, outbox.Unknown},
-		"repeated":             {"r", network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}}, nil, outbox.Committed},
-		"unreachable once":     {"r", network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}, watch: []error{nil, errRefused}}, nil, outbox.Committed},
-		"unreachable":          {"r", network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}, watch: []error{nil, errRefused, errRefused, errRefused, errRefused}}, nil, outbox.Unknown},
-		"the function fails":   {"r", network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}}, errors.New("mine"), outbox.Unknown},
-		"not sent at all":      {"r", network{watch: []error{errRefused}}, nil, outbox.NotCommitted},
-		"written, then lost":   {"", network{exec: []func([]redis.Cmder) error{fail(errBrokenPipe, io.EOF)}}, nil, outbox.Unknown},
-		"written, then silent": {"", network{exec: []func([]redis.Cmder) error{fail(errBrokenPipe, errBrokenPipe)}}, nil, outbox.NotCommitted},
+		"no key": {
+			"",
+			network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}},
+			nil, outbox.Unknown,
+		},
+		"repeated": {
+			"r",
+			network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}},
+			nil, outbox.Committed,
+		},
+		"unreachable once": {"r", network{
+			exec:  []func([]redis.Cmder) error{fail(io.EOF, io.EOF)},
+			watch: []error{nil, errRefused},
+		}, nil, outbox.Committed},
+		"unreachable": {"r", network{
+			exec:  []func([]redis.Cmder) error{fail(io.EOF, io.EOF)},
+			watch: []error{nil, errRefused, errRefused, errRefused, errRefused},
+		}, nil, outbox.Unknown},
+		"the function fails": {
+			"r",
+			network{exec: []func([]redis.Cmder) error{fail(io.EOF, io.EOF)}},
+			errors.New("mine"), outbox.Unknown,
+		},
+		"not sent at all": {"r", network{watch: []error{errRefused}}, nil, outbox.NotCommitted},
+		"written, then lost": {
+			"",
+			network{exec: []func([]redis.Cmder) error{fail(errBrokenPipe, io.EOF)}},
+			nil, outbox.Unknown,
+		},
+		"written, then silent": {
+			"",
+			network{exec: []func([]redis.Cmder) error{fail(errBrokenPipe, errBrokenPipe)}},
+			nil,
+			outbox.NotCommitted,
+		},
 	} {
 		m := newMemory(t, 1, outbox.Config{})
 		m.client.AddHook(&c.network)
@@ -98,8 +126,8 @@ func TestLostReplyIsNotForgotten(t *testing.T) {
 	}
 }
 
-// TestAppendDoesNotTrustAFailedWrite: go-redis leaves the error of a failed write on the commands when it sends them
-// again, and the second time the reply may be lost.
+// TestAppendDoesNotTrustAFailedWrite: go-redis leaves the error of a failed write on the commands
+// when it sends them again, and the second time the reply may be lost.
 func TestAppendDoesNotTrustAFailedWrite(t *testing.T) {
 	for name, c := range map[string]struct {
 		onCommands error

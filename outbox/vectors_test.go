@@ -94,7 +94,8 @@ func readVectors(t *testing.T) vectors {
 func TestVectorsOfEntries(t *testing.T) {
 	for _, c := range readVectors(t).Entries {
 		e := Event{
-			ID: c.Event.ID, AggregateType: c.Event.AggregateType, AggregateID: c.Event.AggregateID, Type: c.Event.Type,
+			ID: c.Event.ID, AggregateType: c.Event.AggregateType, AggregateID: c.Event.AggregateID,
+			Type:    c.Event.Type,
 			Payload: c.Event.Payload, Headers: c.Event.Headers,
 			Topic: c.Event.Topic, Key: c.Event.Key, ContentType: c.Event.ContentType,
 		}
@@ -134,7 +135,8 @@ func TestVectorsOfKeys(t *testing.T) {
 	}
 }
 
-// TestVectorsOfRecords checks the file itself, with the plainest reader of the format that can be written.
+// TestVectorsOfRecords checks the file itself, with the plainest reader of the format that can be
+// written.
 func TestVectorsOfRecords(t *testing.T) {
 	for _, c := range readVectors(t).Records {
 		got, err := plainRecord(c)
@@ -148,8 +150,10 @@ func TestVectorsOfRecords(t *testing.T) {
 			t.Errorf("%s: %v", c.Name, err)
 			continue
 		}
-		if got.Record.Topic != c.Record.Topic || got.Record.Key != c.Record.Key || !bytes.Equal(got.Record.Value, c.Record.Value) ||
-			got.Record.Timestamp != c.Record.Timestamp || !reflect.DeepEqual(got.Record.Headers, c.Record.Headers) {
+		if got.Record.Topic != c.Record.Topic || got.Record.Key != c.Record.Key ||
+			!bytes.Equal(got.Record.Value, c.Record.Value) ||
+			got.Record.Timestamp != c.Record.Timestamp ||
+			!reflect.DeepEqual(got.Record.Headers, c.Record.Headers) {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.Name, got.Record, c.Record)
 		}
 	}
@@ -164,7 +168,10 @@ func plainRecord(c vectorRecord) (out vectorRecord, err error) {
 		}
 		fields[name] = string(c.Fields[i+1])
 	}
-	allowed := []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "topic", "key", "contenttype", "time", "more", "v"}
+	allowed := []string{
+		"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "topic",
+		"key", "contenttype", "time", "more", "v",
+	}
 	for i, name := range allowed {
 		value, there := fields[name]
 		if i < 6 && !there || i < 4 && value == "" {
@@ -193,7 +200,8 @@ func plainRecord(c vectorRecord) (out vectorRecord, err error) {
 		return out, err
 	}
 	r := &out.Record
-	r.Topic, r.Key, r.Value, r.Timestamp = fields["topic"], fields["key"], vectorText(fields["payload"]), int64(ms)
+	r.Topic, r.Key, r.Value, r.Timestamp = fields["topic"], fields["key"],
+		vectorText(fields["payload"]), int64(ms)
 	if r.Key == "" {
 		r.Key = fields["aggregateid"]
 	}
@@ -205,7 +213,8 @@ func plainRecord(c vectorRecord) (out vectorRecord, err error) {
 	if err != nil {
 		return out, err
 	}
-	r.Headers = append(append(r.Headers, own...), [2]string{"sluice-entry", fmt.Sprintf("%s/%d/%s", c.Outbox, c.Shard, c.Entry)})
+	r.Headers = append(append(r.Headers, own...),
+		[2]string{"sluice-entry", fmt.Sprintf("%s/%d/%s", c.Outbox, c.Shard, c.Entry)})
 	return out, nil
 }
 

@@ -104,14 +104,16 @@ func TestWaitOfTheCallersTransaction(t *testing.T) {
 	}
 }
 
-// TestWaitForDisk: WAITAOF came with Redis 7.2; older servers are told from newer ones by their error.
+// TestWaitForDisk: WAITAOF came with Redis 7.2; older servers are told from newer ones by their
+// error.
 func TestWaitForDisk(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
 	p := newPlace(t, r, 1, nil)
 	w := p.writer(t, outbox.Config{Wait: outbox.Wait{Disk: true, Timeout: 5 * time.Second}})
 	res, err := w.Tx(ctx, "42", p.count(ctx, "42"))
-	if outbox.OutcomeOf(err) != outbox.Committed || len(res.Entries) != 1 || p.committed(t, "42") != 1 {
+	if outbox.OutcomeOf(err) != outbox.Committed || len(res.Entries) != 1 ||
+		p.committed(t, "42") != 1 {
 		t.Errorf("%+v, %v", res, err)
 	}
 	var wait *outbox.WaitError

@@ -11,15 +11,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Writer appends events to an outbox, inside the transactions that change the application's state. It is safe for
-// concurrent use. It starts no goroutines and need not be closed; the client stays the caller's.
+// Writer appends events to an outbox, inside the transactions that change the application's state.
+// It is safe for concurrent use. It starts no goroutines and need not be closed; the client stays
+// the caller's.
 type Writer struct {
 	client   redis.UniversalClient
 	cluster  *redis.ClusterClient // the client, if it is one
 	cfg      Config
 	limits   limits
 	sameSlot bool
-	born     time.Time // times below are distances from it, so that a jump of the wall clock changes nothing
+	// times below are distances from it, so that a jump of the wall clock changes nothing
+	born time.Time
 
 	layout  atomic.Pointer[knownLayout]
 	reading sync.Mutex // held while the layout is read
@@ -35,7 +37,8 @@ type knownLayout struct {
 	shards []*shard // len(shards) == layout.Shards
 }
 
-// shard is what the writer knows about a shard's stream. 0 <= provenAt, measuredAt <= now; 0 is never.
+// shard is what the writer knows about a shard's stream. 0 <= provenAt, measuredAt <= now; 0 is
+// never.
 type shard struct {
 	index      int
 	stream     string
@@ -43,15 +46,17 @@ type shard struct {
 	measuredAt atomic.Int64 // when its length was last known to be below Config.MaxLength
 }
 
-// NewWriter returns a writer for the outbox of cfg on a *redis.Client (a single server, or a primary found through
-// Sentinel) or a *redis.ClusterClient. It does no I/O: a missing outbox or server shows at the first transaction. A
-// *redis.Ring is refused: it spreads keys over servers that know nothing of each other.
+// NewWriter returns a writer for the outbox of cfg on a *redis.Client (a single server, or a
+// primary found through Sentinel) or a *redis.ClusterClient. It does no I/O: a missing outbox or
+// server shows at the first transaction. A *redis.Ring is refused: it spreads keys over servers
+// that know nothing of each other.
 func NewWriter(client redis.UniversalClient, cfg Config) (*Writer, error) {
 	if client == nil {
 		return nil, errors.New("outbox.NewWriter: the client is nil")
 	}
 	if _, ring := client.(*redis.Ring); ring {
-		return nil, errors.New("outbox.NewWriter: a redis.Ring cannot hold an outbox: use redis.Client or redis.ClusterClient")
+		return nil, errors.New(
+			"outbox.NewWriter: a redis.Ring cannot hold an outbox: use redis.Client or redis.ClusterClient")
 	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -68,8 +73,8 @@ func NewWriter(client redis.UniversalClient, cfg Config) (*Writer, error) {
 	}, nil
 }
 
-// Layout is the layout of the outbox, read now or within the last Config.LayoutInterval. The error wraps ErrNoLayout or
-// is a *LayoutError if there is none that this writer can use.
+// Layout is the layout of the outbox, read now or within the last Config.LayoutInterval. The error
+// wraps ErrNoLayout if there is none, and is a *LayoutError if this writer cannot use it.
 func (w *Writer) Layout(ctx context.Context) (Layout, error) {
 	s, err := w.known(ctx)
 	if err != nil {
@@ -87,7 +92,8 @@ func (w *Writer) Shard(ctx context.Context, key string) (int, error) {
 	return Shard(key, s.layout.Shards), nil
 }
 
-// StateKey is a key for state that is changed together with events of key; see the function StateKey.
+// StateKey is a key for state that is changed together with events of key; see the function
+// StateKey.
 func (w *Writer) StateKey(ctx context.Context, key, name string) (string, error) {
 	n, err := w.Shard(ctx, key)
 	if err != nil {
@@ -98,7 +104,8 @@ func (w *Writer) StateKey(ctx context.Context, key, name string) (string, error)
 
 func (w *Writer) now() time.Duration { return time.Since(w.born) }
 
-// known is the layout, read again if it is too old. While one call reads it, others go on with the old one.
+// known is the layout, read again if it is too old. While one call reads it, others go on with the
+// old one.
 func (w *Writer) known(ctx context.Context) (*knownLayout, error) {
 	s := w.layout.Load()
 	if s != nil && w.now()-s.readAt < w.cfg.LayoutInterval {
@@ -136,8 +143,8 @@ func (w *Writer) known(ctx context.Context) (*knownLayout, error) {
 	return fresh, nil
 }
 
-// forget makes the next transaction look at the layout and the shard's stream again, after a failure which says that
-// they are not what the writer believed.
+// forget makes the next transaction look at the layout and the shard's stream again, after a
+// failure which says that they are not what the writer believed.
 func (w *Writer) forget(sh *shard) {
 	sh.provenAt.Store(0)
 	w.layout.Store(nil)
@@ -151,9 +158,12 @@ func (w *Writer) due(at *atomic.Int64) bool {
 	return last == 0 || w.now()-time.Duration(last) >= w.cfg.TypeCheckInterval
 }
 
-// inspect asks, in one round trip on c and only for what is not known well enough, whether the shard's stream can take
-// an append, and, if marker is not empty, for the marker of an idempotency key.
-func (w *Writer) inspect(ctx context.Context, c redis.Cmdable, sh *shard, marker string) (found bool, value string, err error) {
+// inspect asks whether the shard's stream can take an append. If marker is not empty it also asks
+// for the marker of an idempotency key. It takes one round trip on c, and none if all of it was
+// seen within Config.TypeCheckInterval.
+func (w *Writer) inspect(ctx context.Context, c redis.Cmdable, sh *shard,
+	marker string,
+) (found bool, value string, err error) {
 	askType := w.due(&sh.provenAt)
 	askLength := w.cfg.MaxLength > 0 && w.due(&sh.measuredAt)
 	if !askType && !askLength && marker == "" {
@@ -201,8 +211,10 @@ func (w *Writer) inspect(ctx context.Context, c redis.Cmdable, sh *shard, marker
 		case err != nil:
 			return false, "", fmt.Errorf("length of %s: %w", sh.stream, refusal(err))
 		case n >= w.cfg.MaxLength:
-			return false, "", fmt.Errorf("%w: %s has %d entries, at most %d; retry with back-off, and see why it is not trimmed",
-				ErrOutboxFull, sh.stream, n, w.cfg.MaxLength)
+			return false, "",
+				fmt.Errorf("%w: %s has %d entries, at most %d; retry with back-off, and see why it is not "+
+					"trimmed",
+					ErrOutboxFull, sh.stream, n, w.cfg.MaxLength)
 		}
 		sh.measuredAt.Store(int64(w.now()))
 	}

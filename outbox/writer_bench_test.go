@@ -41,7 +41,8 @@ func (answers) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipel
 	}
 }
 
-// BenchmarkWriterAlone is what the client's side of a transaction costs, by hand and through the writer.
+// BenchmarkWriterAlone is what the client's side of a transaction costs, by hand and through the
+// writer.
 func BenchmarkWriterAlone(b *testing.B) {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{})

@@ -64,7 +64,10 @@ func (m *memory) entries(t testing.TB, shard int) []redis.XMessage {
 }
 
 func event(id string) outbox.Event {
-	return outbox.Event{AggregateType: "order", AggregateID: id, Type: "OrderPlaced", Payload: []byte("payload of " + id)}
+	return outbox.Event{
+		AggregateType: "order", AggregateID: id, Type: "OrderPlaced",
+		Payload: []byte("payload of " + id),
+	}
 }
 
 func TestNewWriterRefuses(t *testing.T) {
@@ -83,10 +86,15 @@ func TestNewWriterRefuses(t *testing.T) {
 		"bad name":       {client, outbox.Config{Outbox: "a b"}, "outbox name"},
 		"negative limit": {client, outbox.Config{Outbox: "o", MaxEvents: -1}, "MaxEvents"},
 		"negative len":   {client, outbox.Config{Outbox: "o", MaxLength: -1}, "MaxLength"},
-		"negative ttl":   {client, outbox.Config{Outbox: "o", IdempotencyTTL: -time.Second}, "IdempotencyTTL"},
-		"negative wait":  {client, outbox.Config{Outbox: "o", Wait: outbox.Wait{Replicas: -1}}, "wait"},
+		"negative ttl": {
+			client,
+			outbox.Config{Outbox: "o", IdempotencyTTL: -time.Second},
+			"IdempotencyTTL",
+		},
+		"negative wait": {client, outbox.Config{Outbox: "o", Wait: outbox.Wait{Replicas: -1}}, "wait"},
 	} {
-		if _, err := outbox.NewWriter(c.client, c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := outbox.NewWriter(c.client, c.cfg); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one about %q", name, err, c.want)
 		}
 	}
@@ -99,12 +107,14 @@ func TestWriterRefusesMissingAndUnknownLayouts(t *testing.T) {
 		_, err := m.writer.Tx(ctx, "42", func(tx *outbox.Tx) error { return tx.Append(event("42")) })
 		return err
 	}
-	if err := appendOne(); !errors.Is(err, outbox.ErrNoLayout) || !strings.Contains(err.Error(), "sluice migrate apply") {
+	if err := appendOne(); !errors.Is(err, outbox.ErrNoLayout) ||
+		!strings.Contains(err.Error(), "sluice migrate apply") {
 		t.Errorf("no layout: %v", err)
 	}
 	var unknown *outbox.LayoutError
 	m.layout(4, 2)
-	if err := appendOne(); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "sluice migrate apply") {
+	if err := appendOne(); !errors.As(err, &unknown) ||
+		!strings.Contains(err.Error(), "sluice migrate apply") {
 		t.Errorf("format 2: %v", err)
 	}
 	m.HSet(names.LayoutKey("orders"), "format", "1", "shards", "many")
@@ -121,7 +131,8 @@ func TestWriterRefusesMissingAndUnknownLayouts(t *testing.T) {
 	if err := appendOne(); err != nil {
 		t.Errorf("after the layout is right: %v", err)
 	}
-	if layout, err := m.writer.Layout(ctx); err != nil || layout.Shards != 4 || layout.Version != 2 || layout.Created.UnixMilli() != 1700000000000 {
+	if layout, err := m.writer.Layout(ctx); err != nil || layout.Shards != 4 || layout.Version != 2 ||
+		layout.Created.UnixMilli() != 1700000000000 {
 		t.Errorf("layout %+v, %v", layout, err)
 	}
 }
@@ -194,7 +205,8 @@ func TestFullOutboxIsRefused(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := appendOne(); !errors.Is(err, outbox.ErrOutboxFull) || outbox.OutcomeOf(err) != outbox.NotCommitted {
+		if err := appendOne(); !errors.Is(err, outbox.ErrOutboxFull) ||
+			outbox.OutcomeOf(err) != outbox.NotCommitted {
 			t.Errorf("got %v", err)
 		}
 	}
