@@ -19,9 +19,10 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// atLeastOnce is the other delivery: the consumer group holds the position, reads are XREADGROUP, records go out through the
-// idempotent producer, and XACK follows when all records of a read are confirmed. What an earlier owner left pending is
-// sent first, so that a dead relay's entries are neither stranded nor overtaken. The seat serves for the handover only.
+// atLeastOnce is at-least-once delivery. The consumer group holds the position, reads are
+// XREADGROUP, records go out through the idempotent producer, and XACK follows when all records of
+// a read are confirmed. What an earlier owner left pending is sent first, so that the entries of a
+// dead relay are neither left nor overtaken. The seat serves for the handover only.
 func (s *stream) atLeastOnce(ctx context.Context, seat *delivery.Seat) error {
 	if err := s.takeGroup(ctx, seat); err != nil {
 		return err
@@ -31,7 +32,10 @@ func (s *stream) atLeastOnce(ctx context.Context, seat *delivery.Seat) error {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer publisher.Close() // ends what is still buffered: it is sent again
-	g := &groupReader{stream: s, reader: newStreamReader(s.cfg.Redis, s.id, s.key).bounded(s.cfg), preparer: s.preparer(), publisher: publisher}
+	g := &groupReader{
+		stream: s, reader: newStreamReader(s.cfg.Redis, s.id, s.key).bounded(s.cfg),
+		preparer: s.preparer(), publisher: publisher,
+	}
 	if err := g.claim(ctx); err != nil {
 		return err
 	}
@@ -79,15 +83,17 @@ func (s *stream) atLeastOnce(ctx context.Context, seat *delivery.Seat) error {
 	return readErr
 }
 
-// takeGroup makes the consumer group the holder of the position, if it is not yet. The seat's claim has ended every
-// exactly-once owner, and its position is final. Then the seat is given back: this delivery cannot be fenced, and needs none.
+// takeGroup makes the consumer group the holder of the position, if it is not yet. The seat's claim
+// has ended every exactly-once owner, so its position is final. Then the seat is given back: this
+// delivery cannot be fenced and needs no seat.
 func (s *stream) takeGroup(ctx context.Context, seat *delivery.Seat) error {
 	pos, err := s.beginning().position(ctx, seat.Position())
 	if err != nil {
 		return err
 	}
 	var now Position
-	if committed := seat.Position(); committed == nil || json.Unmarshal(committed, &now) != nil || now.Delivery != DeliveryAtLeastOnce {
+	if committed := seat.Position(); committed == nil || json.Unmarshal(committed, &now) != nil ||
+		now.Delivery != DeliveryAtLeastOnce {
 		if err := s.group.set(ctx, pos.Entry, int64(pos.Count+pos.Missing)); err != nil {
 			return err
 		}
@@ -105,8 +111,8 @@ func (s *stream) takeGroup(ctx context.Context, seat *delivery.Seat) error {
 	return seat.Release(ctx)
 }
 
-// blame looks at why records failed. Those of which Kafka refused one are tried, and what is refused becomes dead letters when it
-// is read again.
+// blame looks at why records failed. Reads of which Kafka refused a record are tried; the entries
+// that are refused become dead letters when they are read again.
 func (s *stream) blame(ctx context.Context, err error) error {
 	var failed *deliveryError
 	if !errors.As(err, &failed) {
@@ -142,7 +148,7 @@ func (s *stream) blame(ctx context.Context, err error) error {
 // tryTimeout bounds how long records are tried.
 const tryTimeout = 10 * time.Second
 
-// published is a chunk whose records are on their way.
+// published is a chunk whose records were handed to the producer.
 type published struct {
 	chunk *chunk
 	held  *delivery.Batch // what the chunk holds of the budget
@@ -169,7 +175,8 @@ func (p *published) promise(r *kgo.Record, err error) {
 	}
 }
 
-// groupReader reads through the consumer group. Its methods run one after the other, except confirm.
+// groupReader reads through the consumer group. Its methods run one after the other, except
+// confirm.
 type groupReader struct {
 	stream    *stream
 	reader    *streamReader
@@ -180,8 +187,8 @@ type groupReader struct {
 	asked     time.Time    // when the last read began
 }
 
-// claimInterval is how often entries are looked for that another consumer has taken: a paused owner whose
-// blocked read came back after it had lost the shard.
+// claimInterval is how often the reader looks for entries that another consumer has taken. A paused
+// owner does that whose blocked read returns after it has lost the shard.
 const claimInterval = 5 * time.Second
 
 func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) error {
@@ -238,12 +245,13 @@ func (g *groupReader) read(ctx context.Context) ([]rawEntry, error) {
 		r.fewer()
 		return nil, errRestart // what the lost reply held is pending now
 	case hasPrefix(err, "NOGROUP"):
-		// Destroyed by somebody. What it had confirmed is the last position this relay knows of.
+		// Somebody destroyed the group. The last position that this relay knows of is the one it had.
 		pos := g.stream.tracker.position()
 		if err := g.stream.group.ensure(ctx, pos.Entry, int64(pos.Count+pos.Missing)); err != nil {
 			return nil, err
 		}
-		g.stream.log.Error("the consumer group was destroyed, made again at the last confirmed entry", "entry", pos.Entry.String())
+		g.stream.log.Error("the consumer group was destroyed, made again at the last confirmed entry",
+			"entry", pos.Entry.String())
 		return nil, errRestart
 	case err != nil || len(reply) == 0:
 		return nil, err
@@ -280,7 +288,10 @@ func (g *groupReader) publish(ctx, hard context.Context, raws []rawEntry) (*publ
 	if err := g.stream.relay.engine.Hold(ctx, held); err != nil {
 		return nil, err
 	}
-	p := &published{chunk: c, held: held, began: time.Now(), done: make(chan struct{}), open: len(c.records)}
+	p := &published{
+		chunk: c, held: held, began: time.Now(), done: make(chan struct{}),
+		open: len(c.records),
+	}
 	if p.open == 0 {
 		close(p.done)
 	}
@@ -299,7 +310,8 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timeout.C:
-		return fmt.Errorf("kafka: records of shard %d are not confirmed after %s", g.stream.id, 2*g.stream.cfg.TransactionTimeout)
+		return fmt.Errorf("kafka: records of shard %d are not confirmed after %s", g.stream.id,
+			2*g.stream.cfg.TransactionTimeout)
 	}
 	if len(p.failures) > 0 {
 		return &deliveryError{p.failures, p.refused}
@@ -328,8 +340,9 @@ func (g *groupReader) confirm(ctx context.Context, p *published) error {
 	return nil
 }
 
-// claim takes over everything that is pending, whoever read it, in the order of the stream, and delivers it before
-// anything new is read. Idle time does not matter: this relay owns the shard, whoever else has entries does not.
+// claim takes over everything that is pending, whoever read it, in the order of the stream, and
+// delivers it before anything new is read. Idle time does not matter: this relay owns the shard,
+// and nobody else does.
 func (g *groupReader) claim(ctx context.Context) error {
 	s, r := g.stream, g.reader
 	others := map[string]bool{}
@@ -365,7 +378,8 @@ func (g *groupReader) claim(ctx context.Context) error {
 		}
 		deleted, err := p.array()
 		if err == nil && deleted > 0 {
-			s.log.Error("entries were deleted by somebody after they were read and before they were confirmed", "entries", deleted)
+			s.log.Error("entries were deleted by somebody after they were read and before they were "+
+				"confirmed", "entries", deleted)
 			s.tracker.lost(int64(deleted))
 		}
 		if len(r.buf) > 0 {
@@ -394,8 +408,9 @@ func (g *groupReader) claim(ctx context.Context) error {
 	return nil
 }
 
-// strayed reports whether entries of this shard are pending that nobody sends: somebody else's, or this consumer's own whose reply
-// was lost and asked for again by the client, which gets later ones. The latter count when two looks find them.
+// strayed reports whether entries of this shard are pending that nobody sends. They are pending
+// with another consumer, or with this one: a reply was lost, and the client repeated the read and
+// got later entries. The latter count when two looks find them.
 func (g *groupReader) strayed(ctx context.Context) (bool, error) {
 	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {
@@ -412,10 +427,11 @@ func (g *groupReader) strayed(ctx context.Context) (bool, error) {
 	return again, nil
 }
 
-// forgetConsumer removes a consumer that has nothing pending. XGROUP DELCONSUMER destroys what is pending, so that looking and
-// removing must be one step.
+// forgetConsumer removes a consumer that has nothing pending. XGROUP DELCONSUMER destroys what is
+// pending, so looking and removing must be one step.
 //
-// KEYS[1]: the stream. ARGV[1]: the group, ARGV[2]: the consumer. Returns 1 if it was removed, else 0.
+// KEYS[1]: the stream. ARGV[1]: the group, ARGV[2]: the consumer. Returns 1 if it was removed, else
+// 0.
 var forgetConsumer = redis.NewScript(`
 for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local name, pending
@@ -479,8 +495,8 @@ func (e *recordError) Error() string {
 }
 func (e *recordError) Unwrap() error { return e.err }
 
-// deliveryError is the failure of at least one record of a read; records are those that were refused, with what was sent beside
-// them.
+// deliveryError says that at least one record of a read failed. records are those that were refused
+// and those sent with them.
 type deliveryError struct {
 	failures []recordError
 	records  []*kgo.Record

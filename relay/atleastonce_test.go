@@ -94,7 +94,9 @@ func TestFindsStrayedEntries(t *testing.T) {
 		late := l.add(0, "*", event("late", "k")...)
 		_ = l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err() // whoever is faster
 		got := l.consume(7, "outbox.event.order")
-		if !slices.ContainsFunc(l.all("outbox.event.order"), func(rec *kgo.Record) bool { return header(rec, "id") == "late" }) {
+		if !slices.ContainsFunc(l.all("outbox.event.order"), func(rec *kgo.Record) bool {
+			return header(rec, "id") == "late"
+		}) {
 			t.Errorf("entry %s is not among the %d records", late, len(got))
 		}
 	})
@@ -125,7 +127,8 @@ func TestDestroyedGroup(t *testing.T) {
 				}
 				time.Sleep(5 * time.Second)
 				group, err := l.source(t, cfg).group.info(t.Context())
-				if err != nil || group == nil || group.LastDeliveredID != r.Status()[0].Position.Entry.String() {
+				if err != nil || group == nil ||
+					group.LastDeliveredID != r.Status()[0].Position.Entry.String() {
 					t.Errorf("group %+v, %v; position %s", group, err, r.Status()[0].Position.Entry)
 				}
 			})

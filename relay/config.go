@@ -22,38 +22,39 @@ import (
 // Reason is why an entry could not be delivered.
 type Reason string
 
-// The reasons, as they stand in the header sluice-reason and in the metric's label.
+// The reasons, as the header sluice-reason and the label of the metric have them.
 const (
 	ReasonUndecodable  Reason = "undecodable"   // not an event of the wire format
 	ReasonTooLarge     Reason = "too_large"     // the topic's max.message.bytes forbids it
 	ReasonNoRoute      Reason = "no_route"      // the route gives no valid topic name
 	ReasonUnknownTopic Reason = "unknown_topic" // the topic does not exist and is not to be created
-	ReasonRejected     Reason = "rejected"      // the broker refuses this very record, INVALID_RECORD for example
+	ReasonRejected     Reason = "rejected"      // the broker refuses this very record
 )
 
-// DeadLetter configures what becomes of entries that cannot be delivered.
+// DeadLetter says what becomes of entries that cannot be delivered.
 type DeadLetter struct {
-	// Topic that takes them; empty: sluice.<outbox>.dlq.
+	// Topic takes them; empty: sluice.<outbox>.dlq.
 	Topic string
 	// On lists the reasons that dead-letter an entry; any other reason halts its shard before it.
 	// nil: undecodable, too_large, no_route and rejected. Empty but not nil: every reason halts.
 	On []Reason
 }
 
-// Topics configures what becomes of entries whose topic does not exist.
+// Topics says what becomes of entries whose topic does not exist or has changed.
 type Topics struct {
 	OnUnknown UnknownTopicPolicy
-	// Partitions of a created topic; 0: as many as the outbox has shards, so that shards write disjoint partitions.
+	// Partitions of a created topic; 0: as many as the outbox has shards, so that shards write
+	// disjoint partitions.
 	Partitions int
 	// ReplicationFactor of a created topic; 0: the broker's default.
 	ReplicationFactor int
-	// OnChanged says what happens when a topic was deleted and created again, or given partitions, while this relay
-	// runs. It is noticed within a minute or so.
+	// OnChanged says what happens when a topic was deleted and created again, or given partitions,
+	// while this relay runs. The relay notices within about a minute.
 	OnChanged TopicChangePolicy
 }
 
-// Trim configures how long delivered entries stay in Redis. An entry that Kafka has not
-// confirmed is never trimmed.
+// Trim says how long delivered entries stay in Redis. An entry that Kafka has not confirmed is
+// never trimmed.
 type Trim struct {
 	// Keep is the least age of a trimmed entry, by its entry ID; 0: one hour; negative: never trim.
 	Keep time.Duration
@@ -63,21 +64,22 @@ type Trim struct {
 	Limit func(ctx context.Context, shard int) (outbox.EntryID, error)
 }
 
-// Config of a Relay. Zero values mean what their field says.
+// Config of a Relay. Each field says what its zero value means.
 type Config struct {
 	// Outbox is the name of the outbox. Required.
 	Outbox string
 	// Redis is the deployment of the outbox. Required. It must read from masters (no ReadOnly, no
-	// RouteByLatency), its pool should hold two connections a shard and its ReadTimeout must be above one second.
-	// The caller closes it.
+	// RouteByLatency). Its pool should hold two connections a shard, and its ReadTimeout must be above
+	// one second. The caller closes it.
 	Redis redis.UniversalClient
-	// Kafka has the options of every Kafka client that the relay opens: seed brokers, TLS, SASL, dialer,
-	// compression. Required. The relay adds its own after them.
+	// Kafka has the options of every Kafka client that the relay opens: seed brokers, TLS, SASL,
+	// dialer, compression. Required. The relay adds its own after them.
 	Kafka []kgo.Opt
 
 	Delivery Delivery
 	// Route is a text/template for the topic over AggregateType, AggregateID, Type, Key and
-	// ContentType; the function header gives a header: {{header "tenant"}}. Empty: "outbox.event.{{.AggregateType}}".
+	// ContentType; the function header gives a header: {{header "tenant"}}. Empty:
+	// "outbox.event.{{.AggregateType}}".
 	Route  string
 	Format Format
 	// Source is the CloudEvents source; empty: "sluice/<outbox>".
@@ -90,45 +92,49 @@ type Config struct {
 	OnMismatch MismatchPolicy
 	Trim       Trim
 
-	// Lanes is how many lanes carry the shards that are well, each with a transaction at a time; 0: 1. More help where
-	// brokers and cores are many.
+	// Lanes is how many lanes carry the shards that are well, each with one transaction at a time; 0:
+	// 1, at most 64. More lanes help where brokers and cores are many.
 	Lanes int
-	// Linger is the least time between the beginnings of two transactions of a lane; 0: none. It trades latency for load
-	// of the brokers.
+	// Linger is the least time between the beginnings of two transactions of a lane; 0: none, at most
+	// 1 s. A longer one costs latency and spares the brokers.
 	Linger time.Duration
-	// MaxEntries and MaxBytes bound one Kafka transaction; 0: 10,000 entries, 16 MiB. One group of entries
-	// of the same MULTI/EXEC is not cut unless it is larger than MaxBytes.
+	// MaxEntries and MaxBytes bound one Kafka transaction; 0: 10,000 entries, 16 MiB. One group of
+	// entries of the same MULTI/EXEC is not cut unless it is larger than MaxBytes.
 	MaxEntries int
 	MaxBytes   int
-	// MaxInFlight bounds the bytes that this relay holds for all its shards between Redis and Kafka; 0: 32 MiB.
+	// MaxInFlight bounds the bytes that this relay holds for all its shards between Redis and Kafka;
+	// 0: 32 MiB.
 	MaxInFlight int
 
 	// TransactionTimeout is when the broker aborts a transaction of a dead relay; until then
 	// read_committed readers of its partitions wait. 0: 10 s.
 	TransactionTimeout time.Duration
-	// SessionTimeout is when Kafka's group coordinator gives a silent relay's shards to others. 0: 6 s, the least
-	// that brokers accept by default.
+	// SessionTimeout is when Kafka's group coordinator gives a silent relay's shards to others. 0: 6
+	// s, the least that brokers accept by default.
 	SessionTimeout time.Duration
-	// HousekeepingInterval is the pace of mirror, trim, control and status. 0: 1 s.
+	// HousekeepingInterval is how often a shard mirrors its position, trims, and reads and writes
+	// control and status. 0: 1 s.
 	HousekeepingInterval time.Duration
-	// DrainTimeout is how long a shard that is told to stop may take to finish its open transaction. 0: 10 s.
+	// DrainTimeout is how long a shard that is told to stop may take to finish its open transaction.
+	// 0: 10 s.
 	DrainTimeout time.Duration
 
 	// Assign fixes the shards of this relay instead of leaving them to Kafka's group coordinator.
 	Assign []int
-	// Init allows the first start of a shard whose stream may have been trimmed before: delivery begins at its
-	// first retained entry. Without it such a shard halts.
+	// Init allows the first start of a shard whose stream may have been trimmed before. Delivery
+	// begins at its first retained entry. Without Init such a shard halts.
 	Init bool
 
-	// Instance names this relay in logs, status and positions; empty: host, process id and a random part.
+	// Instance names this relay in logs, status and positions; empty: host, process id and a random
+	// part.
 	Instance string
 	// Logger takes one line a state change; nil: slog.Default().
 	Logger *slog.Logger
-	// Observer is told what happens; nil: nobody is.
+	// Observer has functions that are called as things happen; nil: none.
 	Observer *Observer
 }
 
-// withDefaults returns a copy in which every zero value has become its meaning.
+// withDefaults returns a copy in which every zero value is replaced by what it means.
 func (c Config) withDefaults() Config {
 	if c.Route == "" {
 		c.Route = "outbox.event.{{.AggregateType}}"
@@ -144,7 +150,8 @@ func (c Config) withDefaults() Config {
 	}
 	c.DeadLetter.On = slices.Clone(c.DeadLetter.On)
 	c.Assign = slices.Clone(c.Assign)
-	if c.Topics.OnUnknown == UnknownTopicDeadLetter && !slices.Contains(c.DeadLetter.On, ReasonUnknownTopic) {
+	if c.Topics.OnUnknown == UnknownTopicDeadLetter &&
+		!slices.Contains(c.DeadLetter.On, ReasonUnknownTopic) {
 		c.DeadLetter.On = append(c.DeadLetter.On, ReasonUnknownTopic)
 	}
 	setDefault(&c.Trim.Keep, time.Hour)
@@ -161,7 +168,8 @@ func (c Config) withDefaults() Config {
 		if err != nil {
 			host = "relay"
 		}
-		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.SplitN(uuid.NewString(), "-", 2)[0])
+		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(),
+			strings.SplitN(uuid.NewString(), "-", 2)[0])
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -181,7 +189,9 @@ func setDefault[T int | time.Duration](v *T, def T) {
 // validate reports every mistake at once.
 func (c Config) validate() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("relay: "+format, args...)) }
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("relay: "+format, args...))
+	}
 	if err := outbox.ValidateName(c.Outbox); err != nil {
 		errs = append(errs, err)
 	}
@@ -217,7 +227,8 @@ func (c Config) validate() error {
 				bad("DeadLetter.On has unknown_topic, Topics.OnUnknown is %s: set it to dead_letter", c.Topics.OnUnknown)
 			}
 		default:
-			bad("unknown reason %q in DeadLetter.On: want undecodable, too_large, no_route, unknown_topic or rejected", r)
+			bad("unknown reason %q in DeadLetter.On: want undecodable, too_large, no_route, "+
+				"unknown_topic or rejected", r)
 		}
 	}
 	if names.ValidateTopic(c.DeadLetter.Topic) != nil || c.DeadLetter.Topic == names.PositionsTopic(c.Outbox) {
@@ -233,8 +244,14 @@ func (c Config) validate() error {
 		{"MaxEntries", int64(c.MaxEntries), 1, math.MaxInt32},
 		{"MaxBytes", int64(c.MaxBytes), 1, math.MaxInt32},
 		{"MaxInFlight", int64(c.MaxInFlight), 1, math.MaxInt64},
-		{"TransactionTimeout", int64(c.TransactionTimeout), int64(time.Second), math.MaxInt32 * int64(time.Millisecond)},
-		{"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond), math.MaxInt32 * int64(time.Millisecond)},
+		{
+			"TransactionTimeout", int64(c.TransactionTimeout), int64(time.Second),
+			math.MaxInt32 * int64(time.Millisecond),
+		},
+		{
+			"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond),
+			math.MaxInt32 * int64(time.Millisecond),
+		},
 		{"HousekeepingInterval", int64(c.HousekeepingInterval), int64(time.Millisecond), math.MaxInt64},
 		{"DrainTimeout", int64(c.DrainTimeout), int64(time.Millisecond), math.MaxInt64},
 		{"Topics.Partitions", int64(c.Topics.Partitions), 0, math.MaxInt32},

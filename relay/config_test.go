@@ -27,30 +27,47 @@ func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
 	c := Config{Outbox: "orders"}.withDefaults()
 	for name, got := range map[string][2]any{
-		"Route": {c.Route, "outbox.event.{{.AggregateType}}"}, "Source": {c.Source, "sluice/orders"}, "Format": {c.Format, FormatRaw}, "Delivery": {c.Delivery, DeliveryExactlyOnce},
-		"DeadLetter.Topic": {c.DeadLetter.Topic, "sluice.orders.dlq"}, "Trim.Keep": {c.Trim.Keep, time.Hour},
-		"Lanes": {c.Lanes, 1}, "Linger": {c.Linger, time.Duration(0)}, "MaxEntries": {c.MaxEntries, 10_000}, "MaxBytes": {c.MaxBytes, 16 << 20}, "MaxInFlight": {c.MaxInFlight, 32 << 20},
-		"TransactionTimeout": {c.TransactionTimeout, 10 * time.Second}, "SessionTimeout": {c.SessionTimeout, 6 * time.Second},
-		"HousekeepingInterval": {c.HousekeepingInterval, time.Second}, "DrainTimeout": {c.DrainTimeout, 10 * time.Second},
+		"Route": {c.Route, "outbox.event.{{.AggregateType}}"}, "Source": {c.Source, "sluice/orders"},
+		"Format": {c.Format, FormatRaw}, "Delivery": {c.Delivery, DeliveryExactlyOnce},
+		"DeadLetter.Topic": {c.DeadLetter.Topic, "sluice.orders.dlq"},
+		"Trim.Keep":        {c.Trim.Keep, time.Hour},
+		"Lanes":            {c.Lanes, 1}, "Linger": {c.Linger, time.Duration(0)},
+		"MaxEntries": {c.MaxEntries, 10_000}, "MaxBytes": {c.MaxBytes, 16 << 20},
+		"MaxInFlight":          {c.MaxInFlight, 32 << 20},
+		"TransactionTimeout":   {c.TransactionTimeout, 10 * time.Second},
+		"SessionTimeout":       {c.SessionTimeout, 6 * time.Second},
+		"HousekeepingInterval": {c.HousekeepingInterval, time.Second},
+		"DrainTimeout":         {c.DrainTimeout, 10 * time.Second},
 	} {
 		if got[0] != got[1] {
 			t.Errorf("%s is %v, want %v", name, got[0], got[1])
 		}
 	}
-	if want := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected}; !slices.Equal(c.DeadLetter.On, want) {
+	if want := []Reason{
+		ReasonUndecodable, ReasonTooLarge, ReasonNoRoute,
+		ReasonRejected,
+	}; !slices.Equal(c.DeadLetter.On, want) {
 		t.Errorf("DeadLetter.On is %v, want %v", c.DeadLetter.On, want)
 	}
 	if c.Logger == nil || c.Observer == nil || c.Assign != nil {
 		t.Errorf("Logger %v, Observer %v, Assign %v", c.Logger, c.Observer, c.Assign)
 	}
-	if other := (Config{Outbox: "orders"}).withDefaults(); c.Instance == "" || c.Instance == other.Instance {
+	if other := (Config{Outbox: "orders"}).withDefaults(); c.Instance == "" ||
+		c.Instance == other.Instance {
 		t.Errorf("instances %q and %q of two relays on one host", c.Instance, other.Instance)
 	}
-	if kept := (Config{Trim: Trim{Keep: -1}, DeadLetter: DeadLetter{On: []Reason{}}}).withDefaults(); kept.Trim.Keep != -1 || kept.DeadLetter.On == nil || len(kept.DeadLetter.On) != 0 {
+	if kept := (Config{
+		Trim:       Trim{Keep: -1},
+		DeadLetter: DeadLetter{On: []Reason{}},
+	}).withDefaults(); kept.Trim.Keep != -1 ||
+		kept.DeadLetter.On == nil || len(kept.DeadLetter.On) != 0 {
 		t.Errorf("what was said was not kept: %+v", kept)
 	}
 	unknown := Config{Topics: Topics{OnUnknown: UnknownTopicDeadLetter}}.withDefaults().withDefaults()
-	if want := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected, ReasonUnknownTopic}; !slices.Equal(unknown.DeadLetter.On, want) {
+	if want := []Reason{
+		ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected,
+		ReasonUnknownTopic,
+	}; !slices.Equal(unknown.DeadLetter.On, want) {
 		t.Errorf("with unknown topics dead-lettered, On is %v, want %v", unknown.DeadLetter.On, want)
 	}
 }
@@ -71,7 +88,10 @@ func TestConfigIsCopied(t *testing.T) {
 }
 
 func validConfig() Config {
-	return Config{Outbox: "orders", Redis: redis.NewClient(&redis.Options{}), Kafka: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:9092")}}
+	return Config{
+		Outbox: "orders", Redis: redis.NewClient(&redis.Options{}),
+		Kafka: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:9092")},
+	}
 }
 
 func TestConfigRefused(t *testing.T) {
@@ -126,7 +146,10 @@ func TestConfigRefused(t *testing.T) {
 
 	all := Config{Delivery: 9, Format: 9, MaxEntries: -1, DrainTimeout: -1, Route: "{{"}
 	_, err := New(all)
-	for _, want := range []string{"outbox name", "Config.Redis", "Config.Kafka", "Delivery", "Format", "MaxEntries", "DrainTimeout", "route"} {
+	for _, want := range []string{
+		"outbox name", "Config.Redis", "Config.Kafka", "Delivery", "Format",
+		"MaxEntries", "DrainTimeout", "route",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("not every mistake is reported: no %q in %v", want, err)
 		}
@@ -144,10 +167,16 @@ func TestNamesOfChoices(t *testing.T) {
 		"raw":                    func(s string) (fmt.Stringer, error) { return ParseFormat(s) },
 		"cloudevents-binary":     func(s string) (fmt.Stringer, error) { return ParseFormat(s) },
 		"cloudevents-structured": func(s string) (fmt.Stringer, error) { return ParseFormat(s) },
-		"create":                 func(s string) (fmt.Stringer, error) { return ParseUnknownTopicPolicy(s) },
-		"dead_letter":            func(s string) (fmt.Stringer, error) { return ParseUnknownTopicPolicy(s) },
-		"halt":                   func(s string) (fmt.Stringer, error) { return ParseMismatchPolicy(s) },
-		"continue":               func(s string) (fmt.Stringer, error) { return ParseTopicChangePolicy(s) },
+		"create": func(s string) (fmt.Stringer, error) {
+			return ParseUnknownTopicPolicy(s)
+		},
+		"dead_letter": func(s string) (fmt.Stringer, error) {
+			return ParseUnknownTopicPolicy(s)
+		},
+		"halt": func(s string) (fmt.Stringer, error) { return ParseMismatchPolicy(s) },
+		"continue": func(s string) (fmt.Stringer, error) {
+			return ParseTopicChangePolicy(s)
+		},
 	} {
 		if got, err := parse(text); err != nil || got.String() != text {
 			t.Errorf("%s: got %v, %v", text, got, err)
@@ -156,7 +185,10 @@ func TestNamesOfChoices(t *testing.T) {
 			t.Errorf("%sx: %v", text, err)
 		}
 	}
-	for _, unknown := range []fmt.Stringer{Delivery(7), Format(-1), MismatchPolicy(7), UnknownTopicPolicy(7), TopicChangePolicy(7)} {
+	for _, unknown := range []fmt.Stringer{
+		Delivery(7), Format(-1), MismatchPolicy(7),
+		UnknownTopicPolicy(7), TopicChangePolicy(7),
+	} {
 		if got := unknown.String(); !strings.HasPrefix(got, "unknown(") {
 			t.Errorf("%s", got)
 		}
@@ -195,7 +227,8 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 				note("session timeout", req.SessionTimeoutMillis)
 				note("rebalance timeout", req.RebalanceTimeoutMillis)
 			case *kmsg.CreateTopicsRequest:
-				note("created "+req.Topics[0].Topic, fmt.Sprint(req.Topics[0].NumPartitions, " ", req.Topics[0].ReplicationFactor))
+				note("created "+req.Topics[0].Topic,
+					fmt.Sprint(req.Topics[0].NumPartitions, " ", req.Topics[0].ReplicationFactor))
 			}
 			return nil, nil, false
 		})
@@ -275,7 +308,9 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		note("run", <-done)
 
 		for _, st := range status {
-			note(fmt.Sprint("state of ", st.Shard), fmt.Sprint(st.State, " ", st.Position.Entry.IsZero(), " ", st.Position.Delivery, " ", st.Position.Relay))
+			note(fmt.Sprint("state of ", st.Shard),
+				fmt.Sprint(st.State, " ", st.Position.Entry.IsZero(), " ", st.Position.Delivery, " ",
+					st.Position.Relay))
 		}
 		note("states", slices.Sorted(maps.Keys(states)))
 		note("commits", fmt.Sprint("large: ", largest > 20, ", many: ", commits > 10))
@@ -303,7 +338,9 @@ func facts(t *testing.T, change func(*lab, *Config)) (text string) {
 		records := l.all(topics...)
 		sample := map[string]int{}
 		for _, rec := range records {
-			sample[fmt.Sprint(rec.Topic, len(rec.Headers), rec.Value == nil, strings.Contains(string(rec.Value), "specversion"), header(rec, "ce_source"), strings.Contains(string(rec.Value), "elsewhere:"))]++
+			sample[fmt.Sprint(rec.Topic, len(rec.Headers), rec.Value == nil,
+				strings.Contains(string(rec.Value), "specversion"), header(rec, "ce_source"),
+				strings.Contains(string(rec.Value), "elsewhere:"))]++
 		}
 		note("records", fmt.Sprint(sample))
 		for _, name := range slices.Sorted(maps.Keys(found)) {
@@ -330,14 +367,17 @@ func with2(changes ...string) []string {
 func TestEveryFieldHasAnEffect(t *testing.T) {
 	t.Parallel()
 	other := map[string]any{
-		"Outbox": "other", "Delivery": DeliveryAtLeastOnce, "Route": "elsewhere", "Format": FormatCloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
+		"Outbox": "other", "Delivery": DeliveryAtLeastOnce, "Route": "elsewhere",
+		"Format": FormatCloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
 		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{ReasonTooLarge},
 		"Topics.OnUnknown": UnknownTopicHalt, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": TopicChangeContinue,
 		"OnMismatch": MismatchContinue, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
 		"Trim.Limit": func(context.Context, int) (outbox.EntryID, error) { return outbox.EntryID{}, nil },
 		"MaxBytes":   500, "MaxInFlight": 1 << 20,
-		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second, "HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,
-		"Assign": []int{1}, "Init": true, "Instance": "relay-2", "Logger": slog.New(slog.DiscardHandler), "Observer": &Observer{},
+		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second,
+		"HousekeepingInterval": 100 * time.Millisecond, "DrainTimeout": 3 * time.Second,
+		"Assign": []int{1}, "Init": true, "Instance": "relay-2", "Logger": slog.New(slog.DiscardHandler),
+		"Observer": &Observer{},
 	}
 	usual := facts(t, func(*lab, *Config) {})
 	if again := facts(t, func(*lab, *Config) {}); again != usual {

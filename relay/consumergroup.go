@@ -10,14 +10,14 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// consumerGroup is the Redis consumer group of a shard's stream. In exactly-once delivery it shows the committed position to
-// Redis's own tools, in at-least-once delivery it is the position.
+// consumerGroup is the Redis consumer group of a shard's stream. In exactly-once delivery it shows
+// the committed position to Redis's own tools, in at-least-once delivery it is the position.
 type consumerGroup struct {
 	client redis.UniversalClient
 	key    string
 }
 
-// info is what Redis says of the group; nil if it or its stream does not exist.
+// info is what Redis says about the group; nil if it or its stream does not exist.
 func (g consumerGroup) info(ctx context.Context) (*redis.XInfoGroup, error) {
 	groups, err := g.client.XInfoGroups(ctx, g.key).Result()
 	if isWrongType(err) {
@@ -92,7 +92,8 @@ func (g consumerGroup) mirror(ctx context.Context, at outbox.EntryID, count int6
 	if group != nil && group.LastDeliveredID == at.String() && group.EntriesRead == count {
 		return nil
 	}
-	if group != nil && group.Pending > 0 { // left over from at-least-once delivery; all of it is delivered
+	// left by at-least-once delivery; all of it is delivered
+	if group != nil && group.Pending > 0 {
 		if err := g.acknowledge(ctx, at); err != nil {
 			return err
 		}

@@ -56,7 +56,8 @@ func TestControlPauses(t *testing.T) {
 		}
 		l.mini.HSet(key, "pause", `{"reason":"all of them"}`)
 		time.Sleep(1100 * time.Millisecond)
-		if reason, paused := c.paused(2); !paused || reason != "paused: all of them" || changed.Load() != 2 {
+		if reason, paused := c.paused(2); !paused || reason != "paused: all of them" ||
+			changed.Load() != 2 {
 			t.Errorf("shard 2: %q, %v; told of %d changes", reason, paused, changed.Load())
 		}
 		l.mini.HSet(key, "pause:3", "")
@@ -97,7 +98,9 @@ func TestControlTells(t *testing.T) {
 		var state atomic.Value
 		state.Store(StateRunning)
 		since := time.Now()
-		current := func() []ShardStatus { return []ShardStatus{{Shard: 1, State: state.Load().(State), Since: since}} }
+		current := func() []ShardStatus {
+			return []ShardStatus{{Shard: 1, State: state.Load().(State), Since: since}}
+		}
 		end := c.follow(t, current, func() {})
 		time.Sleep(100 * time.Millisecond)
 		c.tell(ShardStatus{Shard: 1, State: StateStarting, Since: since})
@@ -106,7 +109,10 @@ func TestControlTells(t *testing.T) {
 		if got := l.told(t, 1); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
-		halt := ShardStatus{Shard: 0, State: StateHalted, Since: since, Reason: "r", Entry: "5-0", Expected: "e", Found: "f"}
+		halt := ShardStatus{
+			Shard: 0, State: StateHalted, Since: since, Reason: "r", Entry: "5-0",
+			Expected: "e", Found: "f",
+		}
 		c.tell(ShardStatus{Shard: 0, State: StateRunning})
 		c.tell(halt) // the newest of a shard counts
 		synctest.Wait()

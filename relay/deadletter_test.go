@@ -15,7 +15,13 @@ func TestDeadLetterRecords(t *testing.T) {
 	for _, c := range []struct {
 		size, chunks int
 	}{
-		{0, 1}, {1, 1}, {deadLetterChunk - 1, 1}, {deadLetterChunk, 1}, {deadLetterChunk + 1, 2}, {2 * deadLetterChunk, 2}, {5*deadLetterChunk + 7, 6},
+		{0, 1},
+		{1, 1},
+		{deadLetterChunk - 1, 1},
+		{deadLetterChunk, 1},
+		{deadLetterChunk + 1, 2},
+		{2 * deadLetterChunk, 2},
+		{5*deadLetterChunk + 7, 6},
 	} {
 		fields := make([]byte, c.size)
 		for i := range fields {
@@ -33,12 +39,14 @@ func TestDeadLetterRecords(t *testing.T) {
 				key += "#" + strconv.Itoa(i)
 			}
 			if r.Topic != "letters" || string(r.Key) != key || len(r.Value) > deadLetterChunk {
-				t.Errorf("%d bytes, record %d: topic %s, key %s, %d bytes", c.size, i, r.Topic, r.Key, len(r.Value))
+				t.Errorf("%d bytes, record %d: topic %s, key %s, %d bytes", c.size, i, r.Topic, r.Key,
+					len(r.Value))
 			}
 			if r.Value == nil {
 				t.Errorf("%d bytes, record %d: a null value drops the letter from a compacted topic", c.size, i)
 			}
-			want := "sluice-entry=orders/3/1767319445000-3 sluice-reason=too_large sluice-detail=the record has 9 bytes sluice-topic=orders.v2"
+			want := "sluice-entry=orders/3/1767319445000-3 sluice-reason=too_large sluice-detail=the " +
+				"record has 9 bytes sluice-topic=orders.v2"
 			if c.chunks > 1 {
 				want += fmt.Sprintf(" sluice-chunks=%d", c.chunks)
 			}

@@ -10,29 +10,31 @@
 //
 // # Parts
 //
-// A Relay joins the Kafka consumer group of its outbox and is given shards. Each shard's stream is a
-// source (stream.go) of package delivery, which takes the shard over in a lane, and carries the batches
-// and positions of many shards in one transaction. A reader (reader.go, prepare.go) runs ahead from the
-// committed position (handover.go). At-least-once delivery (atleastonce.go) lives by the stream's consumer
-// group, and needs a lane only to take the group over. Housekeeping (housekeeping.go) follows at its own
-// pace, and tracker.go knows the states.
+// A Relay joins the Kafka consumer group of its outbox and is given shards. Each shard's stream is
+// a source (stream.go) of package delivery, which takes the shard over in a lane, and carries the
+// batches and positions of many shards in one transaction. A reader (reader.go, prepare.go) reads
+// ahead from the committed position (handover.go). At-least-once delivery (atleastonce.go) uses the
+// stream's consumer group, and needs a lane only to take the group over. Housekeeping
+// (housekeeping.go) follows at its own pace, and tracker.go has the states.
 //
 // # States of a shard
 //
 //	starting ──► running ──► waiting ──► running        a server failed; tried again with backoff
-//	    │           │  └───► halted  ──► running        the cause has gone, or an operator moved the position
+//	    │           │  └───► halted  ──► running        it was resumed, or the cause has gone
 //	    │           └──────► paused  ──► starting       an operator's wish
 //	    └──────────────────► stopped                    another relay's shard now
 //
 // # What it trusts
 //
-// Kafka's transactions and fencing, for everything that counts. Redis, for keeping what it retains in the order of its IDs; that
-// the entry at the position is still the one delivered is checked with every read. Not the group coordinator: a
-// mistake in ownership costs throughput, never correctness. No clock: time decides when to trim and what to show.
+// It trusts Kafka's transactions and fencing for everything that counts, and Redis to keep what it
+// retains in the order of its IDs. Every read checks that the entry at the position is still the
+// one that was delivered. It does not trust the group coordinator: a mistake in ownership costs
+// throughput, never correctness. It trusts no clock: time decides only when to trim and what to
+// show.
 //
 // # How it fails
 //
-// An error of Redis ends a read, which begins again at the committed position, on the same seat. An error of
-// Kafka ends the lane: it is never repaired, its shards are taken over anew, and a commit whose outcome is
-// unknown is decided by the position that is found (docs/design.md, invariant 4).
+// An error of Redis ends a read, which begins again at the committed position, on the same seat. An
+// error of Kafka ends the lane: it is never repaired, its shards are taken over anew, and a commit
+// whose outcome is unknown is decided by the position that is found (docs/design.md, invariant 4).
 package relay

@@ -14,12 +14,13 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// newEngine makes what carries a relay's shards to Kafka.
+// newEngine makes the engine that carries a relay's shards to Kafka.
 func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine {
 	return delivery.New(delivery.Config{
 		Outbox: cfg.Outbox, Topic: names.PositionsTopic(cfg.Outbox), Client: client, Producer: producerOpts(cfg, topics.limit),
 		Instance: cfg.Instance, Logger: cfg.Logger.With("outbox", cfg.Outbox),
-		Lanes: cfg.Lanes, Linger: cfg.Linger, MaxEntries: cfg.MaxEntries, MaxBytes: cfg.MaxBytes, MaxInFlight: int64(cfg.MaxInFlight),
+		Lanes: cfg.Lanes, Linger: cfg.Linger, MaxEntries: cfg.MaxEntries, MaxBytes: cfg.MaxBytes,
+		MaxInFlight:        int64(cfg.MaxInFlight),
 		TransactionTimeout: cfg.TransactionTimeout, DrainTimeout: cfg.DrainTimeout,
 		Origin: func(r *kgo.Record) (int, bool) {
 			name, _, shard := originOf(r)
@@ -29,7 +30,9 @@ func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine
 			var p Position
 			return position != nil && json.Unmarshal(position, &p) == nil && entryOf(r).Compare(p.Entry) <= 0
 		},
-		Known:       func() []string { return append(append(topics.names(), cfg.DeadLetter.Topic), cfg.staticRoute()...) },
+		Known: func() []string {
+			return append(append(topics.names(), cfg.DeadLetter.Topic), cfg.staticRoute()...)
+		},
 		Failed:      topics.forget,
 		Transaction: cfg.Observer.Transaction,
 	})
@@ -57,10 +60,12 @@ func originOf(r *kgo.Record) (outboxName string, id outbox.EntryID, shard int) {
 	return "", outbox.EntryID{}, 0
 }
 
-// newPublisher is the producer of at-least-once delivery: idempotent, so that its own retries neither double nor
-// reorder records.
+// newPublisher is the producer of at-least-once delivery: idempotent, so that its own retries
+// neither double nor reorder records.
 func newPublisher(cfg *Config, batchBytes func(string) int32) (*kgo.Client, error) {
-	return kgo.NewClient(append(producerOpts(cfg, batchBytes), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))...) // no flush would end it
+	// No linger: nothing flushes.
+	return kgo.NewClient(append(producerOpts(cfg, batchBytes),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))...)
 }
 
 // producerOpts are the options of every producer.
@@ -75,15 +80,16 @@ func producerOpts(cfg *Config, batchBytes func(string) int32) []kgo.Opt {
 	)
 }
 
-// clientOpts are the options of every client; the caller's come first, so that these win.
+// clientOpts are the options of every client. The caller's come first, so that the relay's own win.
 func clientOpts(cfg *Config) []kgo.Opt {
-	return append(slices.Clone(cfg.Kafka), kgo.MetadataMinAge(metadataMinAge), kgo.RequestTimeoutOverhead(requestTimeout))
+	return append(slices.Clone(cfg.Kafka), kgo.MetadataMinAge(metadataMinAge),
+		kgo.RequestTimeoutOverhead(requestTimeout))
 }
 
-// requestTimeout is how long an answer may take beyond what its request allows the broker. A peer that vanished without a
-// word is noticed by nothing else.
+// requestTimeout is how long an answer may take beyond what its request allows the broker. Nothing
+// else notices a peer that vanished without closing its connection.
 const requestTimeout = 3 * time.Second
 
-// metadataMinAge is how old metadata may be when it is asked for. The default of five seconds is how long a topic that was
-// just created would stay unknown.
+// metadataMinAge is how old cached metadata may be when it is asked for. With the default of five
+// seconds a topic that was just created would stay unknown that long.
 const metadataMinAge = 100 * time.Millisecond

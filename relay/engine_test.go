@@ -19,7 +19,10 @@ func TestOriginOf(t *testing.T) {
 		"orders/3/5-7": {"orders", 3, outbox.EntryID{MS: 5, Seq: 7}},
 		"a/b":          {}, "": {}, "/": {}, "//": {}, "orders/3/x": {}, "orders/x/5-7": {}, "5-7": {}, "orders/3/5-7/9": {},
 	} {
-		r := &kgo.Record{Headers: []kgo.RecordHeader{{Key: "id", Value: []byte("x/9-9")}, {Key: "sluice-entry", Value: []byte(text)}}}
+		r := &kgo.Record{Headers: []kgo.RecordHeader{
+			{Key: "id", Value: []byte("x/9-9")},
+			{Key: "sluice-entry", Value: []byte(text)},
+		}}
 		name, id, shard := originOf(r)
 		if got := (origin{name, shard, id}); got != want {
 			t.Errorf("%q: got %+v, want %+v", text, got, want)

@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// entry is a decoded stream entry. Its slices are parts of the reply it came in.
+// entry is a decoded stream entry. Its slices point into the reply that it came in.
 type entry struct {
 	id     outbox.EntryID
 	fields []byte // the RESP array as Redis sent it
@@ -31,7 +31,7 @@ type entry struct {
 	more          int // entries of the same MULTI/EXEC that follow
 }
 
-// partitionKey is the key of the record, and what shard and partition are computed from.
+// partitionKey is the key of the record. Shard and partition are computed from it.
 func (e *entry) partitionKey() []byte {
 	if len(e.key) > 0 {
 		return e.key
@@ -39,8 +39,8 @@ func (e *entry) partitionKey() []byte {
 	return e.aggregateID
 }
 
-// fingerprint tells two entries with one ID apart: XXH64 of the fields as Redis sends them, which is a RESP array of bulk
-// strings on every server version. Never 0, so that 0 can mean "no anchor".
+// fingerprint distinguishes two entries with one ID. It is XXH64 of the fields as Redis sends them:
+// a RESP array of bulk strings on every server version. Never 0, so that 0 can mean "no anchor".
 func fingerprint(fields []byte) uint64 {
 	if h := xxhash.Sum64(fields); h != 0 {
 		return h
@@ -66,7 +66,7 @@ func parseFingerprint(s string) (uint64, error) {
 	return h, nil
 }
 
-// The fields of the wire format as bits, to notice what is missing and what stands twice.
+// The fields of the wire format as bits, to notice what is missing and what is there twice.
 const (
 	hasID = 1 << iota
 	hasAggregateType
@@ -84,10 +84,13 @@ const (
 	hasRequired = hasID | hasAggregateType | hasAggregateID | hasType | hasPayload | hasHeaders
 )
 
-// decode reads the fields of raw into e, whatever their order. The error says what is not as
-// docs/wire-format.md has it; e.more and e.id are set as far as they could be read even then.
+// decode reads the fields of raw into e, in any order. The error says what does not conform to
+// docs/wire-format.md. e.more and e.id are set as far as they could be read even then.
 func (e *entry) decode(raw rawEntry) error {
-	*e = entry{id: raw.id, fields: raw.fields, headers: e.headers[:0], timeMS: int64(min(raw.id.MS, 1<<62))}
+	*e = entry{
+		id: raw.id, fields: raw.fields, headers: e.headers[:0],
+		timeMS: int64(min(raw.id.MS, 1<<62)),
+	}
 	p := parser{b: raw.fields}
 	n, err := p.array()
 	if err != nil {
@@ -165,10 +168,14 @@ func (e *entry) decode(raw rawEntry) error {
 		return problem
 	}
 	if seen&hasVersion != 0 && string(version) != strconv.Itoa(outbox.FormatVersion) {
-		return fmt.Errorf("format version is %q, this relay knows %d", clip(version), outbox.FormatVersion)
+		return fmt.Errorf("format version is %q, this relay knows %d", clip(version),
+			outbox.FormatVersion)
 	}
 	if missing := hasRequired &^ seen; missing != 0 {
-		for i, name := range []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers"} {
+		for i, name := range []string{
+			"id", "aggregatetype", "aggregateid", "type", "payload",
+			"headers",
+		} {
 			if missing&(1<<i) != 0 {
 				return fmt.Errorf("field %s is missing", name)
 			}
@@ -195,9 +202,10 @@ func (e *entry) decode(raw rawEntry) error {
 	return nil
 }
 
-// peekMore finds the field more without decoding the rest, for the reader that looks for the end of a group.
+// peekMore finds the field more without decoding the rest. The reader looks for the end of a group
+// with it.
 func peekMore(fields []byte) bool {
-	// No event of one entry carries the field; the common case is decided by one search.
+	// Most entries do not have the field: one search decides that.
 	if !bytes.Contains(fields, []byte("\r\n$4\r\nmore\r\n")) {
 		return false
 	}

@@ -27,9 +27,12 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, got := range map[string][2]string{
-		"id": {string(e.eventID), "e-1"}, "aggregate type": {string(e.aggregateType), "order"}, "aggregate id": {string(e.aggregateID), "42"}, "type": {string(e.eventType), "Placed"},
-		"payload": {string(e.payload), "\x00\r\n"}, "topic": {string(e.topic), "t"}, "key": {string(e.key), "k"}, "content type": {string(e.contentType), "text/plain"},
-		"time": {strconv.FormatInt(e.timeMS, 10), "1700000000123"}, "more": {strconv.Itoa(e.more), "2"}, "entry": {e.id.String(), "1767319445000-3"}, "partition key": {string(e.partitionKey()), "k"},
+		"id": {string(e.eventID), "e-1"}, "aggregate type": {string(e.aggregateType), "order"},
+		"aggregate id": {string(e.aggregateID), "42"}, "type": {string(e.eventType), "Placed"},
+		"payload": {string(e.payload), "\x00\r\n"}, "topic": {string(e.topic), "t"},
+		"key": {string(e.key), "k"}, "content type": {string(e.contentType), "text/plain"},
+		"time": {strconv.FormatInt(e.timeMS, 10), "1700000000123"}, "more": {strconv.Itoa(e.more), "2"},
+		"entry": {e.id.String(), "1767319445000-3"}, "partition key": {string(e.partitionKey()), "k"},
 		"headers": {headerText(e.headers), "b=1 a=2"},
 	} {
 		if got[0] != got[1] {
@@ -41,7 +44,8 @@ func TestDecode(t *testing.T) {
 	if err := e.decode(rawEntry{outbox.EntryID{MS: 7}, resp("headers", "", "payload", "", "type", "T", "aggregateid", "A", "aggregatetype", "AT", "id", "I")}); err != nil {
 		t.Fatal(err)
 	}
-	if e.topic != nil || e.key != nil || e.contentType != nil || e.more != 0 || len(e.headers) != 0 || e.timeMS != 7 || string(e.partitionKey()) != "A" {
+	if e.topic != nil || e.key != nil || e.contentType != nil || e.more != 0 || len(e.headers) != 0 ||
+		e.timeMS != 7 || string(e.partitionKey()) != "A" {
 		t.Errorf("left over: %+v", e)
 	}
 }
@@ -84,11 +88,17 @@ func TestDecodeUndecodable(t *testing.T) {
 		fields []byte
 		want   string
 	}{
-		"unknown field":      {with("colour", "red"), `unknown field "colour"`},
-		"unknown and long":   {with(strings.Repeat("x", 500), "red"), `…`},
-		"upper case":         {with("id", "-", "ID", "e-1"), `unknown field "ID"`},
-		"twice":              {resp(append(event("e-1", "42"), "key", "a", "key", "a")...), `field "key" stands twice`},
-		"required twice":     {resp(append(event("e-1", "42"), "id", "e-1")...), `field "id" stands twice`},
+		"unknown field":    {with("colour", "red"), `unknown field "colour"`},
+		"unknown and long": {with(strings.Repeat("x", 500), "red"), `…`},
+		"upper case":       {with("id", "-", "ID", "e-1"), `unknown field "ID"`},
+		"twice": {
+			resp(append(event("e-1", "42"), "key", "a", "key", "a")...),
+			`field "key" stands twice`,
+		},
+		"required twice": {
+			resp(append(event("e-1", "42"), "id", "e-1")...),
+			`field "id" stands twice`,
+		},
 		"time not a number":  {with("time", "yesterday"), `field time is "yesterday"`},
 		"time negative":      {with("time", "-1"), "field time"},
 		"time empty":         {with("time", ""), "field time"},
@@ -119,7 +129,10 @@ func TestDecodeUndecodable(t *testing.T) {
 			want   string
 		}{with(name, ""), "field " + name + " is empty"}
 	}
-	for _, name := range []string{"id", "type", "content-type", "ce_id", "ce_", "sluice-", "sluice-entry", "sluice-anything"} {
+	for _, name := range []string{
+		"id", "type", "content-type", "ce_id", "ce_", "sluice-",
+		"sluice-entry", "sluice-anything",
+	} {
 		cases["reserved "+name] = struct {
 			fields []byte
 			want   string
@@ -164,7 +177,10 @@ func TestDecodeFutureTime(t *testing.T) {
 func TestPeekMore(t *testing.T) {
 	t.Parallel()
 	for want, cases := range map[bool][][]byte{
-		false: {with(), with("more", "0"), with("payload", "\r\n$4\r\nmore\r\n$1\r\n1\r\n"), with("more", "-"), with("key", "more"), nil, resp()},
+		false: {
+			with(), with("more", "0"), with("payload", "\r\n$4\r\nmore\r\n$1\r\n1\r\n"),
+			with("more", "-"), with("key", "more"), nil, resp(),
+		},
 		true: {
 			with("more", "1"), with("more", "17"),
 			with("more", "1", "colour", "red"), // undecodable, and in a group all the same
@@ -264,8 +280,11 @@ func TestDecodeVectors(t *testing.T) {
 		for _, h := range e.headers {
 			headers[h.Key] = string(h.Value)
 		}
-		if string(e.eventID) != string(want.ID) || string(e.aggregateType) != string(want.AggregateType) || string(e.aggregateID) != string(want.AggregateID) ||
-			string(e.eventType) != string(want.Type) || string(e.payload) != string(want.Payload) || string(e.topic) != string(want.Topic) || string(e.key) != string(want.Key) ||
+		if string(e.eventID) != string(want.ID) ||
+			string(e.aggregateType) != string(want.AggregateType) ||
+			string(e.aggregateID) != string(want.AggregateID) ||
+			string(e.eventType) != string(want.Type) || string(e.payload) != string(want.Payload) ||
+			string(e.topic) != string(want.Topic) || string(e.key) != string(want.Key) ||
 			string(e.contentType) != string(want.ContentType) || e.timeMS != want.Time || e.more != v.More {
 			t.Errorf("%s: got %+v", v.Name, e)
 		}
@@ -317,8 +336,11 @@ func TestRecordVectors(t *testing.T) {
 		if v.Record.Topic != nil {
 			wantTopic = *v.Record.Topic
 		}
-		if r.Topic != wantTopic || string(r.Key) != string(v.Record.Key) || string(r.Value) != string(v.Record.Value) || r.Value == nil || r.Timestamp.UnixMilli() != v.Record.Timestamp {
-			t.Errorf("%s: got topic %s, key %q, value %q, time %d", v.Name, r.Topic, r.Key, r.Value, r.Timestamp.UnixMilli())
+		if r.Topic != wantTopic || string(r.Key) != string(v.Record.Key) ||
+			string(r.Value) != string(v.Record.Value) || r.Value == nil ||
+			r.Timestamp.UnixMilli() != v.Record.Timestamp {
+			t.Errorf("%s: got topic %s, key %q, value %q, time %d", v.Name, r.Topic, r.Key, r.Value,
+				r.Timestamp.UnixMilli())
 		}
 		var want []kgo.RecordHeader
 		for _, h := range v.Record.Headers {
@@ -342,7 +364,10 @@ func TestFingerprintText(t *testing.T) {
 			t.Fatalf("%d became %q became %d, %v", h, formatFingerprint(h), got, err)
 		}
 	})
-	for _, text := range []string{"0000000000000000", "1", "123456789abcdefg", "00123456789abcdef", "0x12345678901234", " 123456789abcdef", "-123456789abcdef"} {
+	for _, text := range []string{
+		"0000000000000000", "1", "123456789abcdefg", "00123456789abcdef",
+		"0x12345678901234", " 123456789abcdef", "-123456789abcdef",
+	} {
 		if got, err := parseFingerprint(text); err == nil {
 			t.Errorf("%q: got %d, want an error", text, got)
 		}
@@ -360,8 +385,9 @@ func TestFingerprintText(t *testing.T) {
 // dumbDecode is the page docs/wire-format.md, rule by rule.
 func dumbDecode(fields []string) (ok bool, more int) {
 	known := map[string]bool{
-		"id": true, "aggregatetype": true, "aggregateid": true, "type": true, "payload": true, "headers": true,
-		"topic": false, "key": false, "contenttype": false, "time": false, "more": false, "v": false,
+		"id": true, "aggregatetype": true, "aggregateid": true, "type": true, "payload": true,
+		"headers": true,
+		"topic":   false, "key": false, "contenttype": false, "time": false, "more": false, "v": false,
 	}
 	values := map[string]string{}
 	ok = true
@@ -395,10 +421,20 @@ func dumbDecode(fields []string) (ok bool, more int) {
 
 func TestDecodeAgainstTheRules(t *testing.T) {
 	t.Parallel()
-	names := []string{"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "topic", "key", "contenttype", "time", "more", "v"}
+	names := []string{
+		"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "topic",
+		"key", "contenttype", "time", "more", "v",
+	}
 	field := rapid.Custom(func(t *rapid.T) []string {
-		name := rapid.OneOf(rapid.SampledFrom(names), rapid.SampledFrom(names), rapid.SampledFrom([]string{"ID", "", "colour", "more "})).Draw(t, "name")
-		return []string{name, rapid.SampledFrom([]string{"", "1", "2", "0", "-1", "x", "{}", `{"a":"b"}`, "\r\n$4\r\nmore\r\n$1\r\n1\r\n"}).Draw(t, "value")}
+		name := rapid.OneOf(rapid.SampledFrom(names), rapid.SampledFrom(names),
+			rapid.SampledFrom([]string{"ID", "", "colour", "more "})).Draw(t, "name")
+		return []string{
+			name,
+			rapid.SampledFrom([]string{
+				"", "1", "2", "0", "-1", "x", "{}", `{"a":"b"}`,
+				"\r\n$4\r\nmore\r\n$1\r\n1\r\n",
+			}).Draw(t, "value"),
+		}
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		var fields []string
@@ -435,7 +471,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(e.eventID) == 0 || len(e.aggregateType) == 0 || len(e.aggregateID) == 0 || len(e.eventType) == 0 || e.timeMS < 0 || e.more < 0 || len(e.partitionKey()) == 0 {
+		if len(e.eventID) == 0 || len(e.aggregateType) == 0 || len(e.aggregateID) == 0 ||
+			len(e.eventType) == 0 || e.timeMS < 0 || e.more < 0 || len(e.partitionKey()) == 0 {
 			t.Fatalf("accepted %+v", e)
 		}
 		for _, h := range e.headers {
@@ -449,7 +486,9 @@ func FuzzDecode(f *testing.F) {
 func BenchmarkDecode(b *testing.B) {
 	for name, fields := range map[string][]byte{
 		"six fields": with("payload", strings.Repeat("x", 200)),
-		"headers":    with("payload", strings.Repeat("x", 200), "headers", `{"tenant":"acme","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`, "contenttype", "application/json"),
+		"headers": with("payload", strings.Repeat("x", 200), "headers",
+			`{"tenant":"acme","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`,
+			"contenttype", "application/json"),
 	} {
 		b.Run(name, func(b *testing.B) {
 			raw := rawEntry{outbox.EntryID{MS: 1700000000000, Seq: 1}, fields}

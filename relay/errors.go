@@ -11,11 +11,11 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// This file decides what an error means for a shard. Whatever it is, the repair is the same
-// (invariant 4: fence, read the position, read Redis, go on); the class only says when, and what is told.
+// This file decides what an error means for a shard. The repair is always the same (invariant 4:
+// fence, read the position, read Redis, go on). The class only decides when, and what is reported.
 
-// HaltError stops a shard until an operator or a change outside lets it go on. The relay looks again every few
-// seconds, so a cause that has gone needs no restart.
+// HaltError stops a shard until an operator or a change outside lets it go on. The relay looks
+// again every few seconds, so a cause that has gone needs no restart.
 type HaltError struct {
 	Shard int
 	// Entry is the entry that the halt is about; zero if it is about none.
@@ -34,10 +34,10 @@ func (e *HaltError) Error() string {
 	return s
 }
 
-// Halt makes it an error that the shard keeps its seat for.
+// Halt marks it as an error for which the shard keeps its seat.
 func (e *HaltError) Halt() string { return e.Reason }
 
-// errRestart: reading starts over to look at the entries anew, nothing is wrong with the servers.
+// errRestart: reading starts over to look at the entries again. Nothing is wrong with the servers.
 var errRestart = errors.New("start over")
 
 // poisonReason: the broker refuses this very record, and will refuse it again.
@@ -54,9 +54,12 @@ func poisonReason(err error) (Reason, bool) {
 // isWrongType: the stream's key holds another type.
 func isWrongType(err error) bool { return hasPrefix(err, "WRONGTYPE") }
 
-// isUnknownCommand: a server without the command or its option, an in-memory stand-in for example.
+// isUnknownCommand: the server lacks the command or its option, as an in-memory one may.
 func isUnknownCommand(err error) bool {
-	for _, prefix := range []string{"ERR unknown", "ERR Unknown", "ERR syntax", "ERR wrong number", "ERR 'XGROUP"} {
+	for _, prefix := range []string{
+		"ERR unknown", "ERR Unknown", "ERR syntax", "ERR wrong number",
+		"ERR 'XGROUP",
+	} {
 		if hasPrefix(err, prefix) {
 			return true
 		}

@@ -67,22 +67,29 @@ func TestErrorClasses(t *testing.T) {
 
 func TestRedisErrorClasses(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]struct{ wrongType, unknown bool }{
-		"WRONGTYPE Operation against a key holding the wrong kind of value":                 {wrongType: true},
-		"ERR unknown command 'XGROUP', with args beginning with: ":                          {unknown: true},
-		"ERR Unknown subcommand or wrong number of arguments for 'SETID'. Try XGROUP HELP.": {unknown: true},
-		"ERR unknown subcommand or wrong number of arguments for 'SETID'. Try XINFO HELP.":  {unknown: true},
-		"ERR syntax error": {unknown: true},
-		"ERR wrong number of arguments for 'xgroup|setid'": {unknown: true},
-		"ERR no such key": {},
-		"NOGROUP No such key 'a' or consumer group 'b'":                   {},
-		"LOADING Redis is loading the dataset in memory":                  {},
-		"READONLY You can't write against a read only replica.":           {},
-		"MISCONF Redis is configured to save RDB snapshots":               {},
-		"MOVED 3999 127.0.0.1:6381":                                       {},
-		"NOPERM this user has no permissions to run the 'xrange' command": {},
-		"OOM command not allowed":                                         {},
-		"a text that mentions WRONGTYPE and ERR unknown":                  {},
+	type class struct{ wrongType, unknown bool }
+	for want, texts := range map[class][]string{
+		{wrongType: true}: {
+			"WRONGTYPE Operation against a key holding the wrong kind of value",
+		},
+		{unknown: true}: {
+			"ERR unknown command 'XGROUP', with args beginning with: ",
+			"ERR Unknown subcommand or wrong number of arguments for 'SETID'. Try XGROUP HELP.",
+			"ERR unknown subcommand or wrong number of arguments for 'SETID'. Try XINFO HELP.",
+			"ERR syntax error",
+			"ERR wrong number of arguments for 'xgroup|setid'",
+		},
+		{}: {
+			"ERR no such key",
+			"NOGROUP No such key 'a' or consumer group 'b'",
+			"LOADING Redis is loading the dataset in memory",
+			"READONLY You can't write against a read only replica.",
+			"MISCONF Redis is configured to save RDB snapshots",
+			"MOVED 3999 127.0.0.1:6381",
+			"NOPERM this user has no permissions to run the 'xrange' command",
+			"OOM command not allowed",
+			"a text that mentions WRONGTYPE and ERR unknown",
+		},
 	} {
 		for _, err := range []error{rawreply.Error(text), fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text))} {
 			if got := isWrongType(err); got != want.wrongType {
@@ -108,7 +115,8 @@ func TestHaltErrorText(t *testing.T) {
 		t.Error(got)
 	}
 	halt.Expected, halt.Found = "entry 5-0", "nothing"
-	if got := halt.Error(); got != "shard 3 is halted: the stream is gone (expected entry 5-0, found nothing)" {
+	if got := halt.Error(); got != "shard 3 is halted: the stream is gone (expected entry 5-0, "+
+		"found nothing)" {
 		t.Error(got)
 	}
 	var found *HaltError

@@ -37,10 +37,17 @@ func (c *call) now() bool {
 // kafkaFaults are the ways in which a call to Kafka fails.
 var kafkaFaults = map[string]func(l *lab, c *call){
 	"refused": func(l *lab, c *call) {
-		l.cluster.Fault(kfake.Fault{Err: kerr.UnknownServerError, Count: -1, When: func(kmsg.Request) bool { return c.now() }})
+		l.cluster.Fault(kfake.Fault{
+			Err: kerr.UnknownServerError, Count: -1,
+			When: func(kmsg.Request) bool {
+				return c.now()
+			},
+		})
 	},
 	"timed out": func(l *lab, c *call) { // and done all the same, where the broker can say so
-		l.cluster.Fault(kfake.Fault{Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool { return c.now() }})
+		l.cluster.Fault(kfake.Fault{Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool {
+			return c.now()
+		}})
 	},
 	"disconnected": func(l *lab, c *call) {
 		l.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -76,10 +83,12 @@ var redisFaults = map[string]func(l *lab, c *call){
 	"reply lost": func(l *lab, c *call) {
 		l.on(func(p *server.Peer, cmd string, args ...string) bool {
 			// Those that block, and scripts with what they call, belong to their connection.
-			if slices.Contains([]string{"HELLO", "XREAD", "XREADGROUP", "EVAL", "EVALSHA"}, cmd) || len(args) > 0 && strings.EqualFold(args[0], "CONSUMERS") || !c.now() {
+			if slices.Contains([]string{"HELLO", "XREAD", "XREADGROUP", "EVAL", "EVALSHA"}, cmd) ||
+				len(args) > 0 && strings.EqualFold(args[0], "CONSUMERS") || !c.now() {
 				return false
 			}
-			l.mini.Server().Dispatch(server.NewPeer(bufio.NewWriter(io.Discard)), append([]string{cmd}, args...))
+			l.mini.Server().Dispatch(server.NewPeer(bufio.NewWriter(io.Discard)),
+				append([]string{cmd}, args...))
 			p.Close()
 			return true
 		})
@@ -114,7 +123,8 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 		r, stop := l.run(cfg)
 		time.Sleep(3 * time.Second)
 		addGroups(2, 4)
-		for deadline := time.Now().Add(5 * time.Minute); r.Status()[0].Position.Count < 13 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(5 * time.Minute); r.Status()[0].Position.Count < 13 &&
+			time.Now().Before(deadline); {
 			time.Sleep(100 * time.Millisecond)
 		}
 		stop()
@@ -137,7 +147,9 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 					first = append(first, id)
 				}
 			}
-			got, dead = first, slices.CompactFunc(dead, func(a, b *kgo.Record) bool { return string(a.Key) == string(b.Key) })
+			got, dead = first, slices.CompactFunc(dead, func(a, b *kgo.Record) bool {
+				return string(a.Key) == string(b.Key)
+			})
 		}
 		if !slices.Equal(got, want) || len(dead) != 1 {
 			t.Errorf("call %d failed: %d dead letters and the events %v", n, len(dead), got)
@@ -151,14 +163,17 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
-		for server, faults := range map[string]map[string]func(*lab, *call){"Kafka": kafkaFaults, "Redis": redisFaults} {
+		for server, faults := range map[string]map[string]func(*lab, *call){
+			"Kafka": kafkaFaults,
+			"Redis": redisFaults,
+		} {
 			for name, fault := range faults {
 				t.Run(fmt.Sprint(delivery, ", ", server, ", ", name), func(t *testing.T) {
 					t.Parallel()
 					n := int64(1)
 					for deliverWith(t, delivery, fault, n) {
 						n++
-						if n > 12 { // the start matters most; the calls behind it repeat themselves
+						if n > 12 { // the start matters most; later calls repeat themselves
 							n += n / 4
 						}
 					}

@@ -13,11 +13,12 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Where a shard begins. Kafka's positions topic is asked first, always: its last record holds the position
-// (exactly-once), or says that the consumer group has it (at-least-once). A change to at-least-once writes such a record
-// before anything else, in a transaction on fenced ids, so that an exactly-once owner cannot go on. A change to exactly-once cannot
-// fence an at-least-once owner, which has no epoch; until it learns that the shard is not its own it may double records, as
-// at-least-once may.
+// Where a shard begins. Kafka's positions topic is always asked first: its last record holds the
+// position (exactly-once), or says that the consumer group has it (at-least-once). A change to
+// at-least-once writes such a record before anything else, in a transaction on fenced ids, so that
+// an exactly-once owner cannot go on. A change to exactly-once cannot fence an at-least-once owner,
+// which has no epoch. Until that owner learns that it has lost the shard it may repeat records, as
+// at-least-once delivery may.
 
 // beginning finds out where a shard begins.
 type beginning struct {
@@ -28,15 +29,18 @@ type beginning struct {
 	log   *slog.Logger
 }
 
-// position is where delivery goes on from what Kafka has, nil for nothing. The shard is claimed and its earlier owners are
-// fenced, so that this is final (invariant 1).
+// position is where delivery goes on, given what Kafka has; nil is nothing. The shard is claimed
+// and its earlier owners are fenced, so the position is final (invariant 1).
 func (b *beginning) position(ctx context.Context, committed json.RawMessage) (Position, error) {
 	if committed == nil {
 		return b.first(ctx)
 	}
 	var pos Position
 	if err := json.Unmarshal(committed, &pos); err != nil {
-		return pos, &HaltError{Shard: b.shard, Reason: fmt.Sprintf("the committed position cannot be read: %v", err)}
+		return pos, &HaltError{
+			Shard:  b.shard,
+			Reason: fmt.Sprintf("the committed position cannot be read: %v", err),
+		}
 	}
 	if pos.Delivery == DeliveryAtLeastOnce {
 		return b.ofGroup(ctx)
@@ -44,8 +48,8 @@ func (b *beginning) position(ctx context.Context, committed json.RawMessage) (Po
 	return b.reconcile(ctx, pos)
 }
 
-// reconcile applies the policy for a position that the stream does not bear out. It only looks; the reader checks the anchor
-// again with every read (invariant 6).
+// reconcile applies the policy if the stream does not hold the entry at the position. It looks
+// once; the reader checks the anchor with every read (invariant 6).
 func (b *beginning) reconcile(ctx context.Context, pos Position) (Position, error) {
 	fp, err := parseFingerprint(pos.Fingerprint)
 	if err != nil || fp == 0 {
@@ -66,31 +70,39 @@ func (b *beginning) reconcile(ctx context.Context, pos Position) (Position, erro
 	case b.cfg.OnMismatch != MismatchContinue:
 		return pos, halt
 	case found != nil && found.id == pos.Entry:
-		halt.Reason = "Redis has given the ID of the last delivered entry to another one; whether that was delivered cannot be decided by policy: compare both sides, then run sluice resume"
+		halt.Reason = "Redis has given the ID of the last delivered entry to another one; whether " +
+			"that was delivered cannot be decided by policy: compare both sides, then run sluice resume"
 		return pos, halt
 	}
-	b.log.Error("anchor is gone, going on after it by policy: entries with IDs at or below it that were added since the roll-back are not delivered",
+	b.log.Error("anchor is gone, going on after it by policy: entries with IDs at or below it that "+
+		"were added since the roll-back are not delivered",
 		"expected", halt.Expected, "found", halt.Found)
 	return PositionAfter(ctx, b.cfg.Redis, b.cfg.Outbox, b.shard, pos.Entry)
 }
 
-// first is for a shard that Kafka has no position of. It begins at the stream's first entry, if that is
-// provably the first ever: nothing trimmed, nothing deleted, nothing delivered.
+// first is where a shard begins of which Kafka has no position: at the stream's first entry, if
+// that is provably the first ever: nothing trimmed, nothing deleted, nothing delivered.
 func (b *beginning) first(ctx context.Context) (Position, error) {
 	info, err := streamInfo(ctx, b.cfg.Redis, b.key)
 	if err != nil || info == nil {
 		return Position{}, err
 	}
 	halt := func(format string, args ...any) error {
-		return &HaltError{Shard: b.shard, Reason: "Kafka has no position of this shard, and " + fmt.Sprintf(format, args...) +
-			"; where to begin cannot be known: run sluice resume --from-start or --after, or start the relay with init to begin at the first retained entry"}
+		return &HaltError{
+			Shard: b.shard,
+			Reason: "Kafka has no position of this shard, and " + fmt.Sprintf(format, args...) +
+				"; where to begin cannot be known: run sluice resume --from-start or --after, or start the " +
+				"relay with init to begin at the first retained entry",
+		}
 	}
 	pos := Position{Missing: uint64(max(0, info.EntriesAdded-info.Length))}
 	if b.cfg.Init {
-		b.log.Warn("no position, beginning at the first retained entry as told", "gone_before", pos.Missing)
+		b.log.Warn("no position, beginning at the first retained entry as told",
+			"gone_before", pos.Missing)
 		return pos, nil
 	}
-	if info.EntriesAdded != info.Length || info.MaxDeletedEntryID != "0-0" && info.MaxDeletedEntryID != "" {
+	if info.EntriesAdded != info.Length ||
+		info.MaxDeletedEntryID != "0-0" && info.MaxDeletedEntryID != "" {
 		return pos, halt("its stream has %d entries of %d ever added", info.Length, info.EntriesAdded)
 	}
 	group, err := b.group.info(ctx)
@@ -102,13 +114,14 @@ func (b *beginning) first(ctx context.Context) (Position, error) {
 	}
 	delivered, err := outbox.ParseEntryID(group.LastDeliveredID)
 	if err == nil && !delivered.IsZero() {
-		err = halt("the stream's consumer group says that entries up to %s were delivered (was the positions topic deleted?)", delivered)
+		err = halt("the stream's consumer group says that entries up to %s were delivered (was the "+
+			"positions topic deleted?)", delivered)
 	}
 	return pos, err
 }
 
-// ofGroup is where at-least-once delivery has left the consumer group: before its first pending entry, else
-// at its last delivered one.
+// ofGroup is where at-least-once delivery left the consumer group: before its first pending entry,
+// or at its last delivered one if none is pending.
 func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 	group, err := b.group.info(ctx)
 	if err != nil {
@@ -176,7 +189,7 @@ func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID, c
 	if err != nil {
 		return pos, err
 	}
-	// What is added meanwhile is not in the counter that info has.
+	// Entries that are added meanwhile are not in the counter of info.
 	remaining, err := r.countAfter(ctx, after, last)
 	pos.Count = uint64(max(0, info.EntriesAdded-remaining))
 	return pos, err
@@ -200,7 +213,9 @@ func (r *streamReader) countAfter(ctx context.Context, after, last outbox.EntryI
 }
 
 // streamInfo is XINFO STREAM; nil if there is no such key.
-func streamInfo(ctx context.Context, client redis.UniversalClient, key string) (*redis.XInfoStream, error) {
+func streamInfo(ctx context.Context, client redis.UniversalClient,
+	key string,
+) (*redis.XInfoStream, error) {
 	info, err := client.XInfoStream(ctx, key).Result()
 	switch {
 	case err == nil:

@@ -22,10 +22,13 @@ func TestFirstPosition(t *testing.T) {
 		missing uint64 // with init
 		halts   string
 	}{
-		"no stream":   {func(_ *testing.T, l *lab) { l.mini.Del(l.stream(0)) }, 0, ""},
-		"empty":       {func(*testing.T, *lab) {}, 0, ""},
-		"untrimmed":   {func(_ *testing.T, l *lab) { l.addEvents(0, 0, 5) }, 0, ""},
-		"trimmed":     {func(_ *testing.T, l *lab) { l.addEvents(0, 0, 5); l.added[l.stream(0)] = 9 }, 4, "has 5 entries of 9"},
+		"no stream": {func(_ *testing.T, l *lab) { l.mini.Del(l.stream(0)) }, 0, ""},
+		"empty":     {func(*testing.T, *lab) {}, 0, ""},
+		"untrimmed": {func(_ *testing.T, l *lab) { l.addEvents(0, 0, 5) }, 0, ""},
+		"trimmed": {func(_ *testing.T, l *lab) {
+			l.addEvents(0, 0, 5)
+			l.added[l.stream(0)] = 9
+		}, 4, "has 5 entries of 9"},
 		"all trimmed": {func(_ *testing.T, l *lab) { l.added[l.stream(0)] = 9 }, 9, "has 0 entries of 9"},
 		"no group": {func(t *testing.T, l *lab) {
 			l.addEvents(0, 0, 5)
@@ -53,7 +56,8 @@ func TestFirstPosition(t *testing.T) {
 				cfg := l.config()
 				pos, err := l.source(t, cfg).beginning().position(t.Context(), nil)
 				var halt *HaltError
-				if c.halts == "" && (err != nil || !pos.Entry.IsZero() || pos.Count != 0 || pos.Fingerprint != "") {
+				if c.halts == "" && (err != nil || !pos.Entry.IsZero() || pos.Count != 0 ||
+					pos.Fingerprint != "") {
 					t.Errorf("got %+v, %v", pos, err)
 				}
 				if c.halts != "" && (!errors.As(err, &halt) || !strings.Contains(halt.Reason, c.halts)) {
@@ -109,7 +113,10 @@ func TestReconcile(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				pos := Position{Entry: ids[4], Count: 5, Fingerprint: formatFingerprint(fingerprint(found.fields))}
+				pos := Position{
+					Entry: ids[4], Count: 5,
+					Fingerprint: formatFingerprint(fingerprint(found.fields)),
+				}
 				committed, err := json.Marshal(pos)
 				if err != nil {
 					t.Fatal(err)
@@ -160,7 +167,8 @@ func TestPositionAfter(t *testing.T) {
 			{MS: 1 << 60}:        {340, false},
 		} {
 			got, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, after)
-			if err != nil || got.Entry != after || got.Count != want.count || (got.Fingerprint != "") != want.anchor {
+			if err != nil || got.Entry != after || got.Count != want.count ||
+				(got.Fingerprint != "") != want.anchor {
 				t.Errorf("after %s: got %+v, %v", after, got, err)
 			}
 		}
@@ -173,10 +181,12 @@ func TestPositionAfter(t *testing.T) {
 			}
 			return false
 		})
-		if got, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, ids[99]); err != nil || got.Count != 140 {
+		if got, err := PositionAfter(t.Context(), l.redis, l.outbox, 0, ids[99]); err != nil ||
+			got.Count != 140 {
 			t.Errorf("while entries are added: %+v, %v", got, err)
 		}
-		if got, err := PositionAfter(t.Context(), l.redis, "nobody", 0, ids[0]); err != nil || got.Entry != ids[0] {
+		if got, err := PositionAfter(t.Context(), l.redis, "nobody", 0, ids[0]); err != nil ||
+			got.Entry != ids[0] {
 			t.Errorf("without a stream: %+v, %v", got, err)
 		}
 	})

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// parseHeaders reads a JSON object of string to string, appends its members to dst in their order, and refuses
-// anything else. Empty input means no headers. encoding/json would lose the order and costs ten times as
-// much; strings with escapes are left to it.
+// parseHeaders reads a JSON object of string to string, appends its members to dst in their order,
+// and refuses anything else. Empty input means no headers. encoding/json would lose the order and
+// costs ten times as much. It only decodes strings with escapes.
 func parseHeaders(dst []kgo.RecordHeader, b []byte) ([]kgo.RecordHeader, error) {
 	if len(b) == 0 || string(b) == "{}" {
 		return dst, nil

@@ -18,13 +18,16 @@ func TestParseHeaders(t *testing.T) {
 		" { } ":                           {},
 		"\t{\n}\r\n":                      {},
 		`{"a":"1"}`:                       {"a", "1"},
-		`{"b":"1","a":"2"}`:               {"b", "1", "a", "2"}, // in the order they stand
+		`{"b":"1","a":"2"}`:               {"b", "1", "a", "2"}, // in their order
 		` { "a" : "1" , "b" : "2" } `:     {"a", "1", "b", "2"},
 		`{"":""}`:                         {"", ""},
 		`{"a":"x\ny\t\"\\\/"}`:            {"a", "x\ny\t\"\\/"},
 		`{"\u0061":"\u00e9\ud83d\ude00"}`: {"a", "é😀"},
 		`{"ключ":"значение"}`:             {"ключ", "значение"},
-		`{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`: {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+		`{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}`: {
+			"traceparent",
+			"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		},
 	} {
 		got, err := parseHeaders(nil, []byte(text))
 		if err != nil {
@@ -44,8 +47,10 @@ func TestParseHeaders(t *testing.T) {
 func TestParseHeadersRefuses(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		" ", "null", "[]", `"a"`, "1", "{", "}", "{]", `{"a"}`, `{"a":}`, `{"a":1}`, `{"a":null}`, `{"a":true}`, `{"a":["1"]}`, `{"a":{"b":"c"}}`,
-		`{"a":"1"`, `{"a":"1",}`, `{,"a":"1"}`, `{"a":"1" "b":"2"}`, `{"a" "1"}`, `{a:"1"}`, `{'a':'1'}`, `{"a":"1"}x`, `{"a":"1"}{}`, `{}{}`, `{} x`,
+		" ", "null", "[]", `"a"`, "1", "{", "}", "{]", `{"a"}`, `{"a":}`, `{"a":1}`, `{"a":null}`,
+		`{"a":true}`, `{"a":["1"]}`, `{"a":{"b":"c"}}`,
+		`{"a":"1"`, `{"a":"1",}`, `{,"a":"1"}`, `{"a":"1" "b":"2"}`, `{"a" "1"}`, `{a:"1"}`, `{'a':'1'}`,
+		`{"a":"1"}x`, `{"a":"1"}{}`, `{}{}`, `{} x`,
 		`{"a":"1","a":"2"}`, `{"a":"1","\u0061":"2"}`,
 		`{"a":"`, `{"a":"\`, `{"a":"\"`, `{"a":"\x"}`, `{"a":"\u12"}`, `{"a":"\u123"}`,
 		"{\"a\":\"\n\"}", "{\"a\":\"\x00\"}", "{\"a\x01\":\"\"}",
@@ -58,7 +63,7 @@ func TestParseHeadersRefuses(t *testing.T) {
 	}
 }
 
-// The destination is a piece of memory shared by many records: what stood in it stays, and does not
+// The destination is a piece of memory shared by many records: what was in it stays, and does not
 // count as a double.
 func TestParseHeadersAppends(t *testing.T) {
 	t.Parallel()
@@ -107,7 +112,10 @@ func members(b []byte) (flat []string, ok bool) {
 }
 
 func FuzzParseHeaders(f *testing.F) {
-	for _, text := range []string{"", "{}", `{"a":"1","b":"\u00e9"}`, `{"a":"1","a":"2"}`, `{"a":1}`, ` {"x" : "y" } `, "{\"a\":\"\\n\xff\"}", `{"\ud800":"\udc00"}`} {
+	for _, text := range []string{
+		"", "{}", `{"a":"1","b":"\u00e9"}`, `{"a":"1","a":"2"}`, `{"a":1}`,
+		` {"x" : "y" } `, "{\"a\":\"\\n\xff\"}", `{"\ud800":"\udc00"}`,
+	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -135,8 +143,9 @@ func FuzzParseHeaders(f *testing.F) {
 
 func BenchmarkParseHeaders(b *testing.B) {
 	for name, text := range map[string]string{
-		"none":  "{}",
-		"trace": `{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tenant":"acme"}`,
+		"none": "{}",
+		"trace": `{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",` +
+			`"tenant":"acme"}`,
 	} {
 		b.Run(name, func(b *testing.B) {
 			in := []byte(text)

@@ -21,8 +21,8 @@ type commitSink interface {
 	confirmed(ctx context.Context, pos Position) (outbox.EntryID, error)
 }
 
-// housekeeper does what follows a commit, on its own pace: mirror, trim, and the figures that operators look at. All of it
-// may fail or be lost without harm (invariant 3); what fails is tried again at the next tick.
+// housekeeper does what follows a commit, at its own pace: it mirrors, trims, and measures lag. All
+// of it may fail or be lost without harm (invariant 3). What fails is tried again at the next tick.
 type housekeeper struct {
 	cfg     *Config
 	shard   int
@@ -33,7 +33,7 @@ type housekeeper struct {
 	moved   chan struct{} // holds one token after a commit
 }
 
-// quietest is how many intervals lie between two ticks of a shard of which nothing has been heard for long.
+// quietest is the most intervals between two ticks of a shard that does not move.
 const quietest = 10
 
 // run ends with ctx. The ticks of a shard that does not move become rarer.
@@ -90,12 +90,12 @@ func (h *housekeeper) follow(ctx context.Context, sink commitSink) error {
 	if err != nil {
 		return err
 	}
-	// A limit that cannot be told, or a user who may not trim, does not keep the lag from being measured.
+	// The lag is measured even if the limit is unknown or the user may not trim.
 	return errors.Join(h.trim(ctx, pos, confirmed), h.measure(ctx))
 }
 
-// mirror follows exactly-once delivery: it shows the committed position in the stream's consumer group, for XINFO GROUPS and
-// every tool that reads it.
+// mirror follows exactly-once delivery: it shows the committed position in the stream's consumer
+// group, for XINFO GROUPS and every tool that reads it.
 type mirror struct{ group consumerGroup }
 
 func (m mirror) mirror(ctx context.Context, pos Position, group *redis.XInfoGroup) error {
@@ -106,14 +106,16 @@ func (m mirror) confirmed(_ context.Context, pos Position) (outbox.EntryID, erro
 	return pos.Entry, nil
 }
 
-// trimRounds bounds what one tick may trim, trimLimit what one command may: Redis does nothing else meanwhile.
+// trimRounds bounds the commands of one tick, trimLimit the entries of one command: Redis does
+// nothing else meanwhile.
 const (
 	trimRounds = 100
 	trimLimit  = 10_000
 )
 
-// trim removes entries below the confirmed position that are older than the retention. The entry at the position
-// stays: it is the anchor. Whole nodes go (MINID ~), which costs Redis next to nothing.
+// trim removes entries below the confirmed position that are older than the retention. The entry at
+// the position stays: it is the anchor. Only whole nodes go (MINID ~), which costs Redis next to
+// nothing.
 //
 // It first looks whether the anchor stands: the ID of an entry says nothing of a stream that was rolled back, whose new
 // entries may have IDs below the position and were never delivered.
@@ -130,7 +132,7 @@ func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed outbox.E
 	if err = errors.Join(err, h.held(ctx, minID, due)); err != nil || minID.IsZero() {
 		return err
 	}
-	if stands, err := h.anchorStands(ctx, pos); err != nil || !stands {
+	if stands, err := h.anchorHolds(ctx, pos); err != nil || !stands {
 		return err
 	}
 	for range trimRounds {
@@ -151,9 +153,9 @@ func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed outbox.E
 	return nil
 }
 
-// anchorStands reports whether the entry at the position is the one that was delivered. If it is not, the reader halts for
-// it, and nothing is trimmed.
-func (h *housekeeper) anchorStands(ctx context.Context, pos Position) (bool, error) {
+// anchorHolds reports whether the entry at the position is the one that was delivered. If it is
+// not, the reader halts for it, and nothing is trimmed.
+func (h *housekeeper) anchorHolds(ctx context.Context, pos Position) (bool, error) {
 	expected, err := parseFingerprint(pos.Fingerprint)
 	if err != nil || expected == 0 {
 		return err == nil, err // there is no anchor, by an operator's word or policy
@@ -197,20 +199,21 @@ func (h *housekeeper) held(ctx context.Context, limit, due outbox.EntryID) error
 		if err != nil {
 			return err
 		}
-		held = max(time.Millisecond, time.Since(time.UnixMilli(int64(min(id.MS, 1<<62))))-h.cfg.Trim.Keep) // it is due: 0 would say that none is
+		// it is due: 0 would say that none is
+		held = max(time.Millisecond, time.Since(time.UnixMilli(int64(min(id.MS, 1<<62))))-h.cfg.Trim.Keep)
 	}
 	return nil
 }
 
-// measure finds lag and the oldest undelivered entry, and notices entries that were gone before they could be
-// delivered. It needs Redis alone: what waits is seen while Kafka is away.
+// measure finds the lag and the oldest undelivered entry, and notices entries that were gone before
+// they could be delivered. It needs only Redis: lag is seen while Kafka is away.
 func (h *housekeeper) measure(ctx context.Context) error {
 	pos, known := h.tracker.known()
 	info, err := streamInfo(ctx, h.cfg.Redis, h.key)
 	if err != nil {
 		return err
 	}
-	if !known { // no session has read it: the mirror is close
+	if !known { // no session has read it: the mirror is near
 		group, err := h.group.info(ctx)
 		if err != nil || group == nil {
 			return err
@@ -236,7 +239,7 @@ func (h *housekeeper) measure(ctx context.Context) error {
 func (h *housekeeper) idle(ctx context.Context, d time.Duration) {
 	for end := time.Now().Add(d); ctx.Err() == nil; {
 		bounded, cancel := context.WithTimeout(ctx, h.cfg.HousekeepingInterval+time.Second)
-		_ = h.measure(bounded) // what fails here is what the shard waits for
+		_ = h.measure(bounded) // it fails for the same reason as the shard
 		cancel()
 		left := time.Until(end)
 		if left <= 0 {
@@ -246,7 +249,9 @@ func (h *housekeeper) idle(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (h *housekeeper) lag(pos Position, info *redis.XInfoStream, next []redis.XMessage) (lag int64, oldest time.Duration) {
+func (h *housekeeper) lag(pos Position, info *redis.XInfoStream,
+	next []redis.XMessage,
+) (lag int64, oldest time.Duration) {
 	if len(next) > 0 {
 		oldest = -1
 		if id, err := outbox.ParseEntryID(next[0].ID); err == nil {
@@ -254,7 +259,7 @@ func (h *housekeeper) lag(pos Position, info *redis.XInfoStream, next []redis.XM
 		}
 	}
 	if info.EntriesAdded == 0 {
-		// No such counter (Redis before 7.0): only "nothing waits" is known.
+		// The server has no such counter (Redis before 7.0): only "nothing waits" is known.
 		if len(next) == 0 {
 			return 0, oldest
 		}
@@ -262,10 +267,13 @@ func (h *housekeeper) lag(pos Position, info *redis.XInfoStream, next []redis.XM
 	}
 	known := int64(pos.Count + h.tracker.missing())
 	if info.LastGeneratedID == pos.Entry.String() {
-		// Everything that Redis ever added is at or below the position: what was not delivered was gone before.
-		if gone := info.EntriesAdded - known; gone > 0 && pos.Count > 0 && pos.Delivery == DeliveryExactlyOnce {
+		// Everything that Redis ever added is at or below the position. What was not delivered was gone
+		// before.
+		if gone := info.EntriesAdded - known; gone > 0 && pos.Count > 0 &&
+			pos.Delivery == DeliveryExactlyOnce {
 			total := h.tracker.lost(gone)
-			h.log.Error("entries were deleted or trimmed by somebody before they could be delivered", "entries", gone, "in_all", total, "entries_added", info.EntriesAdded, "delivered", pos.Count)
+			h.log.Error("entries were deleted or trimmed by somebody before they could be delivered",
+				"entries", gone, "in_all", total, "entries_added", info.EntriesAdded, "delivered", pos.Count)
 		}
 		return 0, oldest
 	}

@@ -51,28 +51,65 @@ func TestLag(t *testing.T) {
 			gone          uint64
 		}{
 			{name: "new and empty"},
-			{name: "nothing delivered yet", added: 10, length: 10, last: later, next: next(time.Minute), lag: 10, oldest: time.Minute},
+			{
+				name: "nothing delivered yet", added: 10, length: 10, last: later, next: next(time.Minute),
+				lag: 10, oldest: time.Minute,
+			},
 			{name: "all delivered", pos: Position{Entry: entry, Count: 10}, added: 10, last: entry},
-			{name: "some wait", pos: Position{Entry: entry, Count: 7}, added: 10, last: later, next: next(3 * time.Second), lag: 3, oldest: 3 * time.Second},
-			{name: "some wait, some were gone", pos: Position{Entry: entry, Count: 5}, missing: 2, added: 10, last: later, next: next(0), lag: 3},
-			{name: "what waited was deleted", pos: Position{Entry: entry, Count: 7}, added: 10, last: later, lag: 0},
-			{name: "gone before delivery", pos: Position{Entry: entry, Count: 7}, added: 10, last: entry, gone: 3},
-			{name: "gone, and known to be", pos: Position{Entry: entry, Count: 7}, missing: 3, added: 10, last: entry},
+			{
+				name: "some wait", pos: Position{Entry: entry, Count: 7}, added: 10, last: later,
+				next: next(3 * time.Second), lag: 3, oldest: 3 * time.Second,
+			},
+			{
+				name: "some wait, some were gone", pos: Position{Entry: entry, Count: 5}, missing: 2, added: 10,
+				last: later, next: next(0), lag: 3,
+			},
+			{
+				name: "what waited was deleted", pos: Position{Entry: entry, Count: 7}, added: 10, last: later,
+				lag: 0,
+			},
+			{
+				name: "gone before delivery", pos: Position{Entry: entry, Count: 7}, added: 10, last: entry,
+				gone: 3,
+			},
+			{
+				name: "gone, and known to be", pos: Position{Entry: entry, Count: 7}, missing: 3, added: 10,
+				last: entry,
+			},
 			{name: "count unknown", pos: Position{Entry: entry}, added: 10, last: entry},
-			{name: "counted by the group", pos: Position{Entry: entry, Count: 7, Delivery: DeliveryAtLeastOnce}, added: 10, last: entry},
-			{name: "counts that contradict", pos: Position{Entry: entry, Count: 20}, added: 10, last: later, next: next(0), lag: 1},
-			{name: "no counter, some wait", pos: Position{Entry: entry, Count: 7}, length: 3, last: later, next: next(time.Second), lag: -1, oldest: time.Second},
+			{
+				name: "counted by the group",
+				pos:  Position{Entry: entry, Count: 7, Delivery: DeliveryAtLeastOnce}, added: 10, last: entry,
+			},
+			{
+				name: "counts that contradict", pos: Position{Entry: entry, Count: 20}, added: 10, last: later,
+				next: next(0), lag: 1,
+			},
+			{
+				name: "no counter, some wait", pos: Position{Entry: entry, Count: 7}, length: 3, last: later,
+				next: next(time.Second), lag: -1, oldest: time.Second,
+			},
 			{name: "no counter, nothing waits", pos: Position{Entry: entry, Count: 7}, last: later},
-			{name: "an ID from the future", added: 1, length: 1, last: later, next: next(-time.Hour), lag: 1},
-			{name: "an ID that is none", added: 1, length: 1, last: later, next: []redis.XMessage{{ID: "x"}}, lag: 1, oldest: -1},
+			{
+				name: "an ID from the future", added: 1, length: 1, last: later, next: next(-time.Hour),
+				lag: 1,
+			},
+			{
+				name: "an ID that is none", added: 1, length: 1, last: later, next: []redis.XMessage{{ID: "x"}},
+				lag: 1, oldest: -1,
+			},
 		} {
 			s := l.source(t, l.config())
 			s.tracker.begin(c.pos)
 			s.tracker.lost(int64(c.missing - c.pos.Missing))
-			info := &redis.XInfoStream{EntriesAdded: c.added, Length: c.length, LastGeneratedID: c.last.String()}
+			info := &redis.XInfoStream{
+				EntriesAdded: c.added, Length: c.length,
+				LastGeneratedID: c.last.String(),
+			}
 			lag, oldest := s.keeper.lag(c.pos, info, c.next)
 			if lag != c.lag || oldest != c.oldest || s.tracker.missing() != c.missing+c.gone {
-				t.Errorf("%s: lag %d, oldest %s, missing %d; want %d, %s, %d", c.name, lag, oldest, s.tracker.missing(), c.lag, c.oldest, c.missing+c.gone)
+				t.Errorf("%s: lag %d, oldest %s, missing %d; want %d, %s, %d", c.name, lag, oldest,
+					s.tracker.missing(), c.lag, c.oldest, c.missing+c.gone)
 			}
 		}
 	})
@@ -128,7 +165,8 @@ func TestTrim(t *testing.T) {
 					confirmed = outbox.EntryID{}
 				}
 				// The position has no anchor: this is about what is confirmed.
-				if err := l.source(t, cfg).keeper.trim(t.Context(), Position{Entry: confirmed}, confirmed); err != nil {
+				if err := l.source(t, cfg).keeper.trim(t.Context(), Position{Entry: confirmed},
+					confirmed); err != nil {
 					t.Fatal(err)
 				}
 				if c.want < 0 {
@@ -137,11 +175,13 @@ func TestTrim(t *testing.T) {
 					}
 					return
 				}
-				if got, want := asked()[0], fmt.Sprintf("minid ~ %s limit %d", id(c.want), trimLimit); !strings.EqualFold(got, want) {
+				if got, want := asked()[0], fmt.Sprintf("minid ~ %s limit %d", id(c.want),
+					trimLimit); !strings.EqualFold(got, want) {
 					t.Errorf("asked for %q, want %q", got, want)
 				}
 				entries, err := l.mini.Stream(l.stream(0))
-				if err != nil || len(entries) == 0 || entries[0].ID != id(c.want).String() || int64(6-len(entries)) != trimmed {
+				if err != nil || len(entries) == 0 || entries[0].ID != id(c.want).String() ||
+					int64(6-len(entries)) != trimmed {
 					t.Errorf("%d entries are left, %d were reported as trimmed, %v", len(entries), trimmed, err)
 				}
 			})
@@ -164,7 +204,10 @@ func TestTrimLimit(t *testing.T) {
 		"beyond it":            {limit: time.Minute, want: time.Hour},
 		"beyond the position":  {limit: 0, want: time.Hour},
 		"not known":            {limit: -1, want: -1, held: 4 * time.Hour},
-		"failing":              {limit: time.Minute, err: errors.New("nobody knows"), want: -1, held: 4 * time.Hour},
+		"failing": {
+			limit: time.Minute, err: errors.New("nobody knows"), want: -1,
+			held: 4 * time.Hour,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -249,12 +292,14 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		g := &groupReader{stream: s}
 		confirmed, err := g.confirmed(t.Context(), Position{Entry: ids[4]})
 		if err != nil || confirmed.Compare(ids[1]) >= 0 || confirmed.Compare(ids[0]) < 0 {
-			t.Errorf("everything up to %s is taken for confirmed, entry %s is pending; %v", confirmed, ids[1], err)
+			t.Errorf("everything up to %s is taken for confirmed, entry %s is pending; %v", confirmed,
+				ids[1], err)
 		}
 		if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, ids[1].String()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if confirmed, err = g.confirmed(t.Context(), Position{Entry: ids[4]}); err != nil || confirmed != ids[4] {
+		if confirmed, err = g.confirmed(t.Context(), Position{Entry: ids[4]}); err != nil ||
+			confirmed != ids[4] {
 			t.Errorf("with nothing pending: %s, %v", confirmed, err)
 		}
 	})
@@ -293,14 +338,23 @@ func TestMirror(t *testing.T) {
 			asked  int
 			fails  bool
 		}{
-			"not known":             {nil, "", 1, false},
-			"shown":                 {shown, "", 0, false},
-			"set back":              {&redis.XInfoGroup{LastDeliveredID: "4-0", EntriesRead: 8}, "", 1, false},
-			"counter unknown":       {&redis.XInfoGroup{LastDeliveredID: "5-0"}, "", 1, false},
-			"destroyed":             {nil, "NOGROUP No such key or consumer group", 1, false},
-			"no stream":             {nil, "ERR The XGROUP subcommand requires the key to exist. Note that", 1, false},
-			"unknown to the server": {nil, "ERR Unknown subcommand or wrong number of arguments for 'SETID'", 1, false},
-			"read-only":             {nil, "READONLY You can't write against a read only replica.", 1, true},
+			"not known": {nil, "", 1, false},
+			"shown":     {shown, "", 0, false},
+			"set back": {
+				&redis.XInfoGroup{LastDeliveredID: "4-0", EntriesRead: 8}, "", 1,
+				false,
+			},
+			"counter unknown": {&redis.XInfoGroup{LastDeliveredID: "5-0"}, "", 1, false},
+			"destroyed":       {nil, "NOGROUP No such key or consumer group", 1, false},
+			"no stream": {
+				nil, "ERR The XGROUP subcommand requires the key to exist. Note that",
+				1, false,
+			},
+			"unknown to the server": {
+				nil, "ERR Unknown subcommand or wrong number of arguments for 'SETID'",
+				1, false,
+			},
+			"read-only": {nil, "READONLY You can't write against a read only replica.", 1, true},
 		} {
 			mu.Lock()
 			set = nil
@@ -310,7 +364,8 @@ func TestMirror(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			mu.Lock()
-			if (len(set) > 0) != (c.asked > 0) || c.asked > 0 && set[0] != "5-0 ENTRIESREAD 9" { // go-redis repeats some
+			// go-redis repeats some
+			if (len(set) > 0) != (c.asked > 0) || c.asked > 0 && set[0] != "5-0 ENTRIESREAD 9" {
 				t.Errorf("%s: asked for %v", name, set)
 			}
 			mu.Unlock()
@@ -323,7 +378,8 @@ func TestMirror(t *testing.T) {
 		if err := m.mirror(t.Context(), pos, nil); err != nil {
 			t.Fatal(err)
 		}
-		if group, err := s.group.info(t.Context()); err != nil || group == nil || group.LastDeliveredID != "5-0" {
+		if group, err := s.group.info(t.Context()); err != nil || group == nil ||
+			group.LastDeliveredID != "5-0" {
 			t.Errorf("group %+v, %v", group, err)
 		}
 	})
@@ -360,7 +416,8 @@ func TestHousekeepingGoesOn(t *testing.T) {
 		var broken atomic.Bool
 		l.on(func(c *server.Peer, cmd string, _ ...string) bool {
 			if broken.Load() && (cmd == "XINFO" || cmd == "XTRIM" || cmd == "XGROUP") {
-				c.WriteError("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk")
+				c.WriteError("MISCONF Redis is configured to save RDB snapshots, but it's currently unable " +
+					"to persist to disk")
 				return true
 			}
 			return false

@@ -61,11 +61,15 @@ func inLab(t *testing.T, shards int, f func(t *testing.T, l *lab)) {
 
 func newLab(t *testing.T, shards int) *lab {
 	t.Helper()
-	l := &lab{t: t, outbox: "orders", shards: shards, mini: miniredis.NewMiniRedis(), added: map[string]int{}}
+	l := &lab{
+		t: t, outbox: "orders", shards: shards, mini: miniredis.NewMiniRedis(),
+		added: map[string]int{},
+	}
 	dial := func(context.Context, string, string) (net.Conn, error) { return l.mini.Dial() }
 	l.redis = redis.NewClient(&redis.Options{
 		Dialer: dial, PoolSize: 32, DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, // it looks the address up
+		// it looks the address up
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	if err := l.redis.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
@@ -85,7 +89,10 @@ func newLab(t *testing.T, shards int) *lab {
 		t.Fatal(err)
 	}
 	l.cluster = cluster
-	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext), kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
+	l.opts = []kgo.Opt{
+		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext),
+		kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics(),
+	}
 	if l.kafka, err = kgo.NewClient(l.opts...); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +124,8 @@ func (l *lab) hook(c *server.Peer, cmd string, args ...string) bool {
 	if cmd == "XGROUP" && len(args) > 3 && strings.EqualFold(args[0], "SETID") {
 		return l.setGroup(c, args)
 	}
-	if cmd != "XINFO" || len(args) != 2 || !strings.EqualFold(args[0], "STREAM") || !l.mini.Exists(args[1]) || l.mini.Type(args[1]) != "stream" {
+	if cmd != "XINFO" || len(args) != 2 || !strings.EqualFold(args[0], "STREAM") ||
+		!l.mini.Exists(args[1]) || l.mini.Type(args[1]) != "stream" {
 		return false
 	}
 	entries, err := l.mini.Stream(args[1])
@@ -159,9 +167,12 @@ func (l *lab) on(f server.Hook) {
 	l.hooks = append(l.hooks, f)
 }
 
-// event are the fields of a small event, with further ones behind.
+// event are the fields of a small event, with further ones after them.
 func event(id, key string, more ...string) []string {
-	return append([]string{"id", id, "aggregatetype", "order", "aggregateid", key, "type", "Placed", "payload", `{"n":1}`, "headers", "{}"}, more...)
+	return append([]string{
+		"id", id, "aggregatetype", "order", "aggregateid", key, "type", "Placed",
+		"payload", `{"n":1}`, "headers", "{}",
+	}, more...)
 }
 
 // add appends one entry to a shard's stream, with the ID if it is not "*".
@@ -191,7 +202,8 @@ func (l *lab) addEvents(shard, from, n int) {
 
 func (l *lab) config() Config {
 	return Config{
-		Outbox: l.outbox, Redis: l.redis, Kafka: l.opts, Instance: "relay-1", Logger: slog.New(slog.NewTextHandler(l.t.Output(), nil)),
+		Outbox: l.outbox, Redis: l.redis, Kafka: l.opts, Instance: "relay-1",
+		Logger: slog.New(slog.NewTextHandler(l.t.Output(), nil)),
 		Observer: &Observer{
 			StateChanged: func(st ShardStatus) {
 				l.mu.Lock()
@@ -234,7 +246,8 @@ func (l *lab) run(cfg Config) (*Relay, func()) {
 
 func (l *lab) consumer(topics ...string) *kgo.Client {
 	l.t.Helper()
-	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.ConsumeTopics(topics...),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.UnknownTopicRetries(-1), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		l.t.Fatal(err)
@@ -279,7 +292,8 @@ func (l *lab) all(topics ...string) []*kgo.Record {
 // until waits for a state of a shard.
 func (l *lab) until(r *Relay, shard int, want State) ShardStatus {
 	l.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(
+		10 * time.Millisecond) {
 		for _, st := range r.Status() {
 			if st.Shard == shard && st.State == want {
 				return st
@@ -294,7 +308,8 @@ func (l *lab) until(r *Relay, shard int, want State) ShardStatus {
 func (l *lab) position(shard int, entry outbox.EntryID) Position {
 	l.t.Helper()
 	var last Position
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(
+		10 * time.Millisecond) {
 		positions, err := ReadPositions(l.t.Context(), l.opts, l.outbox, l.shards)
 		if err != nil {
 			l.t.Fatal(err)
@@ -332,7 +347,8 @@ func (l *lab) refuse(topic string, bad func(id string) bool, named bool) {
 			st.Topic, st.TopicID = rt.Topic, rt.TopicID
 			for _, rp := range rt.Partitions {
 				sp := kmsg.NewProduceResponseTopicPartition()
-				sp.Partition, sp.ErrorCode = rp.Partition, kerr.NotLeaderForPartition.Code // what is beside it is sent again
+				// what is beside it is sent again
+				sp.Partition, sp.ErrorCode = rp.Partition, kerr.NotLeaderForPartition.Code
 				if rt.Topic == topic || rt.TopicID == topicID {
 					for i, rec := range l.batch(rp.Records) {
 						if !bad(header(rec, "id")) {
@@ -357,7 +373,8 @@ func (l *lab) refuse(topic string, bad func(id string) bool, named bool) {
 
 // batch decodes an encoded batch.
 func (l *lab) batch(raw []byte) []*kgo.Record {
-	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{}, &kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
+	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{},
+		&kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil {
 		l.t.Error(fp.Err)
 	}

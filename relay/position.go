@@ -11,7 +11,8 @@ import (
 )
 
 // Position is how far a shard has been delivered: every entry at or below Entry, and none above it
-// (invariant 2). It stands in a record of the compacted positions topic, partition = shard.
+// (invariant 2). A record of the compacted positions topic holds it, in the partition whose number
+// is the shard's.
 type Position struct {
 	Delivery Delivery `json:"-"`
 	// Entry is the last delivered entry; 0-0 before the first.
@@ -21,16 +22,16 @@ type Position struct {
 	// Missing counts entries that Redis says were added at or below Entry and that were gone before
 	// they could be read: Count + Missing is what entries-added was at Entry.
 	Missing uint64 `json:"missing,omitempty"`
-	// Fingerprint of the entry: XXH64 over its fields as a RESP array of bulk strings, 16 hex digits. Empty: there is no
-	// anchor to check, reading begins after Entry.
+	// Fingerprint of the entry: XXH64 over its fields as a RESP array of bulk strings, 16 hex digits.
+	// Empty: there is no anchor to check, reading begins after Entry.
 	Fingerprint string `json:"fingerprint"`
-	// At is when the relay wrote the position, by its own clock. Informational.
+	// At is when the relay wrote the position, by its own clock. Nothing depends on it.
 	At time.Time `json:"-"`
-	// Relay is the instance that wrote it. Informational.
+	// Relay is the instance that wrote it. Nothing depends on it.
 	Relay string `json:"relay,omitempty"`
 }
 
-// MarshalJSON gives the position as it stands in a position record.
+// MarshalJSON gives the position as a position record has it.
 func (p Position) MarshalJSON() ([]byte, error) {
 	type plain Position // without these methods
 	return json.Marshal(struct {

@@ -43,7 +43,8 @@ func TestPositionText(t *testing.T) {
 		t.Errorf("got %s, %v\nwant %s", b, err, want)
 	}
 	p.Missing, p.Delivery, p.Fingerprint, p.Relay = 2, DeliveryAtLeastOnce, "", ""
-	const wantOther = `{"delivery":"at-least-once","entry":"1767319445000-3","count":7,"missing":2,"fingerprint":"","at":1767319446000}`
+	const wantOther = `{"delivery":"at-least-once","entry":"1767319445000-3","count":7,` +
+		`"missing":2,"fingerprint":"","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != wantOther {
 		t.Errorf("got %s, %v\nwant %s", b, err, wantOther)
 	}
@@ -73,7 +74,8 @@ func TestPositionRefuses(t *testing.T) {
 			continue
 		}
 		record := `{"v":2,"lane":"l","position":` + text + `}`
-		if p, err := ParsePosition([]byte(record)); err == nil || !strings.Contains(err.Error(), want) && want != "unexpected end" {
+		if p, err := ParsePosition([]byte(record)); err == nil ||
+			!strings.Contains(err.Error(), want) && want != "unexpected end" {
 			t.Errorf("%s: got %+v, %v, want an error with %q", record, p, err, want)
 		}
 	}

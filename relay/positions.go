@@ -12,10 +12,12 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// ReadPositions returns the committed position of each shard that has one. It disturbs no owner: what it returns may be
-// overtaken at once. It is not older than the call: a leader that was deposed is not believed, and if that cannot be told,
-// because too few brokers answer, there is an error.
-func ReadPositions(ctx context.Context, kafka []kgo.Opt, outboxName string, shards int) (map[int]Position, error) {
+// ReadPositions returns the committed position of each shard that has one. It disturbs no owner:
+// the positions may have moved on when it returns. They are not older than the call: a deposed
+// leader is not believed. If too few brokers answer to know that, it returns an error.
+func ReadPositions(ctx context.Context, kafka []kgo.Opt, outboxName string,
+	shards int,
+) (map[int]Position, error) {
 	client, err := kgo.NewClient(kafka...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
@@ -40,7 +42,9 @@ func ReadPositions(ctx context.Context, kafka []kgo.Opt, outboxName string, shar
 }
 
 // lastPosition reads the last committed position record of the shard's partition.
-func lastPosition(ctx context.Context, client *kgo.Client, topic *kafkalog.Topic, outboxName string, shard int) (pos Position, ok bool, err error) {
+func lastPosition(ctx context.Context, client *kgo.Client, topic *kafkalog.Topic, outboxName string,
+	shard int,
+) (pos Position, ok bool, err error) {
 	log, err := kafkalog.Open(client, topic, shard, kgo.ReadCommitted())
 	if err != nil {
 		return pos, false, err
@@ -58,11 +62,13 @@ func lastPosition(ctx context.Context, client *kgo.Client, topic *kafkalog.Topic
 	return pos, err == nil, err
 }
 
-// SetPosition replaces a shard's position. It fences the shard's owner first, which then starts over from p.
-// Entries at or below p.Entry are never delivered afterwards, those above it are, whether they were before or not:
-// the caller answers for that. A relay with
-// at-least-once delivery cannot be fenced: it has to be stopped before.
-func SetPosition(ctx context.Context, kafka []kgo.Opt, outboxName string, shard int, p Position) error {
+// SetPosition replaces a shard's position. It fences the shard's owner first, which then starts
+// over from p. Entries at or below p.Entry are never delivered afterwards; those above it are, even
+// if they were before. The caller answers for that. A relay with at-least-once delivery cannot be
+// fenced: stop it first.
+func SetPosition(ctx context.Context, kafka []kgo.Opt, outboxName string, shard int,
+	p Position,
+) error {
 	cfg := Config{Outbox: outboxName, Kafka: kafka}.withDefaults()
 	client, err := kgo.NewClient(clientOpts(&cfg)...)
 	if err != nil {

@@ -41,7 +41,8 @@ func TestReadPositions(t *testing.T) {
 		}
 		for shard, p := range want {
 			g := got[shard]
-			if g.Delivery != p.Delivery || g.Entry != p.Entry || g.Count != p.Count || g.Missing != p.Missing || g.Fingerprint != p.Fingerprint {
+			if g.Delivery != p.Delivery || g.Entry != p.Entry || g.Count != p.Count ||
+				g.Missing != p.Missing || g.Fingerprint != p.Fingerprint {
 				t.Errorf("shard %d: got %+v, want %+v", shard, g, p)
 			}
 		}
@@ -59,7 +60,7 @@ func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position
 }
 
 // The end of the partition is whatever transactions have left there: markers, aborted records,
-// other keys, and the position may be far behind it.
+// other keys, and the position may be far before it.
 func TestLastPositionBehindOtherThings(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -132,22 +133,26 @@ func TestLastPositionUnreadable(t *testing.T) {
 		if pos, ok, err := l.lastPosition(t, l.outbox, 0); ok || err != nil {
 			t.Errorf("of an empty partition: %+v, %v", pos, err)
 		}
-		if _, ok, err := l.lastPosition(t, l.outbox, 1); ok || err == nil || !strings.Contains(err.Error(), "1 partitions") {
+		if _, ok, err := l.lastPosition(t, l.outbox, 1); ok || err == nil ||
+			!strings.Contains(err.Error(), "1 partitions") {
 			t.Errorf("of a shard without a partition: %v", err)
 		}
-		if _, ok, err := l.lastPosition(t, "nobody", 0); ok || err == nil || !strings.Contains(err.Error(), "migrate apply") {
+		if _, ok, err := l.lastPosition(t, "nobody", 0); ok || err == nil ||
+			!strings.Contains(err.Error(), "migrate apply") {
 			t.Errorf("of an outbox without a topic: %v", err)
 		}
 		key := []byte(delivery.PositionKey(l.outbox, 0))
 		for value, want := range map[string]string{
-			"text": "invalid character", `{"v":9,"position":{"delivery":"exactly-once","entry":"5-0"}}`: "version 9",
-			`{"v":1,"delivery":"exactly-once","entry":"5-0"}`: "version 1",
+			"text": "invalid character",
+			`{"v":9,"position":{"delivery":"exactly-once","entry":"5-0"}}`: "version 9",
+			`{"v":1,"delivery":"exactly-once","entry":"5-0"}`:              "version 1",
 		} {
 			r := &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: key, Value: []byte(value)}
 			if err := l.kafka.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
-			if _, ok, err := l.lastPosition(t, l.outbox, 0); ok || err == nil || !strings.Contains(err.Error(), want) {
+			if _, ok, err := l.lastPosition(t, l.outbox, 0); ok || err == nil ||
+				!strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v", value, err)
 			}
 		}
@@ -159,7 +164,8 @@ func TestLastPositionUnreadable(t *testing.T) {
 			t.Errorf("of a deleted position: %+v, %v", pos, err)
 		}
 		l.cluster.Close()
-		if _, err := ReadPositions(t.Context(), append(l.opts, kgo.RetryTimeout(1)), l.outbox, 1); err == nil {
+		if _, err := ReadPositions(t.Context(), append(l.opts, kgo.RetryTimeout(1)), l.outbox,
+			1); err == nil {
 			t.Error("positions were read without a server")
 		}
 	})
@@ -178,8 +184,10 @@ func TestSetPositionMovesTheOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.addEvents(0, 10, 1) // an idle owner learns it with its next transaction
-		if got := l.consume(21, "outbox.event.order"); header(got[10], "id") != "e-0" || header(got[20], "id") != "e-10" {
-			t.Errorf("the records behind the tenth begin with %s and end with %s", header(got[10], "id"), header(got[20], "id"))
+		if got := l.consume(21, "outbox.event.order"); header(got[10], "id") != "e-0" ||
+			header(got[20], "id") != "e-10" {
+			t.Errorf("the records behind the tenth begin with %s and end with %s", header(got[10], "id"),
+				header(got[20], "id"))
 		}
 		if n := len(l.all("outbox.event.order")); n != 21 {
 			t.Errorf("%d records", n)

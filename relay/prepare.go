@@ -13,8 +13,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// chunk is a run of a shard's entries, read, decoded, routed and formatted: what travels from the reader to the
-// sender. Unless a group is larger than a transaction may be, it holds whole groups (invariant 8).
+// chunk is a run of a shard's entries, read, decoded, routed and formatted. The reader hands it to
+// the sender. Unless a group is larger than a transaction may be, it holds whole groups (invariant
+// 8).
 type chunk struct {
 	ids         []outbox.EntryID // ascending; the last is where the position will be
 	fingerprint uint64           // of the last entry
@@ -23,12 +24,12 @@ type chunk struct {
 	position    Position         // behind the last entry
 	records     []*kgo.Record
 	dead        []deadLetter
-	// atEnd: nothing stood behind the last entry when it was read.
+	// atEnd: the stream had nothing after the last entry when it was read.
 	atEnd bool
-	// halt: the entry behind the last one cannot be delivered and policy is to stop there.
+	// halt: the entry after the last one cannot be delivered, and policy is to stop there.
 	halt *HaltError
 
-	// What the records stand in; see recycle.
+	// Backing memory of the records; see recycle.
 	memory  []kgo.Record
 	headers []kgo.RecordHeader
 	reply   []byte // nil: not to be used again
@@ -48,8 +49,9 @@ func newChunk(n int) *chunk {
 	return c
 }
 
-// recycle lets a later chunk have the memory of this one. Only a chunk whose records are all confirmed may be given back: of others
-// kgo may still have to send some. Clearing 700 bytes an entry and collecting them is a fifth of what an entry costs.
+// recycle lets a later chunk reuse the memory of this one. Only a chunk whose records are all
+// confirmed may be recycled: kgo may still have to send records of others. Clearing and collecting
+// 700 bytes an entry would be a fifth of what an entry costs.
 func (c *chunk) recycle() {
 	recycleReply(c.reply)
 	clear(c.dead)
@@ -57,7 +59,7 @@ func (c *chunk) recycle() {
 	chunkPool.Put(c)
 }
 
-// entryOverhead is about what an entry costs beside its own bytes while it is a record.
+// entryOverhead is about how many bytes an entry takes, beside its own, while it is a record.
 const entryOverhead = 512
 
 // preparer turns raw entries into chunks. It belongs to one goroutine.
@@ -68,13 +70,13 @@ type preparer struct {
 	router     *router
 	formatter  formatter
 	quarantine *quarantine
-	// lastTopic and lastLimit are what topics said about the topic before, within a chunk.
+	// lastTopic and lastLimit are the answer of topics for the previous entry of the chunk.
 	lastTopic string
 	lastInfo  topicInfo
 }
 
-// chunk prepares entries. An error means that a server could not be asked; entries that cannot be delivered
-// become dead letters, or a halt behind the last whole group that stands before them.
+// chunk prepares entries. An error means that a server could not be asked. Entries that cannot be
+// delivered become dead letters, or a halt after the last whole group before them.
 func (p *preparer) chunk(ctx context.Context, raws []rawEntry) (*chunk, error) {
 	c := newChunk(len(raws))
 	p.lastTopic = ""
@@ -126,11 +128,15 @@ func (p *preparer) chunk(ctx context.Context, raws []rawEntry) (*chunk, error) {
 
 func (p *preparer) halt(d deadLetter) *HaltError {
 	return &HaltError{Shard: p.shard, Entry: d.id, Reason: fmt.Sprintf(
-		"entry %s cannot be delivered: %s: %s; repair what it names, or add %q to Config.DeadLetter.On, or pass over everything up to it with sluice resume --after %s",
+		"entry %s cannot be delivered: %s: %s; repair what it names, or add %q to "+
+			"Config.DeadLetter.On, or pass over everything up to it with sluice resume --after %s",
 		d.id, d.reason, d.detail, d.reason, d.id)}
 }
 
-func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *entry, raw rawEntry, headers []kgo.RecordHeader, suspicious bool) (_ []kgo.RecordHeader, topic string, dead deadLetter, err error) {
+func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *entry, raw rawEntry,
+	headers []kgo.RecordHeader, suspicious bool) (_ []kgo.RecordHeader, topic string, dead deadLetter,
+	err error,
+) {
 	if suspicious {
 		if d, ok := p.quarantine.poisoned(raw.id); ok {
 			_ = e.decode(raw) // for e.more
@@ -163,7 +169,9 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 	}
 	r.Partition = int32(outbox.Partition(r.Key, info.partitions))
 	if size := recordSize(r); size > info.maxBytes {
-		return fail(ReasonTooLarge, fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic, info.maxBytes))
+		return fail(ReasonTooLarge,
+			fmt.Errorf("the record has %d bytes, topic %s takes %d (max.message.bytes)", size, topic,
+				info.maxBytes))
 	}
 	return headers, topic, deadLetter{}, nil
 }

@@ -24,10 +24,12 @@ func testPreparer(t testing.TB, on ...Reason) *preparer {
 	}
 	known := func(info topicInfo) topicInfo { info.until = time.Now().Add(time.Hour); return info }
 	return &preparer{
-		shard: 3, deadLetter: DeadLetter{Topic: "letters", On: on}, router: router, quarantine: newQuarantine(),
+		shard: 3, deadLetter: DeadLetter{Topic: "letters", On: on}, router: router,
+		quarantine: newQuarantine(),
 		topics: &topics{known: map[string]topicInfo{
-			"events": known(topicInfo{exists: true, maxBytes: 10_000, partitions: 7}), "letters": known(topicInfo{exists: true, maxBytes: 1 << 20, partitions: 3}),
-			"absent": known(topicInfo{}),
+			"events":  known(topicInfo{exists: true, maxBytes: 10_000, partitions: 7}),
+			"letters": known(topicInfo{exists: true, maxBytes: 1 << 20, partitions: 3}),
+			"absent":  known(topicInfo{}),
 		}},
 		formatter: formatter{encoding: rawFormat{}, prefix: "orders/3/", now: time.Now},
 	}
@@ -69,7 +71,8 @@ func TestChunk(t *testing.T) {
 func TestChunkRecycled(t *testing.T) {
 	t.Parallel()
 	p := testPreparer(t, ReasonUndecodable)
-	many := raws(with("id", "e-1", "headers", `{"a":"b","c":"d"}`, "key", "k", "more", "1"), with("colour", "red"), with("payload", ""), with())
+	many := raws(with("id", "e-1", "headers", `{"a":"b","c":"d"}`, "key", "k", "more", "1"),
+		with("colour", "red"), with("payload", ""), with())
 	few := raws(with("id", "f-1", "payload", "f"), with("id", "f-2"))
 	var first []string
 	for range 100 {
@@ -77,17 +80,23 @@ func TestChunkRecycled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.records[0]; got.Context != nil || int(got.Partition) != outbox.Partition(got.Key, 7) || got.Offset != 0 || c.atEnd || c.halt != nil || c.reply != nil || len(c.dead) != 0 {
+		if got := c.records[0]; got.Context != nil ||
+			int(got.Partition) != outbox.Partition(got.Key, 7) || got.Offset != 0 || c.atEnd ||
+			c.halt != nil || c.reply != nil || len(c.dead) != 0 {
 			t.Fatalf("kept from an earlier chunk: %+v in %+v", got, c)
 		}
-		shown := []string{show(c.records[0]), show(c.records[1]), fmt.Sprint(c.ids, c.bytes, c.cost, len(c.records))}
+		shown := []string{
+			show(c.records[0]), show(c.records[1]),
+			fmt.Sprint(c.ids, c.bytes, c.cost, len(c.records)),
+		}
 		if first == nil {
 			first = shown
 		} else if !slices.Equal(shown, first) {
 			t.Fatalf("got %q, at first %q", shown, first)
 		}
 		c.recycle()
-		if c, err = p.chunk(t.Context(), many); err != nil || len(c.dead) != 1 || len(c.records) != len(many) {
+		if c, err = p.chunk(t.Context(), many); err != nil || len(c.dead) != 1 ||
+			len(c.records) != len(many) {
 			t.Fatalf("%+v, %v", c, err)
 		}
 		for _, r := range c.records { // as kgo leaves them
@@ -114,7 +123,8 @@ func TestPartitionIsKafkas(t *testing.T) {
 		for j := range key {
 			key[j] = byte(rand.Uint32())
 		}
-		c, err := p.chunk(t.Context(), raws(with("key", string(key)), with("key", string(key), "colour", "red")))
+		c, err := p.chunk(t.Context(),
+			raws(with("key", string(key)), with("key", string(key), "colour", "red")))
 		if err != nil || len(c.records) != 2 {
 			t.Fatalf("%d records, %v", len(c.records), err)
 		}
@@ -155,7 +165,8 @@ func TestChunkDeadLetters(t *testing.T) {
 		if c.dead[i].reason != reason || c.dead[i].id != raw.id || c.dead[i].detail == "" {
 			t.Errorf("%s: %+v", reason, c.dead[i])
 		}
-		if r.Topic != "letters" || header(r, "sluice-reason") != string(reason) || header(r, "sluice-detail") != c.dead[i].detail || string(r.Value) != string(raw.fields) {
+		if r.Topic != "letters" || header(r, "sluice-reason") != string(reason) ||
+			header(r, "sluice-detail") != c.dead[i].detail || string(r.Value) != string(raw.fields) {
 			t.Errorf("%s: %s", reason, show(r))
 		}
 	}
@@ -166,7 +177,7 @@ func TestChunkDeadLetters(t *testing.T) {
 	}
 
 	// The same entries when a reason is not to be dead-lettered: everything before is delivered,
-	// nothing behind.
+	// nothing after it.
 	for i, reason := range reasons {
 		p := testPreparer(t, slices.DeleteFunc(slices.Clone(reasons), func(r Reason) bool { return r == reason })...)
 		p.quarantine.add(refusal)
@@ -174,11 +185,15 @@ func TestChunkDeadLetters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.halt == nil || c.halt.Entry != entries[i+1].id || c.halt.Shard != 3 || !strings.Contains(c.halt.Reason, string(reason)) || !strings.Contains(c.halt.Reason, "Config.DeadLetter.On") {
+		if c.halt == nil || c.halt.Entry != entries[i+1].id || c.halt.Shard != 3 ||
+			!strings.Contains(c.halt.Reason, string(reason)) ||
+			!strings.Contains(c.halt.Reason, "Config.DeadLetter.On") {
 			t.Errorf("%s: halt %v", reason, c.halt)
 		}
-		if len(c.ids) != i+1 || len(c.records) != i+1 || len(c.dead) != i || c.last() != entries[i].id || c.fingerprint != fingerprint(entries[i].fields) {
-			t.Errorf("%s: got %d entries, %d records, %d dead letters", reason, len(c.ids), len(c.records), len(c.dead))
+		if len(c.ids) != i+1 || len(c.records) != i+1 || len(c.dead) != i || c.last() != entries[i].id ||
+			c.fingerprint != fingerprint(entries[i].fields) {
+			t.Errorf("%s: got %d entries, %d records, %d dead letters", reason, len(c.ids), len(c.records),
+				len(c.dead))
 		}
 		if _, poison := p.quarantine.poisoned(refusal.id); poison != (reason != ReasonRejected) {
 			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be tried again", reason, poison)
@@ -194,7 +209,7 @@ func TestChunkHaltsAtFirst(t *testing.T) {
 	}
 }
 
-// Invariant 8: what a halt leaves behind it must not begin in the middle of a group.
+// Invariant 8: what a halt leaves must not begin in the middle of a group.
 func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 	t.Parallel()
 	bad := with("colour", "red")
@@ -202,9 +217,11 @@ func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 		entries []rawEntry
 		want    int
 	}{
-		"in the middle":         {raws(with(), with("more", "2"), with("more", "1", "colour", "red"), with()), 1},
-		"at the end":            {raws(with(), with("more", "2"), with("more", "1"), bad, with()), 1},
-		"at the beginning":      {raws(with(), with("more", "2", "colour", "red"), with("more", "1"), with()), 1},
+		"in the middle": {raws(with(), with("more", "2"), with("more", "1", "colour", "red"),
+			with()), 1},
+		"at the end": {raws(with(), with("more", "2"), with("more", "1"), bad, with()), 1},
+		"at the beginning": {raws(with(), with("more", "2", "colour", "red"), with("more", "1"),
+			with()), 1},
 		"behind a group":        {raws(with("more", "1"), with(), bad), 2},
 		"in the first group":    {raws(with("more", "1"), bad), 0},
 		"in a group of letters": {raws(with("more", "1", "topic", ".."), with("topic", ".."), bad), 2},
@@ -214,7 +231,8 @@ func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(got.ids) != c.want || len(got.records) != c.want || got.halt == nil {
-			t.Errorf("%s: %d entries and %d records are delivered, want %d; halt %v", name, len(got.ids), len(got.records), c.want, got.halt)
+			t.Errorf("%s: %d entries and %d records are delivered, want %d; halt %v", name, len(got.ids),
+				len(got.records), c.want, got.halt)
 		}
 		size := 0
 		for _, e := range c.entries[:c.want] {
@@ -231,7 +249,8 @@ func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 
 func TestChunkLargeDeadLetter(t *testing.T) {
 	t.Parallel()
-	c, err := testPreparer(t, ReasonTooLarge).chunk(t.Context(), raws(with("payload", strings.Repeat("x", 3*deadLetterChunk))))
+	c, err := testPreparer(t, ReasonTooLarge).chunk(t.Context(),
+		raws(with("payload", strings.Repeat("x", 3*deadLetterChunk))))
 	if err != nil || len(c.ids) != 1 || len(c.records) != 4 {
 		t.Fatalf("%d entries, %d records, %v", len(c.ids), len(c.records), err)
 	}
@@ -250,7 +269,8 @@ func TestChunkWithoutKafka(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := testPreparer(t, ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic, ReasonRejected)
+		p := testPreparer(t, ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic,
+			ReasonRejected)
 		p.topics = newTopics(l.kafka, r.cfg.Topics, func() int { return 1 }, r.cfg.Logger)
 		l.cluster.Close()
 		c, err := p.chunk(t.Context(), raws(with(), with("topic", "not-asked-for")))

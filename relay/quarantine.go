@@ -6,7 +6,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// quarantine remembers which entries of a shard Kafka refused for what they are. They become dead letters, or halt the shard.
+// quarantine remembers which entries of a shard Kafka refused for their content. They become dead
+// letters, or halt the shard.
 type quarantine struct {
 	mu     sync.Mutex
 	poison map[outbox.EntryID]deadLetter
@@ -14,7 +15,7 @@ type quarantine struct {
 
 func newQuarantine() *quarantine { return &quarantine{poison: map[outbox.EntryID]deadLetter{}} }
 
-// empty is the case that must cost nothing.
+// empty is the usual case, and must cost nothing.
 func (q *quarantine) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

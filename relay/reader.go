@@ -14,26 +14,27 @@ import (
 )
 
 const (
-	readTarget  = 512 << 10              // bytes a read aims at
-	readLimit   = 8 << 20                // bytes a reply may have; a larger one is asked for again with fewer entries
+	readTarget = 512 << 10 // bytes a read aims at
+	// bytes a reply may have; a larger one is asked for again with fewer entries
+	readLimit   = 8 << 20
 	readEntries = 2000                   // most entries a read
 	readBlock   = 250 * time.Millisecond // also how long a stop may wait for a blocked read
 )
 
-// anchor is the entry that reading stands on (invariant 6).
+// anchor is the entry at the position, where reading begins (invariant 6).
 type anchor struct {
 	id outbox.EntryID
 	// fingerprint 0: there is no entry to stand on, reading begins after id.
 	fingerprint uint64
 }
 
-// streamReader reads a shard's stream from an anchor on, by XRANGE, which leaves no trace in Redis.
+// streamReader reads a shard's stream from an anchor on with XRANGE, which writes nothing in Redis.
 type streamReader struct {
 	client redis.UniversalClient
 	shard  int
 	key    string
-	// count and limit adapt to the size of the entries. least is above count while a group did not fit into one
-	// read; whole is false once that has been given up.
+	// count and limit adapt to the size of the entries. least is above count while a group did not fit
+	// into one read; whole is false once the group is too large for any read.
 	count int
 	limit int
 	least int
@@ -41,19 +42,22 @@ type streamReader struct {
 	// most and target bound what a read aims at, entries and bytes.
 	most   int
 	target int
-	// scratch holds one reply until the next; keep makes a reply outlive it. kept is the buffer that it has parted with for that, nil if
-	// none.
+	// scratch holds one reply until the next read; keep makes a reply outlive that. kept is the buffer
+	// that keep gave away, nil if none.
 	scratch []byte
 	kept    []byte
 	buf     []rawEntry
 	// waiter waits for the entries of many quiet streams at once; nil: each waits for itself.
 	waiter *waiter
-	// activeAt is when the stream last had something to read.
+	// activeAt is when the stream last had entries to read.
 	activeAt time.Time
 }
 
 func newStreamReader(client redis.UniversalClient, shard int, key string) *streamReader {
-	return &streamReader{client: client, shard: shard, key: key, count: 64, limit: readLimit, whole: true, most: readEntries, target: readTarget, activeAt: time.Now()}
+	return &streamReader{
+		client: client, shard: shard, key: key, count: 64, limit: readLimit,
+		whole: true, most: readEntries, target: readTarget, activeAt: time.Now(),
+	}
 }
 
 // bounded makes reads no larger than a transaction may be.
@@ -63,10 +67,13 @@ func (r *streamReader) bounded(cfg *Config) *streamReader {
 	return r
 }
 
-// read returns the entries after the anchor, and whether they are all there were. Every read starts at the anchor,
-// inclusive: a reader that started after it would skip, without noticing, the entries to which a replica promoted
-// too early has given IDs that were used before. The returned slice is valid until the next read.
-func (r *streamReader) read(ctx context.Context, from anchor) (entries []rawEntry, atEnd bool, err error) {
+// read returns the entries after the anchor, and whether those were all. Every read starts at the
+// anchor, inclusive: a reader that started after it would skip, without noticing, the entries to
+// which a replica promoted too early has given IDs that were used before. The returned slice is
+// valid until the next read.
+func (r *streamReader) read(ctx context.Context,
+	from anchor,
+) (entries []rawEntry, atEnd bool, err error) {
 	start, count := from.id.String(), max(r.count, r.least)
 	if from.fingerprint == 0 {
 		start = "(" + start
@@ -99,17 +106,21 @@ func (r *streamReader) read(ctx context.Context, from anchor) (entries []rawEntr
 
 // checkAnchor is invariant 6: the first entry read must be the one at the position.
 func checkAnchor(shard int, from anchor, entries []rawEntry) *HaltError {
-	if len(entries) > 0 && entries[0].id == from.id && fingerprint(entries[0].fields) == from.fingerprint {
+	if len(entries) > 0 && entries[0].id == from.id &&
+		fingerprint(entries[0].fields) == from.fingerprint {
 		return nil
 	}
 	halt := &HaltError{
 		Shard: shard, Entry: from.id,
-		Reason:   "the stream does not hold the last delivered entry: it was rolled back, replaced or trimmed by hand; compare both sides, then run sluice resume",
-		Expected: fmt.Sprintf("entry %s with fingerprint %s", from.id, formatFingerprint(from.fingerprint)),
-		Found:    "no entry at or after it",
+		Reason: "the stream does not hold the last delivered entry: it was rolled back, replaced or " +
+			"trimmed by hand; compare both sides, then run sluice resume",
+		Expected: fmt.Sprintf("entry %s with fingerprint %s", from.id,
+			formatFingerprint(from.fingerprint)),
+		Found: "no entry at or after it",
 	}
 	if len(entries) > 0 {
-		halt.Found = fmt.Sprintf("entry %s with fingerprint %s", entries[0].id, formatFingerprint(fingerprint(entries[0].fields)))
+		halt.Found = fmt.Sprintf("entry %s with fingerprint %s", entries[0].id,
+			formatFingerprint(fingerprint(entries[0].fields)))
 	}
 	return halt
 }
@@ -119,7 +130,8 @@ func checkAnchor(shard int, from anchor, entries []rawEntry) *HaltError {
 func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte, error) {
 	reply, err := r.once(ctx, keyPos, args)
 	if hasPrefix(err, "MOVED") || hasPrefix(err, "ASK") {
-		// go-redis follows redirections of commands whose replies it reads itself: let one show it the way.
+		// go-redis follows redirections only of commands whose replies it parses: this one updates its
+		// map of slots.
 		_ = r.client.Exists(ctx, r.key).Err()
 		reply, err = r.once(ctx, keyPos, args)
 	}
@@ -134,7 +146,7 @@ func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte
 
 func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byte, error) {
 	if cap(r.scratch) > readLimit {
-		r.scratch = nil // one huge entry is no reason to keep that much
+		r.scratch = nil // one huge entry is no reason to hold so much memory
 	}
 	if r.scratch == nil {
 		r.scratch = spareReply()
@@ -147,10 +159,12 @@ func (r *streamReader) once(ctx context.Context, keyPos int8, args []any) ([]byt
 }
 
 func notAStream(key string) *HaltError {
-	return &HaltError{Reason: key + " is not a stream: somebody replaced the key; restore the stream, then run sluice resume"}
+	return &HaltError{Reason: key +
+		" is not a stream: somebody replaced the key; restore the stream, then run sluice resume"}
 }
 
-// keep returns the reply in memory of its own: the buffer itself if it is well filled, else a copy.
+// keep returns the reply in memory that no later read overwrites: the buffer itself if it is well
+// filled, else a copy.
 func (r *streamReader) keep(reply []byte) []byte {
 	if r.kept = nil; len(reply) < cap(reply)/2 {
 		return bytes.Clone(reply)
@@ -191,12 +205,13 @@ func (r *streamReader) wait(ctx context.Context, from outbox.EntryID) error {
 func (r *streamReader) block(ctx context.Context, from outbox.EntryID) (ready bool, err error) {
 	saved := r.limit
 	r.limit = 1 << 30
-	reply, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, from.String())
+	reply, err := r.do(ctx, 6, "XREAD", "COUNT", 1, "BLOCK", readBlock.Milliseconds(), "STREAMS",
+		r.key, from.String())
 	r.limit = saved
 	return len(reply) > 5, err // a null has three or five bytes
 }
 
-// fewer makes the next read smaller, or its limit larger if it cannot be smaller.
+// fewer makes the next read ask for fewer entries, or raises its limit if one entry was asked for.
 func (r *streamReader) fewer() {
 	switch {
 	case r.least > 0:
@@ -208,8 +223,8 @@ func (r *streamReader) fewer() {
 	}
 }
 
-// adapt aims the next read at readTarget bytes, and at most doubles its count, so that a stream whose entries
-// suddenly grow is noticed.
+// adapt aims the next read at readTarget bytes. It at most doubles the count, so that one read of
+// suddenly larger entries stays small.
 func (r *streamReader) adapt(bytes, entries int) {
 	if entries == 0 {
 		return
@@ -218,10 +233,12 @@ func (r *streamReader) adapt(bytes, entries int) {
 	r.count = min(max(1, r.target/max(1, bytes/entries)), 2*r.count, r.most)
 }
 
-// run reads chunk after chunk and hands each to out, until ctx ends or reading or out fails. Reading, decoding and formatting
-// go on while a transaction commits. caughtUp is called when the stream is found without anything to read at the beginning:
-// there is nothing to send, but the anchor stands, which is worth telling.
-func (r *streamReader) run(ctx context.Context, from anchor, p *preparer, maxBytes int, caughtUp func(), out func(context.Context, *chunk) error) error {
+// run reads chunk after chunk and hands each to out, until ctx ends or reading or out fails.
+// Reading, decoding and formatting go on while a transaction commits. caughtUp is called if the
+// first read finds no entries: nothing is sent then, but the anchor is known to hold.
+func (r *streamReader) run(ctx context.Context, from anchor, p *preparer, maxBytes int,
+	caughtUp func(), out func(context.Context, *chunk) error,
+) error {
 	if r.waiter != nil {
 		defer r.waiter.leave(r.key)
 	}
@@ -260,7 +277,7 @@ func (r *streamReader) run(ctx context.Context, from anchor, p *preparer, maxByt
 		if len(c.ids) > 0 {
 			from = anchor{c.last(), c.fingerprint}
 		}
-		halt := c.halt // what is sent is not looked at any more
+		halt := c.halt // a chunk that was sent is not looked at any more
 		if len(c.ids) > 0 {
 			if err := out(ctx, c); err != nil {
 				return err
@@ -272,8 +289,8 @@ func (r *streamReader) run(ctx context.Context, from anchor, p *preparer, maxByt
 	}
 }
 
-// wholeGroups returns entries without the beginning of a group whose end was not read. At the end of the
-// stream everything is whole: MULTI/EXEC is atomic.
+// wholeGroups returns the entries without the part of a last group whose end was not read. At the
+// end of the stream everything is whole: MULTI/EXEC is atomic.
 func wholeGroups(entries []rawEntry, atEnd bool) []rawEntry {
 	if atEnd {
 		return entries
@@ -284,7 +301,8 @@ func wholeGroups(entries []rawEntry, atEnd bool) []rawEntry {
 	return entries
 }
 
-// extend makes the next read larger for a group that did not fit into this one, if a transaction may have as much.
+// extend makes the next read larger for a group that did not fit into this one, if a transaction
+// may hold that much.
 func (r *streamReader) extend(entries []rawEntry, maxBytes int) bool {
 	size := 0
 	for _, e := range entries {

@@ -70,7 +70,8 @@ func TestCheckAnchor(t *testing.T) {
 		"entry 5-1 with fingerprint " + formatFingerprint(from.fingerprint):          {later},
 	} {
 		halt := checkAnchor(3, from, entries)
-		if halt == nil || halt.Found != found || halt.Shard != 3 || halt.Entry != from.id || halt.Expected != "entry 5-0 with fingerprint "+formatFingerprint(from.fingerprint) {
+		if halt == nil || halt.Found != found || halt.Shard != 3 || halt.Entry != from.id ||
+			halt.Expected != "entry 5-0 with fingerprint "+formatFingerprint(from.fingerprint) {
 			t.Errorf("%s: got %+v", found, halt)
 		}
 	}
@@ -117,11 +118,16 @@ func (l *lab) read(from anchor, maxBytes int, on ...Reason) *reading {
 	ctx, cancel := context.WithCancel(l.t.Context())
 	r := &reading{chunks: make(chan *chunk), stop: cancel, ended: make(chan struct{})}
 	p := testPreparer(l.t, on...)
-	p.topics.known["events"] = topicInfo{exists: true, maxBytes: 1 << 30, partitions: 1, until: time.Now().Add(1000 * time.Hour)}
+	p.topics.known["events"] = topicInfo{
+		exists: true, maxBytes: 1 << 30, partitions: 1,
+		until: time.Now().Add(1000 * time.Hour),
+	}
 	go func() {
 		defer close(r.ended)
 		defer close(r.chunks)
-		r.err = newStreamReader(l.redis, 0, l.stream(0)).run(ctx, from, p, maxBytes, func() { r.caughtUp.Add(1) }, func(ctx context.Context, c *chunk) error {
+		r.err = newStreamReader(l.redis, 0, l.stream(0)).run(ctx, from, p, maxBytes, func() {
+			r.caughtUp.Add(1)
+		}, func(ctx context.Context, c *chunk) error {
 			select {
 			case r.chunks <- c:
 				return nil
@@ -213,13 +219,16 @@ func TestReaderCaughtUp(t *testing.T) {
 	})
 }
 
-// What fails behind the reader ends it.
+// A failure of what takes the reader's chunks ends the reader.
 func TestReaderEndsWithWhatFollowsIt(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.addEvents(0, 0, 3)
 		failed := errors.New("no seat")
-		err := newStreamReader(l.redis, 0, l.stream(0)).run(t.Context(), anchor{}, testPreparer(t), 1<<20, func() {}, func(context.Context, *chunk) error { return failed })
+		err := newStreamReader(l.redis, 0, l.stream(0)).run(t.Context(), anchor{}, testPreparer(t), 1<<20,
+			func() {}, func(context.Context, *chunk) error {
+				return failed
+			})
 		if !errors.Is(err, failed) {
 			t.Errorf("ended with %v", err)
 		}
@@ -244,7 +253,10 @@ func TestReaderKeepsGroups(t *testing.T) {
 				group := map[outbox.EntryID]int{}
 				for g := range c.groups {
 					for more := c.size - 1; more >= 0; more-- {
-						fields := []string{"id", "e", "aggregatetype", "order", "aggregateid", "k", "type", "T", "payload", payload, "headers", ""}
+						fields := []string{
+							"id", "e", "aggregatetype", "order", "aggregateid", "k", "type", "T",
+							"payload", payload, "headers", "",
+						}
 						if more > 0 {
 							fields = append(fields, "more", strconv.Itoa(more))
 						}
@@ -280,7 +292,8 @@ func TestReaderCutsGiants(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		var want, got []outbox.EntryID
 		for range 3000 {
-			want = append(want, l.add(0, "*", event("e", "k", "more", "1", "contenttype", strings.Repeat("x", 200))...))
+			want = append(want, l.add(0, "*",
+				event("e", "k", "more", "1", "contenttype", strings.Repeat("x", 200))...))
 		}
 		l.add(0, "*", event("last", "k")...)
 		before := l.mini.CommandCount()
@@ -377,7 +390,7 @@ func TestReaderWaitsForWhatFollowsIt(t *testing.T) {
 		r := l.read(anchor{}, 1<<20)
 		entries := 0
 		for entries < 1000 {
-			synctest.Wait() // it stands still
+			synctest.Wait() // nothing moves
 			before := l.mini.CommandCount()
 			time.Sleep(time.Minute)
 			if asked := l.mini.CommandCount() - before; asked != 0 {
@@ -416,7 +429,11 @@ func TestReaderRepliesWithErrors(t *testing.T) {
 			return text != ""
 		})
 		r := newStreamReader(l.redis, 0, l.stream(0))
-		for _, text := range []string{"LOADING Redis is loading the dataset in memory", "NOPERM no permissions", "CLUSTERDOWN Hash slot not served", "ERR whatever", "MASTERDOWN Link with MASTER is down"} {
+		for _, text := range []string{
+			"LOADING Redis is loading the dataset in memory",
+			"NOPERM no permissions", "CLUSTERDOWN Hash slot not served", "ERR whatever",
+			"MASTERDOWN Link with MASTER is down",
+		} {
 			answer.Store(text)
 			if _, _, err := r.read(t.Context(), anchor{}); !hasPrefix(err, text) {
 				t.Errorf("%s: read gives %v", text, err)
@@ -431,8 +448,10 @@ func TestReaderRepliesWithErrors(t *testing.T) {
 			t.Errorf("a key of another type: %v", err)
 		}
 		answer.Store("MOVED 3999 127.0.0.1:6381")
-		if entries, _, err := r.read(t.Context(), anchor{}); err != nil || len(entries) != 2 || exists.Load() != 1 {
-			t.Errorf("redirected: %d entries, %v, go-redis was asked for the way %d times", len(entries), err, exists.Load())
+		if entries, _, err := r.read(t.Context(), anchor{}); err != nil || len(entries) != 2 ||
+			exists.Load() != 1 {
+			t.Errorf("redirected: %d entries, %v, go-redis was asked for the way %d times", len(entries),
+				err, exists.Load())
 		}
 	})
 }
@@ -444,7 +463,8 @@ func TestReaderLargeEntries(t *testing.T) {
 		payload := strings.Repeat("x", readLimit*2/3)
 		var ids []outbox.EntryID
 		for i := range 3 {
-			ids = append(ids, l.add(0, "*", "id", fmt.Sprint(i), "aggregatetype", "order", "aggregateid", "k", "type", "T", "payload", payload, "headers", ""))
+			ids = append(ids, l.add(0, "*", "id", fmt.Sprint(i), "aggregatetype", "order", "aggregateid",
+				"k", "type", "T", "payload", payload, "headers", ""))
 		}
 		r := newStreamReader(l.redis, 0, l.stream(0))
 		for _, id := range ids {

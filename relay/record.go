@@ -16,7 +16,7 @@ type formatter struct {
 	tombstones bool
 	prefix     string // "<outbox>/<shard>/", the beginning of every sluice-entry header
 	now        func() time.Time
-	// refs is where sluice-entry headers are appended, so that those of many records share one piece of memory.
+	// refs is where sluice-entry headers are appended: those of many records share one allocation.
 	refs []byte
 }
 
@@ -56,8 +56,9 @@ const (
 	refBlock   = 8 << 10 // a few hundred headers
 )
 
-// timestamp is the event's time, but not later than now: brokers refuse timestamps from the future
-// (message.timestamp.after.max.ms), and an entry with an ID from the future is to be delivered all the same.
+// timestamp is the event's time, or now if that is earlier. Brokers refuse timestamps from the
+// future (message.timestamp.after.max.ms), and an entry with an ID from the future must be
+// delivered too.
 func (f *formatter) timestamp(e *entry) time.Time {
 	now := f.now()
 	if e.timeMS > now.UnixMilli() {
@@ -69,7 +70,8 @@ func (f *formatter) timestamp(e *entry) time.Time {
 // recordSize is the size of a record batch with this record alone, before compression, which is what
 // max.message.bytes is compared with (record batch format 2 of the Kafka protocol).
 func recordSize(r *kgo.Record) int {
-	// 61 are a batch's header. kgo counts 4 more for the length of an array of batches, and it is who refuses first.
+	// 61 are a batch's header. kgo counts 4 more for the length of an array of batches, and kgo
+	// refuses before the broker does.
 	const batch = 61 + 4
 	body := 1 + 1 + 1 // attributes, timestamp delta 0, offset delta 0
 	body += bytesSize(len(r.Key), r.Key == nil) + bytesSize(len(r.Value), r.Value == nil)

@@ -42,7 +42,8 @@ func golden(t *testing.T, name, got string) {
 // show is a record as text.
 func show(r *kgo.Record) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "topic     %s\nkey       %q\ntimestamp %s\n", r.Topic, r.Key, r.Timestamp.UTC().Format(time.RFC3339Nano))
+	fmt.Fprintf(&b, "topic     %s\nkey       %q\ntimestamp %s\n", r.Topic, r.Key,
+		r.Timestamp.UTC().Format(time.RFC3339Nano))
 	for _, h := range r.Headers {
 		fmt.Fprintf(&b, "header    %s: %q\n", h.Key, h.Value)
 	}
@@ -70,11 +71,18 @@ func TestRecordFormats(t *testing.T) {
 		{"said to be JSON", with("payload", `{"total"`, "contenttype", "application/json")},
 		{"JSON with bytes that are not UTF-8", with("payload", "\"\xff\"")},
 		{"text", with("payload", "Zürich\n<b>", "contenttype", "text/plain")},
-		{"text in another encoding", with("payload", "Z\xfcrich", "contenttype", "text/plain; charset=iso-8859-1")},
+		{"text in another encoding", with("payload", "Z\xfcrich", "contenttype",
+			"text/plain; charset=iso-8859-1")},
 		{"binary", with("payload", "\x00\x01\xfe", "contenttype", "application/octet-stream")},
 		{"empty", with("payload", "", "contenttype", "application/json")},
-		{"headers, key, topic and time", with("headers", `{"tenant":"acme","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"v=1","a":""}`,
-			"key", "customer-7", "topic", "orders.v2", "time", "1700000000123", "contenttype", "text/plain", "payload", "x")},
+		{
+			"headers, key, topic and time",
+			with("headers", `{"tenant":"acme",`+
+				`"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",`+
+				`"tracestate":"v=1","a":""}`,
+				"key", "customer-7", "topic", "orders.v2", "time", "1700000000123", "contenttype", "text/plain",
+				"payload", "x"),
+		},
 	}
 	now := time.UnixMilli(1767319500000)
 	for _, format := range []Format{FormatRaw, FormatCloudEventsBinary, FormatCloudEventsStructured} {
@@ -130,12 +138,14 @@ func TestRecordHeadersShareMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	records[0].Headers = append(records[0].Headers, kgo.RecordHeader{Key: "added", Value: []byte("by somebody")})
+	records[0].Headers = append(records[0].Headers,
+		kgo.RecordHeader{Key: "added", Value: []byte("by somebody")})
 	for i := range records {
 		if got, want := header(&records[i], "n"), fmt.Sprint(i); got != want {
 			t.Errorf("record %d: header n is %q", i, got)
 		}
-		if got, want := header(&records[i], "sluice-entry"), fmt.Sprintf("orders/3/1-%d", i); got != want {
+		if got, want := header(&records[i], "sluice-entry"),
+			fmt.Sprintf("orders/3/1-%d", i); got != want {
 			t.Errorf("record %d: header sluice-entry is %q", i, got)
 		}
 	}
@@ -145,7 +155,10 @@ func TestRecordTimestamp(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1_000_000)
 	f := formatter{now: func() time.Time { return now }}
-	for ms, want := range map[int64]int64{0: 0, 999_999: 999_999, 1_000_000: 1_000_000, 1_000_001: 1_000_000, math.MaxInt64: 1_000_000} {
+	for ms, want := range map[int64]int64{
+		0: 0, 999_999: 999_999, 1_000_000: 1_000_000,
+		1_000_001: 1_000_000, math.MaxInt64: 1_000_000,
+	} {
 		if got := f.timestamp(&entry{timeMS: ms}); got.UnixMilli() != want {
 			t.Errorf("time %d: got %d, want %d", ms, got.UnixMilli(), want)
 		}
@@ -170,7 +183,8 @@ func encodedSize(r *kgo.Record) int {
 		body = bytes(body, []byte(h.Key), false)
 		body = bytes(body, h.Value, h.Value == nil)
 	}
-	return 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4 + len(kbin.AppendVarint(nil, int32(len(body)))) + len(body)
+	return 8 + 4 + 4 + 1 + 4 + 2 + 4 + 8 + 8 + 8 + 2 + 4 + 4 +
+		len(kbin.AppendVarint(nil, int32(len(body)))) + len(body)
 }
 
 func TestRecordSizeIsNotTooSmall(t *testing.T) {
@@ -181,11 +195,16 @@ func TestRecordSizeIsNotTooSmall(t *testing.T) {
 			if rapid.Bool().Draw(t, "null") {
 				return nil
 			}
-			return make([]byte, rapid.OneOf(rapid.IntRange(0, 200), rapid.IntRange(8100, 8300), rapid.IntRange(1048400, 1048600)).Draw(t, "size"))
+			return make([]byte, rapid.OneOf(rapid.IntRange(0, 200), rapid.IntRange(8100, 8300),
+				rapid.IntRange(1048400, 1048600)).Draw(t, "size"))
 		})
 		r := &kgo.Record{Key: data.Draw(t, "key"), Value: data.Draw(t, "value")}
 		for range rapid.IntRange(0, 70).Draw(t, "headers") {
-			r.Headers = append(r.Headers, kgo.RecordHeader{Key: strings.Repeat("k", rapid.IntRange(0, 100).Draw(t, "name")), Value: make([]byte, rapid.IntRange(0, 100).Draw(t, "text"))})
+			r.Headers = append(r.Headers,
+				kgo.RecordHeader{
+					Key:   strings.Repeat("k", rapid.IntRange(0, 100).Draw(t, "name")),
+					Value: make([]byte, rapid.IntRange(0, 100).Draw(t, "text")),
+				})
 		}
 		got, want := recordSize(r), encodedSize(r)
 		if got < want || got > want+slack {
@@ -201,10 +220,14 @@ func TestRecordSizeAgreesWithProducer(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		for i, size := range []int{2000, 9000, 700_000} {
 			topic := fmt.Sprintf("limited-%d", i)
-			r := &kgo.Record{Topic: topic, Key: []byte("k"), Value: make([]byte, size), Headers: []kgo.RecordHeader{{Key: "sluice-entry", Value: []byte("orders/0/1-1")}}}
+			r := &kgo.Record{
+				Topic: topic, Key: []byte("k"), Value: make([]byte, size),
+				Headers: []kgo.RecordHeader{{Key: "sluice-entry", Value: []byte("orders/0/1-1")}},
+			}
 			limit := recordSize(r)
 			text := fmt.Sprint(limit)
-			if err := l.cluster.CreateTopic(topic, 1, map[string]string{"max.message.bytes": text}); err != nil {
+			if err := l.cluster.CreateTopic(topic, 1,
+				map[string]string{"max.message.bytes": text}); err != nil {
 				t.Fatal(err)
 			}
 			cfg := l.config().withDefaults()

@@ -39,7 +39,7 @@ type Relay struct {
 	mu      sync.Mutex
 	streams map[int]*stream // of the shards that this relay owns
 	member  func() bool     // whether the group has this relay; nil before it is asked to
-	problem error           // why this relay is not ready, beside its shards
+	problem error           // why this relay is not ready, apart from its shards
 }
 
 // New checks the configuration. It does not talk to any server.
@@ -53,10 +53,10 @@ func New(cfg Config) (*Relay, error) {
 	}, nil
 }
 
-// Run delivers until ctx ends; then it finishes the open transactions, gives its shards back and returns nil. It
-// waits for servers that cannot be reached. It returns an error only for what waiting cannot mend: a layout that
-// this version does not know, for example. A Relay runs once: a second call is an error, also after
-// the first has returned.
+// Run delivers until ctx ends; then it finishes the open transactions, gives its shards back and
+// returns nil. It waits for servers that cannot be reached. It returns an error only for what
+// waiting cannot mend: a layout that this version does not know, for example. A Relay runs once: a
+// second call is an error, also after the first has returned.
 func (r *Relay) Run(ctx context.Context) error {
 	if r.started.Swap(true) {
 		return errors.New("relay: Run was called before: make another Relay with New")
@@ -67,7 +67,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	defer client.Close()
 	r.client = client
-	r.topics = newTopics(client, r.cfg.Topics, func() int { return int(r.shards.Load()) }, r.cfg.Logger)
+	r.topics = newTopics(client, r.cfg.Topics, func() int {
+		return int(r.shards.Load())
+	}, r.cfg.Logger)
 
 	if err := r.waitForServers(ctx); err != nil || ctx.Err() != nil {
 		return err
@@ -86,7 +88,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stop()
 	defer r.engine.Close()
 
-	r.cfg.Logger.Info("relay started", "outbox", r.cfg.Outbox, "instance", r.cfg.Instance, "delivery", r.cfg.Delivery.String(), "shards", r.shards.Load())
+	r.cfg.Logger.Info("relay started", "outbox", r.cfg.Outbox, "instance", r.cfg.Instance,
+		"delivery", r.cfg.Delivery.String(), "shards", r.shards.Load())
 	defer r.cfg.Logger.Info("relay stopped", "outbox", r.cfg.Outbox, "instance", r.cfg.Instance)
 	if r.cfg.Assign != nil {
 		return r.runAssigned(ctx)
@@ -122,8 +125,8 @@ func (r *Relay) setMember(member func() bool) {
 	r.member = member
 }
 
-// waitForServers reads the layout and looks for the positions topic, and tries until both servers answer. A
-// layout that is there and unknown is an error; one that is not there yet is waited for.
+// waitForServers reads the layout and looks for the positions topic until both servers answer. An
+// unknown layout is an error; a missing one is waited for.
 func (r *Relay) waitForServers(ctx context.Context) error {
 	wait := retry.Backoff(200*time.Millisecond, 10*time.Second)
 	var logged string
@@ -139,8 +142,10 @@ func (r *Relay) waitForServers(ctx context.Context) error {
 			return err
 		}
 		r.setProblem(err)
-		if text := err.Error(); text != logged && time.Since(loggedAt) > time.Second || time.Since(loggedAt) > 30*time.Second {
-			r.cfg.Logger.Warn("relay waits for its servers, trying again", "outbox", r.cfg.Outbox, "error", err)
+		if text := err.Error(); text != logged && time.Since(loggedAt) > time.Second ||
+			time.Since(loggedAt) > 30*time.Second {
+			r.cfg.Logger.Warn("relay waits for its servers, trying again", "outbox", r.cfg.Outbox,
+				"error", err)
 			logged, loggedAt = text, time.Now()
 		}
 		_ = retry.Sleep(ctx, wait.NextBackOff())
@@ -153,14 +158,23 @@ func (r *Relay) checkServers(ctx context.Context) error {
 		return fmt.Errorf("redis: %w", err)
 	}
 	if layout.Version < LayoutVersion {
-		return fmt.Errorf("redis: outbox %q has layout version %d, the relay needs %d: run sluice migrate apply", r.cfg.Outbox, layout.Version, LayoutVersion)
+		return fmt.Errorf(
+			"redis: outbox %q has layout version %d, the relay needs %d: run sluice migrate apply",
+			r.cfg.Outbox, layout.Version, LayoutVersion)
 	}
 	if layout.Version > LayoutVersion || layout.Format != outbox.FormatVersion {
-		return &unknownLayoutError{outbox.LayoutError{Outbox: r.cfg.Outbox, Reason: fmt.Sprintf("version %d and format %d, this relay knows version %d and format %d", layout.Version, layout.Format, LayoutVersion, outbox.FormatVersion)}}
+		return &unknownLayoutError{outbox.LayoutError{
+			Outbox: r.cfg.Outbox,
+			Reason: fmt.Sprintf("version %d and format %d, this relay knows version %d and format %d",
+				layout.Version, layout.Format, LayoutVersion, outbox.FormatVersion),
+		}}
 	}
 	for _, s := range r.cfg.Assign {
 		if s >= layout.Shards {
-			return &unknownLayoutError{outbox.LayoutError{Outbox: r.cfg.Outbox, Reason: fmt.Sprintf("shard %d is assigned, the outbox has shards 0 to %d", s, layout.Shards-1)}}
+			return &unknownLayoutError{outbox.LayoutError{
+				Outbox: r.cfg.Outbox,
+				Reason: fmt.Sprintf("shard %d is assigned, the outbox has shards 0 to %d", s, layout.Shards-1),
+			}}
 		}
 	}
 	r.shards.Store(int64(layout.Shards))
@@ -186,12 +200,15 @@ func (r *Relay) checkServers(ctx context.Context) error {
 		}
 	}
 	if n := len(details[needed[0]].Partitions); n != layout.Shards {
-		return fmt.Errorf("kafka: topic %s has %d partitions, the outbox %d shards: run sluice migrate status", needed[0], n, layout.Shards)
+		return fmt.Errorf(
+			"kafka: topic %s has %d partitions, the outbox %d shards: run sluice migrate status", needed[0],
+			n, layout.Shards)
 	}
 	return nil
 }
 
-// unknownLayoutError is a layout that waiting does not mend. One that cannot be read may be in the making.
+// unknownLayoutError is a layout that waiting does not change. A layout that cannot be read is
+// none: somebody may be writing it.
 type unknownLayoutError struct{ outbox.LayoutError }
 
 func (e *unknownLayoutError) Unwrap() error { return &e.LayoutError }
@@ -223,8 +240,8 @@ func (r *Relay) Status() []ShardStatus {
 	return status
 }
 
-// Ready is nil when this relay has joined and every shard it owns runs or is paused on purpose. A relay that
-// owns no shard because there are more relays than shards is ready.
+// Ready is nil when this relay has joined and every shard it owns runs or is paused on purpose. A
+// relay that owns no shard because there are more relays than shards is ready.
 func (r *Relay) Ready() error {
 	r.mu.Lock()
 	problem, member := r.problem, r.member

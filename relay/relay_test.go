@@ -52,7 +52,8 @@ func TestRelayDelivers(t *testing.T) {
 					t.Errorf("dead letter: %v", dead[0].Headers)
 				}
 				if delivery == DeliveryExactlyOnce {
-					if pos := l.position(0, last); pos.Count != 352 || pos.Delivery != DeliveryExactlyOnce || pos.Relay != "relay-1" {
+					if pos := l.position(0, last); pos.Count != 352 || pos.Delivery != DeliveryExactlyOnce ||
+						pos.Relay != "relay-1" {
 						t.Errorf("position: %+v", pos)
 					}
 				}
@@ -97,7 +98,9 @@ func TestRunWaitsForItsServers(t *testing.T) {
 		l.mini.Del(key)
 		r, stop := l.run(l.config())
 		defer stop()
-		for _, c := range []struct{ version, want string }{{"", "no layout"}, {"0", "version"}, {"1", "needs 3"}, {"2", "needs 3"}} {
+		for _, c := range []struct {
+			version, want string
+		}{{"", "no layout"}, {"0", "version"}, {"1", "needs 3"}, {"2", "needs 3"}} {
 			if c.version != "" {
 				l.mini.HSet(key, "version", c.version, "format", "1", "shards", "1")
 			}
@@ -127,8 +130,14 @@ func TestRunRefuses(t *testing.T) {
 		cfg.Assign = []int{1}
 		for name, prepare := range map[string]func() Config{
 			"a shard that does not exist": func() Config { return cfg },
-			"a newer layout":              func() Config { l.mini.HSet(key, "version", "4"); return l.config() },
-			"another format":              func() Config { l.mini.HSet(key, "version", "3", "format", "2"); return l.config() },
+			"a newer layout": func() Config {
+				l.mini.HSet(key, "version", "4")
+				return l.config()
+			},
+			"another format": func() Config {
+				l.mini.HSet(key, "version", "3", "format", "2")
+				return l.config()
+			},
 		} {
 			l.mini.HSet(key, "version", "3", "format", "1")
 			r, stop := l.start(prepare())

@@ -14,7 +14,7 @@ import (
 // an entry stays a set of slices of the one buffer that its reply came in, and its exact bytes are there for
 // fingerprint and dead letters. Package rawreply gets the bytes.
 
-// parser walks over a raw reply. Its slices are parts of the reply.
+// parser walks over a raw reply. Its slices point into the reply.
 type parser struct {
 	b []byte
 	i int

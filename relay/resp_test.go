@@ -49,7 +49,9 @@ func TestParserEntries(t *testing.T) {
 		reply := respEntries(want...)
 		p := parser{b: reply}
 		got, err := p.entries(nil)
-		if err != nil || p.i != len(reply) || !slices.EqualFunc(got, want, func(a, b rawEntry) bool { return a.id == b.id && bytes.Equal(a.fields, b.fields) }) {
+		if err != nil || p.i != len(reply) || !slices.EqualFunc(got, want, func(a, b rawEntry) bool {
+			return a.id == b.id && bytes.Equal(a.fields, b.fields)
+		}) {
 			t.Errorf("%s: got %v, %v, read %d of %d bytes", name, got, err, p.i, len(reply))
 		}
 		for _, e := range got {
@@ -69,12 +71,18 @@ func TestParserEntries(t *testing.T) {
 func TestParserRefuses(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []string{
-		"", "\n", "\r\n", "x", "*", "*1", "*1\r", "*1\n", "*\r\n", "*x\r\n", "*-\r\n", "*1x\r\n", "* 1\r\n", "*+1\r\n", "*1\r\r\n", "*1234567890123456789\r\n", "*18446744073709551617\r\n",
+		"", "\n", "\r\n", "x", "*", "*1", "*1\r", "*1\n", "*\r\n", "*x\r\n", "*-\r\n", "*1x\r\n",
+		"* 1\r\n", "*+1\r\n", "*1\r\r\n", "*1234567890123456789\r\n", "*18446744073709551617\r\n",
 		"$3\r\nabc\r\n", "+OK\r\n", "#t\r\n", ",1.5\r\n", "=3\r\nabc\r\n", "(1\r\n",
-		"*1\r\n$3\r\nabc\r\n", "*1\r\n*1\r\n$3\r\n5-0\r\n", "*1\r\n*3\r\n$3\r\n5-0\r\n*0\r\n*0\r\n", "*1\r\n*-1\r\n", "*1\r\n_\r\n",
-		"*1\r\n*2\r\n$-1\r\n*0\r\n", "*1\r\n*2\r\n:5\r\n*0\r\n", "*1\r\n*2\r\n$1\r\n5\r\n*0\r\n", "*1\r\n*2\r\n$3\r\n5-x\r\n*0\r\n", "*1\r\n*2\r\n$2\r\n5-\r\n*0\r\n", "*1\r\n*2\r\n$2\r\n-5\r\n*0\r\n",
-		"*1\r\n*2\r\n$22\r\n18446744073709551616-0\r\n*0\r\n", "*1\r\n*2\r\n$3\r\n5-0\r\n$1\r\na\r\n", "*1\r\n*2\r\n$3\r\n5-0\r\n*1\r\n:1\r\n", "*1\r\n*2\r\n$3\r\n5-0\r\n*1\r\n$-1\r\n",
-		"*1\r\n*2\r\n$3\r\n5-0\r\n*1\r\n$3\r\nabcde\r\n", "*1\r\n*2\r\n$3\r\n5-0xx*0\r\n", "*1\r\n*2\r\n$999999999999999999\r\n5-0\r\n*0\r\n",
+		"*1\r\n$3\r\nabc\r\n", "*1\r\n*1\r\n$3\r\n5-0\r\n", "*1\r\n*3\r\n$3\r\n5-0\r\n*0\r\n*0\r\n",
+		"*1\r\n*-1\r\n", "*1\r\n_\r\n",
+		"*1\r\n*2\r\n$-1\r\n*0\r\n", "*1\r\n*2\r\n:5\r\n*0\r\n", "*1\r\n*2\r\n$1\r\n5\r\n*0\r\n",
+		"*1\r\n*2\r\n$3\r\n5-x\r\n*0\r\n", "*1\r\n*2\r\n$2\r\n5-\r\n*0\r\n",
+		"*1\r\n*2\r\n$2\r\n-5\r\n*0\r\n",
+		"*1\r\n*2\r\n$22\r\n18446744073709551616-0\r\n*0\r\n", "*1\r\n*2\r\n$3\r\n5-0\r\n$1\r\na\r\n",
+		"*1\r\n*2\r\n$3\r\n5-0\r\n*1\r\n:1\r\n", "*1\r\n*2\r\n$3\r\n5-0\r\n*1\r\n$-1\r\n",
+		"*1\r\n*2\r\n$3\r\n5-0\r\n*1\r\n$3\r\nabcde\r\n", "*1\r\n*2\r\n$3\r\n5-0xx*0\r\n",
+		"*1\r\n*2\r\n$999999999999999999\r\n5-0\r\n*0\r\n",
 	} {
 		p := parser{b: []byte(reply)}
 		if got, err := p.entries(nil); err == nil {

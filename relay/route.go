@@ -11,8 +11,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// routeCacheSize bounds the topics remembered by aggregate type and type. A service has tens of
-// them; the bound is for a stream whose types are unbounded by mistake.
+// routeCacheSize bounds the topics that are remembered by aggregate type and type. A service has
+// tens of types; the bound is for one that makes them up without end.
 const routeCacheSize = 4096
 
 // router turns an event into its topic. It belongs to one goroutine.
@@ -24,10 +24,11 @@ type router struct {
 	cacheable bool
 	cache     map[routeKey]string
 	interned  map[string]string
-	// reserved are topics that no event may be sent to: a record in the positions topic would be a position.
+	// reserved are topics that no event may be sent to: a record in the positions topic would be a
+	// position.
 	reserved []string
 	buf      bytes.Buffer
-	current  *entry // what the header func looks at during an execution
+	current  *entry // of which the header func gives a header
 }
 
 type routeKey struct{ aggregateType, eventType string }
@@ -35,8 +36,8 @@ type routeKey struct{ aggregateType, eventType string }
 // routeFields are the names a template can use.
 type routeFields struct{ AggregateType, AggregateID, Type, Key, ContentType string }
 
-// newRouter parses the template and tries it on an event, so that a mistake is found at start and not at
-// the first entry.
+// newRouter parses the template and tries it on an event, so that a mistake is found at start and
+// not at the first entry.
 func newRouter(text string, reserved ...string) (*router, error) {
 	r := &router{cache: map[routeKey]string{}, interned: map[string]string{}, reserved: reserved}
 	tmpl, err := template.New("route").Option("missingkey=error").Funcs(template.FuncMap{
@@ -47,7 +48,8 @@ func newRouter(text string, reserved ...string) (*router, error) {
 		return nil, fmt.Errorf("route: %w", err)
 	}
 	r.tmpl = tmpl
-	const known = "the fields are AggregateType, AggregateID, Type, Key and ContentType, and {{header \"name\"}}"
+	const known = "the fields are AggregateType, AggregateID, Type, Key and ContentType, and " +
+		"{{header \"name\"}}"
 	fields, other := templateNames(tmpl.Root)
 	r.cacheable = !other
 	for f := range fields {
@@ -59,7 +61,10 @@ func newRouter(text string, reserved ...string) (*router, error) {
 			return nil, fmt.Errorf("route: unknown field .%s: %s", f, known)
 		}
 	}
-	if err := tmpl.Execute(&r.buf, routeFields{"order", "42", "OrderPlaced", "42", "application/json"}); err != nil {
+	if err := tmpl.Execute(&r.buf, routeFields{
+		"order", "42", "OrderPlaced", "42",
+		"application/json",
+	}); err != nil {
 		return nil, fmt.Errorf("route: %w: %s", err, known)
 	}
 	if r.cacheable && len(fields) == 0 {
@@ -71,8 +76,8 @@ func newRouter(text string, reserved ...string) (*router, error) {
 	return r, nil
 }
 
-// topic gives the topic of e, the override if it has one. An error means that there is no
-// valid one; its text is the dead letter's detail.
+// topic gives the topic of e: its override if it has one, else the route's. An error means that
+// there is no valid one; its text is the detail of the dead letter.
 func (r *router) topic(e *entry) (string, error) {
 	if len(e.topic) > 0 {
 		topic := r.intern(e.topic)
@@ -92,7 +97,10 @@ func (r *router) topic(e *entry) (string, error) {
 	}
 	r.buf.Reset()
 	r.current = e
-	err := r.tmpl.Execute(&r.buf, routeFields{string(e.aggregateType), string(e.aggregateID), string(e.eventType), string(e.partitionKey()), string(e.contentType)})
+	err := r.tmpl.Execute(&r.buf, routeFields{
+		string(e.aggregateType), string(e.aggregateID),
+		string(e.eventType), string(e.partitionKey()), string(e.contentType),
+	})
 	r.current = nil
 	if err != nil {
 		return "", fmt.Errorf("route: %w", err)
@@ -135,8 +143,8 @@ func (r *router) header(name string) string {
 	return ""
 }
 
-// allowed follows Kafka's rule for topic names (org.apache.kafka.common.internals.Topic), and keeps events out of the
-// topics in which they would be taken for something else.
+// allowed follows Kafka's rule for topic names (org.apache.kafka.common.internals.Topic), and keeps
+// events out of the reserved topics.
 func (r *router) allowed(topic string) error {
 	if err := names.ValidateTopic(topic); err != nil {
 		return err

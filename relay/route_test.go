@@ -10,7 +10,10 @@ import (
 
 // routed is an entry as the router sees one.
 func routed(aggregateType, eventType string) *entry {
-	return &entry{aggregateType: []byte(aggregateType), aggregateID: []byte("42"), eventType: []byte(eventType)}
+	return &entry{
+		aggregateType: []byte(aggregateType), aggregateID: []byte("42"),
+		eventType: []byte(eventType),
+	}
 }
 
 func TestRoute(t *testing.T) {
@@ -22,7 +25,10 @@ func TestRoute(t *testing.T) {
 	typed := routed("order", "Placed")
 	typed.contentType = []byte("json")
 	tenant := routed("order", "Placed")
-	tenant.headers = []kgo.RecordHeader{{Key: "region", Value: []byte("eu")}, {Key: "tenant", Value: []byte("acme")}}
+	tenant.headers = []kgo.RecordHeader{
+		{Key: "region", Value: []byte("eu")},
+		{Key: "tenant", Value: []byte("acme")},
+	}
 	long := strings.Repeat("t", 249)
 
 	for _, c := range []struct {
@@ -177,9 +183,12 @@ func TestRouteCacheKeepsOverridesApart(t *testing.T) {
 func TestRouteCachesOnlyByTypes(t *testing.T) {
 	t.Parallel()
 	for route, cacheable := range map[string]bool{
-		"{{.AggregateType}}": true, "{{.Type | lower}}": true, `{{if eq .Type "x"}}a{{else}}b{{end}}`: true,
-		"{{.Key}}": false, "{{.AggregateID}}": false, "{{.ContentType}}x": false, `{{header "h"}}`: false,
-		"{{.AggregateType}}{{if .Key}}{{end}}": false, "{{with .Key}}{{end}}x": false, "{{$k := .Key}}x": false,
+		"{{.AggregateType}}": true, "{{.Type | lower}}": true,
+		`{{if eq .Type "x"}}a{{else}}b{{end}}`: true,
+		"{{.Key}}":                             false, "{{.AggregateID}}": false,
+		"{{.ContentType}}x": false,
+		`{{header "h"}}`:    false, "{{.AggregateType}}{{if .Key}}{{end}}": false,
+		"{{with .Key}}{{end}}x": false, "{{$k := .Key}}x": false,
 		`{{range $i, $c := .Type}}{{end}}x`: false, `{{printf "%s" .Key}}`: false, "{{(.Key)}}": false,
 	} {
 		r, err := newRouter(route)
@@ -197,7 +206,10 @@ func TestRouteCachesOnlyByTypes(t *testing.T) {
 }
 
 func BenchmarkRoute(b *testing.B) {
-	for name, route := range map[string]string{"cached": "outbox.event.{{.AggregateType}}", "header": `{{header "tenant"}}.events`} {
+	for name, route := range map[string]string{
+		"cached": "outbox.event.{{.AggregateType}}",
+		"header": `{{header "tenant"}}.events`,
+	} {
 		b.Run(name, func(b *testing.B) {
 			r, err := newRouter(route)
 			if err != nil {

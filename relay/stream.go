@@ -15,7 +15,7 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// stream is a shard's stream in Redis as a source of records (delivery.Source).
+// stream is a shard's stream in Redis, as a source of records (delivery.Source).
 type stream struct {
 	relay      *Relay
 	cfg        *Config
@@ -28,7 +28,7 @@ type stream struct {
 	keeper     *housekeeper
 
 	mu       sync.Mutex
-	rejected *HaltError // the dead-letter topic refuses what goes there
+	rejected *HaltError // the dead-letter topic refuses a dead letter
 	ages     []time.Duration
 }
 
@@ -36,10 +36,14 @@ func newStream(r *Relay, id int) *stream {
 	key := outbox.StreamKey(r.cfg.Outbox, id)
 	log := r.cfg.Logger.With("outbox", r.cfg.Outbox, "shard", id)
 	s := &stream{
-		relay: r, cfg: &r.cfg, id: id, key: key, log: log, quarantine: newQuarantine(), tracker: newTracker(&r.cfg, id, log, r.control.tell),
-		group: consumerGroup{r.cfg.Redis, key},
+		relay: r, cfg: &r.cfg, id: id, key: key, log: log, quarantine: newQuarantine(),
+		tracker: newTracker(&r.cfg, id, log, r.control.tell),
+		group:   consumerGroup{r.cfg.Redis, key},
 	}
-	s.keeper = &housekeeper{cfg: s.cfg, shard: id, key: key, log: log, group: s.group, tracker: s.tracker, moved: make(chan struct{}, 1)}
+	s.keeper = &housekeeper{
+		cfg: s.cfg, shard: id, key: key, log: log, group: s.group,
+		tracker: s.tracker, moved: make(chan struct{}, 1),
+	}
 	return s
 }
 
@@ -64,7 +68,8 @@ func (s *stream) Run(ctx context.Context, seat *delivery.Seat) error {
 	return err
 }
 
-// exactlyOnce reads from the seat's position on and sends what it reads, with housekeeping beside it.
+// exactlyOnce reads from the seat's position on and sends what it reads. Housekeeping runs beside
+// it.
 func (s *stream) exactlyOnce(ctx context.Context, seat *delivery.Seat) error {
 	pos, err := s.beginning().position(ctx, seat.Position())
 	if err != nil {
@@ -82,12 +87,13 @@ func (s *stream) exactlyOnce(ctx context.Context, seat *delivery.Seat) error {
 	defer stop()
 	reader := newStreamReader(s.cfg.Redis, s.id, s.key).bounded(s.cfg)
 	reader.waiter = s.relay.waiter
-	return reader.run(ctx, anchor{pos.Entry, fp}, s.preparer(), s.cfg.MaxBytes, seat.CaughtUp, func(ctx context.Context, c *chunk) error {
-		pos.Entry, pos.Fingerprint = c.last(), formatFingerprint(c.fingerprint)
-		pos.Count += uint64(len(c.ids))
-		c.position = pos
-		return seat.Send(ctx, s.batch(c))
-	})
+	return reader.run(ctx, anchor{pos.Entry, fp}, s.preparer(), s.cfg.MaxBytes, seat.CaughtUp,
+		func(ctx context.Context, c *chunk) error {
+			pos.Entry, pos.Fingerprint = c.last(), formatFingerprint(c.fingerprint)
+			pos.Count += uint64(len(c.ids))
+			c.position = pos
+			return seat.Send(ctx, s.batch(c))
+		})
 }
 
 // batch makes a chunk a batch of delivery.
@@ -95,7 +101,8 @@ func (s *stream) batch(c *chunk) *delivery.Batch {
 	return &delivery.Batch{
 		Records: c.records, Entries: len(c.ids), Bytes: c.bytes, Cost: c.cost, AtEnd: c.atEnd, Of: c,
 		Position: func() ([]byte, error) {
-			c.position.Delivery, c.position.Missing, c.position.At, c.position.Relay = DeliveryExactlyOnce, s.tracker.missing(), time.Now(), s.cfg.Instance
+			c.position.Delivery, c.position.Missing, c.position.At, c.position.Relay = DeliveryExactlyOnce,
+				s.tracker.missing(), time.Now(), s.cfg.Instance
 			return json.Marshal(c.position)
 		},
 	}
@@ -120,7 +127,7 @@ func (s *stream) Committed(batches []*delivery.Batch, began time.Time) {
 	}
 }
 
-// delivered tells the observer of chunks that have become visible.
+// delivered calls the observer for chunks that have become visible.
 func (s *stream) delivered(chunks []*chunk, began time.Time) {
 	obs := s.cfg.Observer
 	if obs.Committed != nil {
@@ -156,12 +163,13 @@ func (s *stream) delivered(chunks []*chunk, began time.Time) {
 		}
 	}
 	if dead > 0 {
-		s.log.Warn("entries dead-lettered", "entries", dead, "first", first.id.String(), "reason", string(first.reason), "detail", first.detail)
+		s.log.Warn("entries dead-lettered", "entries", dead, "first", first.id.String(),
+			"reason", string(first.reason), "detail", first.detail)
 	}
 }
 
-// Refused implements delivery.Source: the entries become dead letters when they are read again. A dead letter that is refused
-// halts the shard.
+// Refused implements delivery.Source: the entries become dead letters when they are read again. A
+// dead letter that is refused halts the shard.
 func (s *stream) Refused(refusals []delivery.Refusal) {
 	poisoned := map[outbox.EntryID]bool{}
 	for _, x := range refusals {
@@ -171,7 +179,8 @@ func (s *stream) Refused(refusals []delivery.Refusal) {
 		if x.Record.Topic == s.cfg.DeadLetter.Topic {
 			s.mu.Lock()
 			s.rejected = &HaltError{Shard: s.id, Entry: id, Reason: fmt.Sprintf(
-				"the dead-letter topic %s refuses entry %s: %v; its max.message.bytes must be above 600 kB", x.Record.Topic, id, x.Err)}
+				"the dead-letter topic %s refuses entry %s: %v; its max.message.bytes must be above 600 kB",
+				x.Record.Topic, id, x.Err)}
 			s.mu.Unlock()
 			continue
 		}
@@ -197,7 +206,7 @@ func (s *stream) Tell(state State, reason string, halt delivery.Halt) {
 	before := s.tracker.Status().State
 	s.tracker.set(state, reason, evidence)
 	if state == StateStopped && before == StateRunning && s.cfg.Delivery == DeliveryExactlyOnce {
-		// Leave a true lag behind.
+		// The lag that the group shows last is a true one.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		pos := s.tracker.position()
@@ -221,7 +230,8 @@ func (s *stream) preparer() *preparer {
 		panic("relay: route was valid when the relay was made: " + err.Error())
 	}
 	return &preparer{
-		shard: s.id, deadLetter: s.cfg.DeadLetter, topics: s.relay.topics, router: router, quarantine: s.quarantine,
+		shard: s.id, deadLetter: s.cfg.DeadLetter, topics: s.relay.topics, router: router,
+		quarantine: s.quarantine,
 		formatter: formatter{
 			encoding: formats[s.cfg.Format].encoding(s.cfg.Source), tombstones: s.cfg.Tombstones,
 			prefix: delivery.PositionKey(s.cfg.Outbox, s.id) + "/", now: time.Now,

@@ -91,7 +91,8 @@ func TestHaltAndRecover(t *testing.T) {
 				r, stop := l.run(cfg)
 				defer stop()
 				st := l.until(r, 0, StateHalted)
-				if st.Entry != at.String() || !strings.Contains(st.Reason, "Shipped") || !strings.Contains(st.Reason, "unknown_topic") {
+				if st.Entry != at.String() || !strings.Contains(st.Reason, "Shipped") ||
+					!strings.Contains(st.Reason, "unknown_topic") {
 					t.Errorf("halted with %+v", st)
 				}
 				if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "halted") {
@@ -182,8 +183,13 @@ func TestPoison(t *testing.T) {
 					if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
 						t.Fatal(err)
 					}
-					l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: max(1, c.times), Observe: c.times == 0})
-					l.refuse("outbox.event.order", func(id string) bool { return slices.Contains(c.always, id) }, c.named)
+					l.cluster.Fault(kfake.Fault{
+						Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order",
+						Err: kerr.InvalidRecord, Count: max(1, c.times), Observe: c.times == 0,
+					})
+					l.refuse("outbox.event.order", func(id string) bool {
+						return slices.Contains(c.always, id)
+					}, c.named)
 					cfg := l.config()
 					cfg.Delivery = delivery
 					l.addEvents(0, 0, 20)
@@ -196,7 +202,9 @@ func TestPoison(t *testing.T) {
 						t.Errorf("%d dead letters, want %d", len(dead), len(c.always))
 					}
 					for i, d := range dead {
-						if header(d, "sluice-reason") != "rejected" || header(d, "sluice-topic") != "outbox.event.order" || !strings.Contains(header(d, "sluice-detail"), "INVALID_RECORD") {
+						if header(d, "sluice-reason") != "rejected" ||
+							header(d, "sluice-topic") != "outbox.event.order" ||
+							!strings.Contains(header(d, "sluice-detail"), "INVALID_RECORD") {
 							t.Errorf("dead letter %v", headerText(d.Headers))
 						}
 						if i < len(c.always) && !strings.Contains(string(d.Value), c.always[i]+"\r\n") {
@@ -229,7 +237,10 @@ func TestPoisonHaltsAndRecovers(t *testing.T) {
 		if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
 			t.Fatal(err)
 		}
-		fault := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order", Err: kerr.InvalidRecord, Count: -1})
+		fault := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: "outbox.event.order",
+			Err: kerr.InvalidRecord, Count: -1,
+		})
 		cfg := l.config()
 		cfg.DeadLetter.On = []Reason{ReasonUndecodable}
 		l.addEvents(0, 0, 3)
@@ -294,7 +305,8 @@ func TestLogsAreFew(t *testing.T) {
 				time.Sleep(30 * time.Minute)
 				stop()
 				if n := strings.Count(log.String(), "\n"); n > 30*4 {
-					t.Errorf("%d lines in half an hour without Kafka; the last:\n%s", n, log.String()[max(0, log.Len()-2000):])
+					t.Errorf("%d lines in half an hour without Kafka; the last:\n%s", n,
+						log.String()[max(0, log.Len()-2000):])
 				}
 				if strings.Contains(log.String(), `{"n":1}`) {
 					t.Error("a payload was logged")

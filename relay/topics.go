@@ -17,8 +17,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// defaultMaxMessageBytes is the broker's default for max.message.bytes, taken where the relay may
-// not read the topic's configuration.
+// defaultMaxMessageBytes is the broker's default for max.message.bytes. The relay assumes it if it
+// may not read the topic's configuration.
 const defaultMaxMessageBytes = 1048588
 
 const (
@@ -27,7 +27,8 @@ const (
 	topicsKnown = 4096            // bound of the cache
 )
 
-// topics knows which topics exist and how large their records may be. All shards of a relay share it.
+// topics knows which topics exist and how large their records may be. All shards of a relay share
+// it.
 type topics struct {
 	client *kgo.Client
 	admin  *kadm.Client
@@ -48,13 +49,16 @@ type topicInfo struct {
 }
 
 func newTopics(client *kgo.Client, policy Topics, shards func() int, log *slog.Logger) *topics {
-	return &topics{client: client, admin: kadm.NewClient(client), policy: policy, shards: shards, log: log, known: map[string]topicInfo{}}
+	return &topics{
+		client: client, admin: kadm.NewClient(client), policy: policy, shards: shards,
+		log: log, known: map[string]topicInfo{},
+	}
 }
 
 var (
 	// errNoTopic: the topic does not exist and the policy does not create it.
 	errNoTopic = errors.New("topic does not exist")
-	// errBadTopic: the broker does not take it for the name of a topic.
+	// errBadTopic: the broker says that it is not the name of a topic.
 	errBadTopic = errors.New("broker refuses the topic's name")
 )
 
@@ -63,8 +67,9 @@ type topicChangeError struct{ text string }
 
 func (e *topicChangeError) Error() string { return e.text }
 
-// info is what is known of a topic. The error is errNoTopic for a topic that is not there and is not to be created,
-// errBadTopic or a *topicChangeError; any other means that Kafka could not be asked.
+// info is what is known of a topic. The error is errNoTopic if the topic does not exist and is not
+// to be created, errBadTopic, or a *topicChangeError. Any other means that Kafka could not be
+// asked.
 func (t *topics) info(ctx context.Context, topic string) (topicInfo, error) {
 	t.mu.Lock()
 	info, ok := t.known[topic]
@@ -86,7 +91,8 @@ func (t *topics) info(ctx context.Context, topic string) (topicInfo, error) {
 	return info, nil
 }
 
-// limit is what is known of the topic's max.message.bytes without asking: for the producer, which sizes batches by it.
+// limit is what is known of the topic's max.message.bytes without asking: for the producer, which
+// sizes batches by it.
 func (t *topics) limit(topic string) int32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,7 +102,7 @@ func (t *topics) limit(topic string) int32 {
 	return 1_000_012
 }
 
-// names are the topics that exist as far as known: those to which a record was ever to be sent.
+// names are the topics that exist, of those to which a record was to be sent.
 func (t *topics) names() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,7 +115,8 @@ func (t *topics) names() []string {
 	return names
 }
 
-// compare notices a topic that was deleted and created again, or given partitions, and halts or goes on by policy.
+// compare notices a topic that was deleted and created again, or given partitions, and halts or
+// goes on by policy.
 func (t *topics) compare(topic string, was, is topicInfo) error {
 	if !was.exists || !is.exists {
 		return nil
@@ -117,9 +124,13 @@ func (t *topics) compare(topic string, was, is topicInfo) error {
 	var text string
 	switch {
 	case was.id != is.id && was.id != (kadm.TopicID{}) && is.id != (kadm.TopicID{}):
-		text = fmt.Sprintf("topic %s was deleted and created again: what was delivered to the old one is not in the new one", topic)
+		text = fmt.Sprintf(
+			"topic %s was deleted and created again: what was delivered to the old one is not in the new "+
+				"one", topic)
 	case was.partitions != is.partitions:
-		text = fmt.Sprintf("topic %s has %d partitions now, it had %d: keys move to other partitions, and the order of a key's events is not kept across the change", topic, is.partitions, was.partitions)
+		text = fmt.Sprintf(
+			"topic %s has %d partitions now, it had %d: keys move to other partitions, and the order of "+
+				"a key's events is not kept across the change", topic, is.partitions, was.partitions)
 	default:
 		return nil
 	}
@@ -127,10 +138,12 @@ func (t *topics) compare(topic string, was, is topicInfo) error {
 		t.log.Warn("topic changed, going on by policy", "topic", topic, "change", text)
 		return nil
 	}
-	return &topicChangeError{text + "; to accept it restart the relay, or set Config.Topics.OnChanged to continue"}
+	return &topicChangeError{text +
+		"; to accept it restart the relay, or set Config.Topics.OnChanged to continue"}
 }
 
-// forget makes the next question about the topic go to Kafka. What the topic was stays known, for compare.
+// forget makes the next question about the topic go to Kafka. What the topic was is kept for
+// compare.
 func (t *topics) forget(topic string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,7 +187,8 @@ func (t *topics) look(ctx context.Context, topic string) (topicInfo, error) {
 		return topicInfo{}, fmt.Errorf("kafka: metadata of topic %s: %w", topic, err)
 	}
 	info := topicInfo{
-		exists: true, maxBytes: defaultMaxMessageBytes, id: detail.ID, partitions: len(detail.Partitions), until: time.Now().Add(topicTTL),
+		exists: true, maxBytes: defaultMaxMessageBytes, id: detail.ID, partitions: len(detail.Partitions),
+		until: time.Now().Add(topicTTL),
 	}
 	configs, err := t.admin.DescribeTopicConfigs(ctx, topic)
 	var denied *kadm.AuthError

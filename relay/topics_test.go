@@ -31,11 +31,15 @@ func TestTopicsLimits(t *testing.T) {
 			}
 		}
 		topics := l.topics(Topics{})
-		for topic, want := range map[string][2]int{"small": {2000, 2000}, "large": {104857600, 64 << 20}, "usual": {defaultMaxMessageBytes, defaultMaxMessageBytes}} {
+		for topic, want := range map[string][2]int{
+			"small": {2000, 2000}, "large": {104857600, 64 << 20},
+			"usual": {defaultMaxMessageBytes, defaultMaxMessageBytes},
+		} {
 			if got := topics.limit(topic); got != 1_000_012 {
 				t.Errorf("%s: %d before it was looked at", topic, got)
 			}
-			if got, err := topics.info(t.Context(), topic); err != nil || got.maxBytes != want[0] || got.partitions != 1 {
+			if got, err := topics.info(t.Context(), topic); err != nil || got.maxBytes != want[0] ||
+				got.partitions != 1 {
 				t.Errorf("%s: %+v, %v", topic, got, err)
 			}
 			if got := topics.limit(topic); int(got) != want[1] {
@@ -47,15 +51,20 @@ func TestTopicsLimits(t *testing.T) {
 
 func TestTopicsUnknown(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []UnknownTopicPolicy{UnknownTopicCreate, UnknownTopicDeadLetter, UnknownTopicHalt} {
+	for _, policy := range []UnknownTopicPolicy{
+		UnknownTopicCreate, UnknownTopicDeadLetter,
+		UnknownTopicHalt,
+	} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 3, func(t *testing.T, l *lab) {
 				topics := l.topics(Topics{OnUnknown: policy})
 				got, err := topics.info(t.Context(), "new")
 				if policy == UnknownTopicCreate {
-					if err != nil || got.maxBytes != defaultMaxMessageBytes || got.partitions != 3 || len(l.cluster.PartitionInfos("new")) != 3 {
-						t.Errorf("got %+v, %v; %d partitions, want as many as shards", got, err, len(l.cluster.PartitionInfos("new")))
+					if err != nil || got.maxBytes != defaultMaxMessageBytes || got.partitions != 3 ||
+						len(l.cluster.PartitionInfos("new")) != 3 {
+						t.Errorf("got %+v, %v; %d partitions, want as many as shards", got, err,
+							len(l.cluster.PartitionInfos("new")))
 					}
 					return
 				}
@@ -69,7 +78,8 @@ func TestTopicsUnknown(t *testing.T) {
 					t.Errorf("the answer was not remembered: %v", err)
 				}
 				time.Sleep(absentTTL + time.Millisecond)
-				if got, err := topics.info(t.Context(), "new"); err != nil || got.maxBytes != defaultMaxMessageBytes {
+				if got, err := topics.info(t.Context(), "new"); err != nil ||
+					got.maxBytes != defaultMaxMessageBytes {
 					t.Errorf("once it exists: %+v, %v", got, err)
 				}
 			})
@@ -82,15 +92,20 @@ func TestTopicsCreation(t *testing.T) {
 	inLab(t, 3, func(t *testing.T, l *lab) {
 		var mu sync.Mutex
 		var asked []string
-		l.cluster.ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
-			l.cluster.KeepControl()
-			mu.Lock()
-			defer mu.Unlock()
-			topic := req.(*kmsg.CreateTopicsRequest).Topics[0]
-			asked = append(asked, fmt.Sprint(topic.Topic, " ", topic.NumPartitions, " ", topic.ReplicationFactor))
-			return nil, nil, false
-		})
-		for topic, policy := range map[string]Topics{"a": {}, "b": {Partitions: 12, ReplicationFactor: 1}} {
+		l.cluster.ControlKey(int16(kmsg.CreateTopics),
+			func(req kmsg.Request) (kmsg.Response, error, bool) {
+				l.cluster.KeepControl()
+				mu.Lock()
+				defer mu.Unlock()
+				topic := req.(*kmsg.CreateTopicsRequest).Topics[0]
+				asked = append(asked, fmt.Sprint(topic.Topic, " ", topic.NumPartitions, " ",
+					topic.ReplicationFactor))
+				return nil, nil, false
+			})
+		for topic, policy := range map[string]Topics{
+			"a": {},
+			"b": {Partitions: 12, ReplicationFactor: 1},
+		} {
 			if _, err := l.topics(policy).info(t.Context(), topic); err != nil {
 				t.Error(err)
 			}
@@ -108,11 +123,16 @@ func TestTopicsCreation(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		if got := strings.Join(asked, ","); !strings.Contains(got, "a 3 -1") || !strings.Contains(got, "b 12 1") {
+		if got := strings.Join(asked, ","); !strings.Contains(got, "a 3 -1") ||
+			!strings.Contains(got, "b 12 1") {
 			t.Errorf("asked for %s", got)
 		}
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Topic: "d", Err: kerr.TopicAuthorizationFailed, Count: -1})
-		if _, err := l.topics(Topics{}).info(t.Context(), "d"); !errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, errNoTopic) {
+		l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.CreateTopics}, Topic: "d",
+			Err: kerr.TopicAuthorizationFailed, Count: -1,
+		})
+		if _, err := l.topics(Topics{}).info(t.Context(), "d"); !errors.Is(err,
+			kerr.TopicAuthorizationFailed) || errors.Is(err, errNoTopic) {
 			t.Errorf("not allowed to create: %v", err)
 		}
 	})
@@ -121,12 +141,17 @@ func TestTopicsCreation(t *testing.T) {
 func TestTopicsErrors(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		if err := l.cluster.CreateTopic("events", 1, map[string]string{"max.message.bytes": "5000"}); err != nil {
+		if err := l.cluster.CreateTopic("events", 1,
+			map[string]string{"max.message.bytes": "5000"}); err != nil {
 			t.Fatal(err)
 		}
 		topics := l.topics(Topics{})
-		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
-		if got, err := topics.info(t.Context(), "events"); err != nil || got.maxBytes != defaultMaxMessageBytes {
+		denied := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.DescribeConfigs},
+			Err:  kerr.TopicAuthorizationFailed, Count: -1,
+		})
+		if got, err := topics.info(t.Context(), "events"); err != nil ||
+			got.maxBytes != defaultMaxMessageBytes {
 			t.Errorf("where the configuration may not be read: %+v, %v", got, err)
 		}
 		denied.Remove()
@@ -136,12 +161,18 @@ func TestTopicsErrors(t *testing.T) {
 		}
 		topics.forget("events")
 		topics.forget("never heard of")
-		hidden := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "events", Err: kerr.TopicAuthorizationFailed, Count: -1})
+		hidden := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata}, Topic: "events",
+			Err: kerr.TopicAuthorizationFailed, Count: -1,
+		})
 		if _, err := topics.info(t.Context(), "events"); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 			t.Errorf("where the topic may not be seen: %v", err)
 		}
 		hidden.Remove()
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "bad", Err: kerr.InvalidTopicException, Count: -1})
+		l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata}, Topic: "bad",
+			Err: kerr.InvalidTopicException, Count: -1,
+		})
 		if _, err := topics.info(t.Context(), "bad"); !errors.Is(err, errBadTopic) {
 			t.Errorf("a name that the broker refuses: %v", err)
 		}
@@ -190,7 +221,8 @@ func TestTopicsChanged(t *testing.T) {
 					for range 2 { // it stays changed
 						_, err := topics.info(t.Context(), "events")
 						var changed *topicChangeError
-						if want := policy == TopicChangeHalt && name != "nothing"; errors.As(err, &changed) != want || !want && err != nil {
+						if want := policy == TopicChangeHalt && name != "nothing"; errors.As(err, &changed) != want ||
+							!want && err != nil {
 							t.Errorf("got %v", err)
 						} else if want && !strings.Contains(err.Error(), "Config.Topics.OnChanged") {
 							t.Errorf("the error does not name the field: %v", err)

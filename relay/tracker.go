@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// tracker is what this relay knows of one shard, and tells log, observer and status hash when that is news.
+// tracker holds what this relay knows of one shard. It reports a changed state to log, observer and
+// status hash.
 type tracker struct {
 	log      *slog.Logger
 	observer *Observer
@@ -19,7 +20,10 @@ type tracker struct {
 }
 
 func newTracker(cfg *Config, shard int, log *slog.Logger, tell func(ShardStatus)) *tracker {
-	return &tracker{log: log, observer: cfg.Observer, tell: tell, status: ShardStatus{Shard: shard, Lag: -1, OldestUndelivered: -1}}
+	return &tracker{
+		log: log, observer: cfg.Observer, tell: tell,
+		status: ShardStatus{Shard: shard, Lag: -1, OldestUndelivered: -1},
+	}
 }
 
 // Status is a copy of what is known now.
@@ -29,8 +33,8 @@ func (t *tracker) Status() ShardStatus {
 	return t.status
 }
 
-// set moves the shard to a state. A reason that only changes its text while a server is down is logged twice a minute at
-// most.
+// set moves the shard to a state. A reason that only changes its text while a server is down is
+// logged twice a minute at most.
 func (t *tracker) set(state State, reason string, halt *HaltError) {
 	const repeat = 30 * time.Second
 	t.mu.Lock()
@@ -82,7 +86,8 @@ func (t *tracker) logState(st ShardStatus) {
 	case StateWaiting:
 		t.log.Warn("shard waiting, trying again", args...)
 	case StateRunning:
-		t.log.Info("shard running", append(args, "position", st.Position.Entry.String(), "delivered", st.Position.Count)...)
+		t.log.Info("shard running",
+			append(args, "position", st.Position.Entry.String(), "delivered", st.Position.Count)...)
 	default:
 		t.log.Info("shard "+string(st.State), args...)
 	}
@@ -108,7 +113,7 @@ func (t *tracker) position() Position {
 	return t.status.Position
 }
 
-// known is the position, and whether it has been read.
+// known returns the position, and whether it has been read.
 func (t *tracker) known() (Position, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

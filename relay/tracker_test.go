@@ -40,7 +40,8 @@ func TestTrackerTellsNews(t *testing.T) {
 		for _, st := range l.states {
 			got = append(got, strings.TrimSpace(fmt.Sprint(st.State, " ", st.Reason, st.Found)))
 		}
-		if want := "starting,running,waiting one,waiting two,halted rf,halted rother evidence,running"; strings.Join(got, ",") != want {
+		want := "starting,running,waiting one,waiting two,halted rf,halted rother evidence,running"
+		if strings.Join(got, ",") != want {
 			t.Errorf("told %s\nwant %s", strings.Join(got, ","), want)
 		}
 	})

@@ -11,9 +11,10 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// waiter waits for new entries in many quiet streams with one XREAD on one connection. A stream that has been quiet for less
-// than quietAfter has a connection and a command of its own, so that nothing is delayed by the round of the others. A cluster
-// takes no command over several slots: there each stream waits for itself.
+// waiter waits for new entries in many quiet streams with one XREAD on one connection. A stream
+// that has been quiet for less than quietAfter waits on a connection of its own, so that the round
+// of the others does not delay it. A cluster takes no command over several slots: there each stream
+// waits by itself.
 type waiter struct {
 	client redis.UniversalClient
 
@@ -32,9 +33,10 @@ type quietStream struct {
 
 const (
 	quietAfter = 2 * time.Second
-	// roundBlock is how long a round waits at most: how soon it takes in streams that were added.
+	// roundBlock is how long a round waits at most, and so how soon a stream that was added is in one.
 	roundBlock = 500 * time.Millisecond
-	// anchorRecheck is how often a quiet stream is read all the same: that it was deleted or rolled back wakes nobody.
+	// anchorRecheck is how often a quiet stream is read all the same: nothing wakes its reader if it
+	// was deleted or rolled back.
 	anchorRecheck = 3 * time.Second
 )
 
@@ -119,7 +121,8 @@ func (w *waiter) run(ctx context.Context) {
 			}
 			continue
 		}
-		replies, err := w.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: 1, Block: roundBlock}).Result()
+		replies, err := w.client.XRead(ctx,
+			&redis.XReadArgs{Streams: streams, Count: 1, Block: roundBlock}).Result()
 		if err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it as it is
 			w.wake(round) // each finds out for itself
 			_ = retry.Sleep(ctx, readBlock)

@@ -24,7 +24,8 @@ func TestBufferReadsToTheEnd(t *testing.T) {
 		"nulls behind a bulk": "*5\r\n$1\r\nx\r\n$-1\r\n_\r\n*-1\r\n:-7\r\n",
 		"a bulk alone":        "$3\r\nabc\r\n",
 		"ends with a bulk":    "*1\r\n$3\r\nabc\r\n",
-		"long":                "*2\r\n$100000\r\n" + strings.Repeat("0123456789", 10_000) + "\r\n$0\r\n\r\n",
+		"long": "*2\r\n$100000\r\n" + strings.Repeat("0123456789", 10_000) +
+			"\r\n$0\r\n\r\n",
 	}
 	for name, reply := range replies {
 		for pace, slowly := range map[string]func(io.Reader) io.Reader{
@@ -116,7 +117,8 @@ func TestBufferRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var value func(depth int) string
 		value = func(depth int) string {
-			switch kind := rapid.SampledFrom([]string{"*", "$", "$", "$", "%", "~", ":", "_", "null"}).Draw(t, "kind"); kind {
+			switch kind := rapid.SampledFrom([]string{"*", "$", "$", "$", "%", "~", ":", "_", "null"}).Draw(
+				t, "kind"); kind {
 			case "$":
 				s := rapid.StringOf(rapid.RuneFrom([]rune("a\r\n$*0é\x00"))).Draw(t, "bulk")
 				return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s)
