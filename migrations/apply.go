@@ -11,18 +11,20 @@ import (
 // Apply carries out a plan of this Migrator's Plan. A plan with findings is refused with a
 // *RefusedError and one without steps to do changes nothing.
 //
-// Every step is idempotent and nothing depends on a step having run once: Apply can be killed at any
-// moment and run again with the same plan or a new one, and two can run at once. Before a version is
-// recorded, all its topics are seen to exist in the wanted shape with a leader for each partition.
+// Every step is idempotent and nothing depends on a step having run once: Apply can be killed at
+// any moment and run again with the same plan or a new one, and two can run at once. Before a
+// version is recorded, all its topics are seen to exist in the wanted shape with a leader for each
+// partition.
 //
-// An error leaves what was created so far. Errors: *RefusedError when another made a layout meanwhile
-// that does not fit the configuration, ErrOvertaken, and whatever the servers said.
+// An error leaves what was created so far. Errors: *RefusedError when another made a layout
+// meanwhile that does not fit the configuration, ErrOvertaken, and whatever the servers said.
 func (m *Migrator) Apply(ctx context.Context, plan Plan) error {
 	if err := plan.Err(); err != nil {
 		return err
 	}
 	if plan.Outbox != m.cfg.Outbox || plan.Shards != m.cfg.Shards || plan.To < 1 || plan.To > Newest {
-		return fmt.Errorf("migrations: the plan is for outbox %s with %s at version %d, not for outbox %s with %s",
+		return fmt.Errorf(
+			"migrations: the plan is for outbox %s with %s at version %d, not for outbox %s with %s",
 			plan.Outbox, count(plan.Shards, "shard"), plan.To, m.cfg.Outbox, count(m.cfg.Shards, "shard"))
 	}
 	all := parts(m.cfg, plan.To)
@@ -40,8 +42,8 @@ func (m *Migrator) Apply(ctx context.Context, plan Plan) error {
 	return nil
 }
 
-// do carries out one step. What is created comes from the layout, not from the plan's text: a plan can
-// only choose among its parts.
+// do carries out one step. What is created comes from the layout, not from the plan's text: a plan
+// can only choose among its parts.
 func (m *Migrator) do(ctx context.Context, step Step, all []part) error {
 	switch step.Action {
 	case Record:
@@ -68,9 +70,9 @@ func (m *Migrator) do(ctx context.Context, step Step, all []part) error {
 	}
 }
 
-// record moves the layout to a version of which every other step is done. Streams and groups need no
-// second look, the server's replies have proved them; topics do, since those that the plan found may have
-// been deleted, and two migrations can create one at the same time.
+// record moves the layout to a version of which every other step is done. Streams and groups need
+// no second look, the server's replies have proved them; topics do, since those that the plan found
+// may have been deleted, and two migrations can create one at the same time.
 func (m *Migrator) record(ctx context.Context, version int, all []part) error {
 	for _, p := range all {
 		if p.kind == KindTopic && p.since == version {

@@ -15,23 +15,28 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// The tests of this file are functions of a stage: here they run in memory, and against real servers
-// with the tag integration.
+// The tests of this file are functions of a stage: here they run in memory, and against real
+// servers with the tag integration.
 
 func TestKilledAtAnyCall(t *testing.T) { killedAtAnyCall(t, inMemory(t), named("killed")) }
 
-func TestTwoAtOnceStepByStep(t *testing.T) { twoAtOnceStepByStep(t, inMemory(t), named("stepwise")) }
+func TestTwoAtOnceStepByStep(t *testing.T) {
+	twoAtOnceStepByStep(t, inMemory(t), named("stepwise"))
+}
 
 func TestManyAtOnce(t *testing.T) { manyAtOnce(t, inMemory(t), named("many")) }
 
-func TestDifferentShardsAtOnce(t *testing.T) { differentShardsAtOnce(t, inMemory(t), named("shards")) }
+func TestDifferentShardsAtOnce(t *testing.T) {
+	differentShardsAtOnce(t, inMemory(t), named("shards"))
+}
 
 // named makes names of outboxes that no other run uses.
 func named(prefix string) func() string {
 	n := 0
 	return func() string {
 		n++
-		return prefix + "-" + string(rune('a'+n/26/26%26)) + string(rune('a'+n/26%26)) + string(rune('a'+n%26))
+		return prefix + "-" + string(rune('a'+n/26/26%26)) + string(rune('a'+n/26%26)) +
+			string(rune('a'+n%26))
 	}
 }
 
@@ -76,7 +81,8 @@ func (s stage) dying(t *testing.T, cfg Config, onRedis, onKafka *integration.Cal
 	options.Dialer, options.MaxRetries = onRedis.Dial, -1
 	rdb := redis.NewUniversalClient(&options)
 	defer rdb.Close()
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.Dialer(onKafka.Dial), kgo.RequestRetries(0))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.Dialer(onKafka.Dial),
+		kgo.RequestRetries(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +114,8 @@ func (s stage) goesOn(t *testing.T, cfg Config, want string) error {
 	return nil
 }
 
-// twoAtOnceStepByStep lets a second migration run from beginning to end after each step of the first,
-// which then goes on with its plan of before.
+// twoAtOnceStepByStep lets a second migration run from beginning to end after each step of the
+// first, which then goes on with its plan of before.
 func twoAtOnceStepByStep(t *testing.T, s stage, name func() string) {
 	reference := Config{Outbox: name(), Shards: 2}
 	mustMigrate(t, s.migrator(t, reference))
@@ -158,7 +164,7 @@ func manyAtOnce(t *testing.T, s stage, name func() string) {
 }
 
 // differentShardsAtOnce lets migrations race that do not agree on the number of shards: one number
-// wins, and the others leave nothing behind.
+// wins, and the others leave nothing.
 func differentShardsAtOnce(t *testing.T, s stage, name func() string) {
 	for range 5 {
 		two := Config{Outbox: name(), Shards: 2}

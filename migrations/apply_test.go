@@ -53,7 +53,8 @@ func TestApplyOneVersionAtATime(t *testing.T) {
 	if err := migrate(testContext(t), first, 1); err != nil {
 		t.Fatalf("version 1 needs no Kafka: %v", err)
 	}
-	if status, err := first.Status(testContext(t)); err != nil || status.Version != 1 || len(status.Drift) != 0 {
+	if status, err := first.Status(testContext(t)); err != nil || status.Version != 1 ||
+		len(status.Drift) != 0 {
 		t.Fatalf("%+v, %v", status, err)
 	}
 
@@ -96,7 +97,8 @@ func TestApplyKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// A group that exists has a position. Applying a plan that was made before it existed must not move it.
+// A group that exists has a position. Applying a plan that was made before it existed must not move
+// it.
 func TestApplyNeverMovesAGroup(t *testing.T) {
 	s := inMemory(t)
 	ctx, rdb := testContext(t), s.redisClient(t)
@@ -199,7 +201,8 @@ func TestApplyJudgesWhatAppeared(t *testing.T) {
 	}
 	m := s.migrator(t, cfg)
 	var refused *RefusedError
-	if err := migrate(testContext(t), m, 0); !errors.As(err, &refused) || refused.Findings[0].Problem != WrongPartitions {
+	if err := migrate(testContext(t), m, 0); !errors.As(err, &refused) ||
+		refused.Findings[0].Problem != WrongPartitions {
 		t.Fatalf("got %v", err)
 	}
 	if status, err := m.Status(testContext(t)); err != nil || status.Version != 1 {

@@ -36,7 +36,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	plan.Notes = nil // the in-memory Redis of this example does not tell its version
+	plan.Notes = nil // the in-memory Redis of this example does not report its version
 	if _, err := plan.WriteTo(os.Stdout); err != nil {
 		log.Fatal(err)
 	}

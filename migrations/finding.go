@@ -27,8 +27,8 @@ const (
 	RelaysRunning    Problem = "relays_running"    // relays run while positions are to be converted
 )
 
-// Finding is one difference between the wanted layout and what the servers have: in a Plan what stops
-// it, in a Status what has drifted.
+// Finding is one difference between the wanted layout and what the servers have: in a Plan what
+// stops it, in a Status what has drifted.
 type Finding struct {
 	Problem Problem `json:"problem"`
 	Name    string  `json:"name"`   // the Redis key, the Kafka topic or the server
@@ -55,7 +55,8 @@ func (e *RefusedError) Error() string {
 
 // ErrNoWayBack is returned by Plan for a target below the version that was reached. Layouts only go
 // forward; a lower version is had by creating another outbox.
-var ErrNoWayBack = errors.New("migrations: the layout is already past that version and does not go back")
+var ErrNoWayBack = errors.New(
+	"migrations: the layout is already past that version and does not go back")
 
 // ErrUnknownVersion is returned by Plan for a target that this build does not know.
 var ErrUnknownVersion = errors.New("migrations: unknown layout version")

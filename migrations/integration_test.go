@@ -56,7 +56,10 @@ func realServers(t *testing.T) stage {
 	s := integration.Servers(t)
 	o := s.Redis.Options()
 	return stage{
-		redis:   &redis.UniversalOptions{Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password},
+		redis: &redis.UniversalOptions{
+			Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username,
+			Password: o.Password,
+		},
 		brokers: s.Kafka.Addrs(),
 	}
 }
@@ -67,7 +70,9 @@ func prefixed(t *testing.T) func() string {
 
 func TestRealKilledAtAnyCall(t *testing.T) { killedAtAnyCall(t, realServers(t), prefixed(t)) }
 
-func TestRealTwoAtOnceStepByStep(t *testing.T) { twoAtOnceStepByStep(t, realServers(t), prefixed(t)) }
+func TestRealTwoAtOnceStepByStep(t *testing.T) {
+	twoAtOnceStepByStep(t, realServers(t), prefixed(t))
+}
 
 func TestRealManyAtOnce(t *testing.T) { manyAtOnce(t, realServers(t), prefixed(t)) }
 
@@ -75,7 +80,7 @@ func TestRealDifferentShardsAtOnce(t *testing.T) {
 	differentShardsAtOnce(t, realServers(t), prefixed(t))
 }
 
-// What is created on real servers, with the settings as the broker tells them.
+// What is created on real servers, with the settings as the broker reports them.
 func TestRealLayout(t *testing.T) {
 	s := realServers(t)
 	cfg := Config{Outbox: integration.Prefix(t), Shards: 2, ReplicationFactor: 1}
@@ -131,7 +136,8 @@ func TestRealRepair(t *testing.T) {
 	refused := func(m *Migrator, want Problem) {
 		t.Helper()
 		var refused *RefusedError
-		if err := migrate(testContext(t), m, 0); !errors.As(err, &refused) || refused.Findings[0].Problem != want {
+		if err := migrate(testContext(t), m, 0); !errors.As(err, &refused) ||
+			refused.Findings[0].Problem != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -160,8 +166,8 @@ func TestRealRepair(t *testing.T) {
 	refused(m, WrongPolicy)
 }
 
-// The lag of a group is a number from its first moment on, also where the stream was there before and was
-// trimmed.
+// The lag of a group is a number from its first moment on, also where the stream was there before
+// and was trimmed.
 func TestRealLag(t *testing.T) {
 	s := realServers(t)
 	ctx, rdb := testContext(t), s.redisClient(t)
@@ -219,7 +225,8 @@ func child(t *testing.T, s stage, name string) *process.Process {
 	}
 	p, err := process.Start(process.Command{
 		Path: self,
-		Env:  []string{childEnv + "=" + name + " " + s.redis.Addrs[0] + " " + strings.Join(s.brokers, ",")},
+		Env: []string{childEnv + "=" + name + " " + s.redis.Addrs[0] + " " +
+			strings.Join(s.brokers, ",")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +235,8 @@ func child(t *testing.T, s stage, name string) *process.Process {
 	return p
 }
 
-// On a cluster each stream and the layout have slots of their own; a migration touches one key a command.
+// On a cluster each stream and the layout have slots of their own; a migration touches one key a
+// command.
 func TestRealCluster(t *testing.T) {
 	cluster, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
@@ -277,7 +285,8 @@ func TestRealReplicatedTopics(t *testing.T) {
 		mustBeCurrent(t, one.migrator(t, cfg))
 	}
 	for _, want := range []string{
-		"positions 6 3 map[cleanup.policy:compact delete.retention.ms:60000 min.insync.replicas:2 segment.bytes:1048576]",
+		"positions 6 3 map[cleanup.policy:compact delete.retention.ms:60000 min.insync.replicas:2 " +
+			"segment.bytes:1048576]",
 		"dlq 6 3 map[cleanup.policy:compact max.message.bytes:1048588 min.insync.replicas:2]",
 	} {
 		if got := s.snapshot(t, cfg); !strings.Contains(got, want) {
@@ -297,8 +306,8 @@ func TestRealReplicatedTopics(t *testing.T) {
 	mustBeCurrent(t, s.migrator(t, cfg))
 }
 
-// A user who may do what the migrator needs and nothing else. The version is learnt although INFO is
-// forbidden.
+// A user who may do what the migrator needs and nothing else. The version is learnt although INFO
+// is forbidden.
 func TestRealRedisUser(t *testing.T) {
 	r, err := servers.StartRedis(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
@@ -310,14 +319,18 @@ func TestRealRedisUser(t *testing.T) {
 	cfg := Config{Outbox: integration.Prefix(t), Shards: 2}
 	admin := s.redisClient(t)
 	rules := []string{
-		"on", ">secret", "~sluice:{" + cfg.Outbox + "*", "+hgetall", "+type", "+xinfo|groups", "+xinfo|stream", "+xgroup|create",
+		"on", ">secret", "~sluice:{" + cfg.Outbox + "*", "+hgetall", "+type", "+xinfo|groups",
+		"+xinfo|stream", "+xgroup|create",
 		"+eval", "+evalsha", "+hmget", "+exists", "+hset",
 	}
 	if err := admin.ACLSetUser(testContext(t), "migrator", rules...).Err(); err != nil {
 		t.Fatal(err)
 	}
 	user := s
-	user.redis = &redis.UniversalOptions{Addrs: []string{r.Addr}, Username: "migrator", Password: "secret"}
+	user.redis = &redis.UniversalOptions{
+		Addrs: []string{r.Addr}, Username: "migrator",
+		Password: "secret",
+	}
 	m := user.migrator(t, cfg)
 	plan, err := m.Plan(testContext(t), 0)
 	if err != nil || len(plan.Notes) > 0 {
@@ -330,7 +343,8 @@ func TestRealRedisUser(t *testing.T) {
 
 	other := cfg
 	other.Outbox = "others"
-	if err := migrate(testContext(t), user.migrator(t, other), 0); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+	if err := migrate(testContext(t), user.migrator(t, other), 0); err == nil ||
+		!strings.Contains(err.Error(), "NOPERM") {
 		t.Errorf("another outbox: %v", err)
 	}
 }
@@ -342,7 +356,8 @@ func TestRealCollidingNames(t *testing.T) {
 	mustMigrate(t, s.migrator(t, Config{Outbox: name + ".a", Shards: 1}))
 	err := migrate(testContext(t), s.migrator(t, Config{Outbox: name + "_a", Shards: 1}), 0)
 	var refused *RefusedError
-	if err == nil || errors.As(err, &refused) || !strings.Contains(err.Error(), "collides with existing topic") {
+	if err == nil || errors.As(err, &refused) ||
+		!strings.Contains(err.Error(), "collides with existing topic") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -46,9 +46,9 @@ func (m *Migrator) observeKafka(ctx context.Context, o *observed, wanted []part)
 	return nil
 }
 
-// lackTransactions returns the first broker that does not offer what an exactly-once relay needs, or
-// "". A broker that is down is not asked: the others speak for the cluster, and at least one must
-// answer.
+// lackTransactions returns the first broker that does not offer what an exactly-once relay needs,
+// or "". A broker that is down is not asked: the others speak for the cluster, and at least one
+// must answer.
 func (m *Migrator) lackTransactions(ctx context.Context) (string, error) {
 	brokers, err := m.kafka.ApiVersions(ctx)
 	if err != nil {
@@ -75,7 +75,9 @@ func (m *Migrator) lackTransactions(ctx context.Context) (string, error) {
 }
 
 // readTopic reads a topic's partitions and settings; found is false if it does not exist.
-func (m *Migrator) readTopic(ctx context.Context, name string) (t topicState, found bool, err error) {
+func (m *Migrator) readTopic(ctx context.Context,
+	name string,
+) (t topicState, found bool, err error) {
 	t, found, err = readPartitions(ctx, m.client, name)
 	if err != nil || !found {
 		return t, found, err
@@ -109,7 +111,9 @@ func (m *Migrator) readTopic(ctx context.Context, name string) (t topicState, fo
 // readPartitions asks a broker, any if it is given the whole client, for a topic's partitions. The
 // request is made by hand because kadm answers from the client's cache, where a topic created or
 // deleted a moment ago is up to five seconds late.
-func readPartitions(ctx context.Context, broker kmsg.Requestor, name string) (t topicState, found bool, err error) {
+func readPartitions(ctx context.Context, broker kmsg.Requestor,
+	name string,
+) (t topicState, found bool, err error) {
 	request := kmsg.NewPtrMetadataRequest()
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = &name

@@ -19,16 +19,18 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// lanesVersion is the layout version from which on shards are delivered in lanes. Before it each shard had two transactional
-// ids of its own, and its position record was what a lane's record now contains.
+// lanesVersion is the layout version from which on shards are delivered in lanes. Before it each
+// shard had two transactional ids of its own, and its position record was what a lane's record now
+// contains.
 //
-// Relays of the earlier layout fence those ids only, and would deliver beside a lane. So the migration goes in order: no
-// relay runs; the old ids are fenced, which ends a relay that is paused; each shard is claimed by a lane and its position
-// rewritten. A relay of the earlier layout that wakes up afterwards refuses the new record's version, and says so.
+// Relays of the earlier layout fence those ids only, and would deliver beside a lane. So the
+// migration goes in order: no relay runs; the old ids are fenced, which ends a relay that is
+// paused; each shard is claimed by a lane and its position rewritten. A relay of the earlier layout
+// that wakes up afterwards refuses the new record's version, and says so.
 const lanesVersion = 3
 
-// aliveFor is how old a relay's word in the status hash may be that counts as a sign of life; relays repeat it every few
-// seconds.
+// aliveFor is how old a relay's report in the status hash may be to count as a sign of life. Relays
+// repeat it every few seconds.
 const aliveFor = 15 * time.Second
 
 // coordinatorPatience is how long a new Kafka may take to have a group coordinator.
@@ -48,7 +50,8 @@ func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Kafka describes a group that it does not know as a dead one without members, from 4.0 on with an error.
+	// Kafka describes a group that it does not know as a dead one without members, from 4.0 on with an
+	// error.
 	group := groups[name]
 	if group.Err != nil && !errors.Is(group.Err, kerr.GroupIDNotFound) {
 		return "", group.Err
@@ -68,8 +71,8 @@ func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// convertPositions fences the ids of the earlier layout and rewrites the positions. What was converted before is written
-// again as it is, so that it may be repeated.
+// convertPositions fences the ids of the earlier layout and rewrites the positions. What was
+// converted before is written again as it is, so that it may be repeated.
 func (m *Migrator) convertPositions(ctx context.Context) error {
 	running, err := m.runningRelays(ctx)
 	if err != nil {
@@ -93,10 +96,13 @@ func (m *Migrator) convertPositions(ctx context.Context) error {
 	e := delivery.New(delivery.Config{
 		Outbox: m.cfg.Outbox, Topic: names.PositionsTopic(m.cfg.Outbox), Client: m.client,
 		Producer: m.client.Opts(), Instance: "migration", Logger: slog.New(slog.DiscardHandler),
-		MaxEntries: 10_000, MaxBytes: 16 << 20, MaxInFlight: 16 << 20, TransactionTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
+		MaxEntries: 10_000, MaxBytes: 16 << 20, MaxInFlight: 16 << 20,
+		TransactionTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
 	})
 	defer e.Close()
-	return e.Set(ctx, shards, func(_ int, record []byte) ([]byte, error) { return convertPosition(record) })
+	return e.Set(ctx, shards, func(_ int, record []byte) ([]byte, error) {
+		return convertPosition(record)
+	})
 }
 
 // convertPosition makes the position of a lane's record from a record of either layout.
@@ -119,11 +125,13 @@ func convertPosition(record []byte) ([]byte, error) {
 		}
 		return p.Position, nil
 	default:
-		return nil, fmt.Errorf("position record has version %s, this migration knows 1 and %d", version, delivery.RecordVersion)
+		return nil, fmt.Errorf("position record has version %s, this migration knows 1 and %d", version,
+			delivery.RecordVersion)
 	}
 }
 
-// fenceTimeout bounds the wait for one id: a partition without a leader can keep its transaction from ending.
+// fenceTimeout bounds the wait for one id: a partition without a leader can keep its transaction
+// from ending.
 const fenceTimeout = time.Minute
 
 // fence ends whatever is under way with a transactional id, for good.
@@ -149,7 +157,8 @@ func (m *Migrator) fence(ctx context.Context, id string) error {
 	}
 }
 
-// shrinkSegments gives the positions topic the settings of this layout, where it still has those of the earlier one.
+// shrinkSegments gives the positions topic the settings of this layout, where it still has those of
+// the earlier one.
 func (m *Migrator) shrinkSegments(ctx context.Context) error {
 	name := names.PositionsTopic(m.cfg.Outbox)
 	configs, err := m.kafka.DescribeTopicConfigs(ctx, name)
@@ -164,7 +173,10 @@ func (m *Migrator) shrinkSegments(ctx context.Context) error {
 		return err
 	}
 	earlier := map[string]string{"segment.bytes": "8388608", "delete.retention.ms": "300000"}
-	now := map[string]string{"segment.bytes": strconv.Itoa(positionsSegmentBytes), "delete.retention.ms": strconv.Itoa(positionsDeleteRetention)}
+	now := map[string]string{
+		"segment.bytes":       strconv.Itoa(positionsSegmentBytes),
+		"delete.retention.ms": strconv.Itoa(positionsDeleteRetention),
+	}
 	var change []kadm.AlterConfig
 	for _, c := range settings.Configs {
 		if earlier[c.Key] != "" && c.MaybeValue() == earlier[c.Key] {

@@ -15,10 +15,13 @@ import (
 
 func TestConvertPosition(t *testing.T) {
 	for name, c := range map[string]struct{ record, want string }{
-		"none":           {"", "null"},
-		"earlier layout": {`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,"at":9}`, `{"at":9,"count":7,"delivery":"exactly-once","entry":"5-0"}`},
-		"converted":      {`{"v":2,"lane":"l","position":{"entry":"5-0"}}`, `{"entry":"5-0"}`},
-		"none, before":   {`{"v":2,"lane":"l","position":null}`, "null"},
+		"none": {"", "null"},
+		"earlier layout": {
+			`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,"at":9}`,
+			`{"at":9,"count":7,"delivery":"exactly-once","entry":"5-0"}`,
+		},
+		"converted":    {`{"v":2,"lane":"l","position":{"entry":"5-0"}}`, `{"entry":"5-0"}`},
+		"none, before": {`{"v":2,"lane":"l","position":null}`, "null"},
 	} {
 		var record []byte
 		if c.record != "" {
@@ -36,7 +39,8 @@ func TestConvertPosition(t *testing.T) {
 	}
 }
 
-// An outbox of the earlier layout is converted: each shard has a record that relays of that layout refuse.
+// An outbox of the earlier layout is converted: each shard has a record that relays of that layout
+// refuse.
 func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 	s := inMemory(t)
 	m := s.migrator(t, orders)
@@ -53,7 +57,10 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	alive, err := json.Marshal(map[string]any{"state": "running", "instance": "r", "at": time.Now().UnixMilli()})
+	alive, err := json.Marshal(map[string]any{
+		"state": "running", "instance": "r",
+		"at": time.Now().UnixMilli(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +84,8 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 		}
 	}
 	last := map[int32]*delivery.Position{}
-	reader := s.kafkaClient(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	reader := s.kafkaClient(t, kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	var records []*kgo.Record
 	for n := 0; n < 2*orders.Shards; { // a position a shard, twice
 		records = append(records, reader.PollFetches(ctx).Records()...)

@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// MaxShards is the most shards that an outbox can have. Each costs a relay a connection's share, two
-// Kafka producers and a partition of every topic of the outbox.
+// MaxShards is the most shards that an outbox can have. Each costs a relay a connection's share,
+// two Kafka producers and a partition of every topic of the outbox.
 const MaxShards = 1024
 
 // Config says what the layout is to be.
@@ -40,20 +40,20 @@ type Config struct {
 	// retains and delivers what was delivered before a second time.
 	RecreatePositions bool
 
-	// AdoptPositions allows Plan to go on when Redis has no layout for this outbox but the positions topic
-	// has records. That is so when Redis lost its data, and also when another Redis deployment
+	// AdoptPositions allows Plan to go on when Redis has no layout for this outbox but the positions
+	// topic has records. That is so when Redis lost its data, and also when another Redis deployment
 	// uses the same outbox name on the same Kafka, whose relays this one's would fence. Without it
-	// Plan refuses. Relays then find each shard's old position without its entry and halt until they are
-	// told how to go on.
+	// Plan refuses. Relays then find each shard's old position without its entry and halt until an
+	// operator resumes them.
 	AdoptPositions bool
 
 	// OnStep is called by Apply after each step that was carried out, in order, from the calling
-	// goroutine. It must return soon. Nil means that nobody is told.
+	// goroutine. It must return soon. May be nil.
 	OnStep func(Step)
 }
 
-// Migrator plans and applies the layout of one outbox. It keeps no state between calls and can be used
-// by several goroutines at once.
+// Migrator plans and applies the layout of one outbox. It keeps no state between calls and can be
+// used by several goroutines at once.
 type Migrator struct {
 	cfg    Config
 	redis  redis.UniversalClient
@@ -62,8 +62,8 @@ type Migrator struct {
 }
 
 // New returns a Migrator for the outbox of cfg. It does no I/O. The clients stay the caller's to
-// close; kafka needs no options beyond its brokers and credentials. Kafka is not contacted as long as
-// only layout versions below 2 are concerned.
+// close; kafka needs no options beyond its brokers and credentials. Kafka is not contacted as long
+// as only layout versions below 2 are concerned.
 func New(rdb redis.UniversalClient, kafka *kgo.Client, cfg Config) (*Migrator, error) {
 	if cfg.DeadLetterTopic == "" {
 		cfg.DeadLetterTopic = names.DeadLetterTopic(cfg.Outbox)
@@ -84,7 +84,8 @@ func New(rdb redis.UniversalClient, kafka *kgo.Client, cfg Config) (*Migrator, e
 		return nil, fmt.Errorf("migrations: dead-letter topic %q is the positions topic", cfg.DeadLetterTopic)
 	}
 	if cfg.ReplicationFactor < 0 || cfg.ReplicationFactor > 1<<15-1 {
-		return nil, fmt.Errorf("migrations: replication factor %d: want 0 (the broker's default) or more", cfg.ReplicationFactor)
+		return nil, fmt.Errorf("migrations: replication factor %d: want 0 (the broker's default) or more",
+			cfg.ReplicationFactor)
 	}
 	return &Migrator{cfg: cfg, redis: rdb, client: kafka, kafka: kadm.NewClient(kafka)}, nil
 }

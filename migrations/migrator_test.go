@@ -21,7 +21,8 @@ func TestNewRefuses(t *testing.T) {
 		"replication factor":    {Outbox: "o", Shards: 1, ReplicationFactor: -1},
 		"factor 32768":          {Outbox: "o", Shards: 1, ReplicationFactor: 1 << 15},
 	} {
-		if _, err := New(s.redisClient(t), s.kafkaClient(t), cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(s.redisClient(t), s.kafkaClient(t), cfg); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", cfg, err)
 		}
 	}
@@ -82,10 +83,14 @@ func TestEveryConfigFieldHasAnEffect(t *testing.T) {
 	}
 }
 
-// min.insync.replicas follows the replication factor where that is given, else both are the broker's.
+// min.insync.replicas follows the replication factor where that is given, else both are the
+// broker's.
 func TestDurability(t *testing.T) {
 	for factor, want := range map[int]string{0: "", 1: "1", 2: "1", 3: "2", 4: "3", 5: "3"} {
-		for _, p := range parts(Config{Outbox: "o", Shards: 1, DeadLetterTopic: "d", ReplicationFactor: factor}, Newest) {
+		for _, p := range parts(Config{
+			Outbox: "o", Shards: 1, DeadLetterTopic: "d",
+			ReplicationFactor: factor,
+		}, Newest) {
 			if got := p.topic.settings["min.insync.replicas"]; p.kind == KindTopic && got != want {
 				t.Errorf("%s with factor %d: %q, want %q", p.name, factor, got, want)
 			}

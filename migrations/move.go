@@ -24,15 +24,16 @@ const absent = ""
 //	ARGV[5]  time of creation, Unix ms, written only when it is created
 //
 // Returns {moved, version, format, shards}: moved is 1 if this call wrote and 0 if the hash was not
-// as expected and nothing was written; the others are what the hash holds now, empty for a missing field.
-// Fails with WRONGTYPE, without effect, if the key is not a hash. Run twice (a lost reply that was
-// retried), the second call returns 0 and the version that the first one wrote.
+// as expected and nothing was written; the others are what the hash holds now, empty for a missing
+// field. Fails with WRONGTYPE, without effect, if the key is not a hash. Run twice (a lost reply
+// that was retried), the second call returns 0 and the version that the first one wrote.
 var moveScript = redis.NewScript(`
 local now = redis.call('HMGET', KEYS[1], 'version', 'format', 'shards')
 local moved = 0
 if ARGV[1] == '' then
   if redis.call('EXISTS', KEYS[1]) == 0 then
-    redis.call('HSET', KEYS[1], 'version', ARGV[2], 'format', ARGV[3], 'shards', ARGV[4], 'created', ARGV[5])
+    redis.call('HSET', KEYS[1], 'version', ARGV[2], 'format', ARGV[3], 'shards', ARGV[4],
+      'created', ARGV[5])
     now = {ARGV[2], ARGV[3], ARGV[4]}
     moved = 1
   end
@@ -44,9 +45,10 @@ end
 return {moved, now[1] or '', now[2] or '', now[3] or ''}
 `)
 
-// moveVersion records that version to is reached. from is the version that the plan found, or absent.
-// That another migration has already recorded to, or more, is as good. Anything else is ErrOvertaken,
-// or a RefusedError where the layout turned out to be one that this configuration cannot work on.
+// moveVersion records that version to is reached. from is the version that the plan found, or
+// absent. That another migration has already recorded to, or more, is as good. Anything else is
+// ErrOvertaken, or a RefusedError where the layout turned out to be one that this configuration
+// cannot work on.
 func (m *Migrator) moveVersion(ctx context.Context, from string, to int) error {
 	reply, err := moveScript.Run(ctx, m.redis, []string{names.LayoutKey(m.cfg.Outbox)},
 		from, to, outbox.FormatVersion, m.cfg.Shards, time.Now().UnixMilli()).Slice()
@@ -60,7 +62,10 @@ func (m *Migrator) moveVersion(ctx context.Context, from string, to int) error {
 		return nil
 	}
 	fields := make(map[string]string)
-	for i, name := range []string{outbox.LayoutFieldVersion, outbox.LayoutFieldFormat, outbox.LayoutFieldShards} {
+	for i, name := range []string{
+		outbox.LayoutFieldVersion, outbox.LayoutFieldFormat,
+		outbox.LayoutFieldShards,
+	} {
 		if text, _ := reply[i+1].(string); text != "" {
 			fields[name] = text
 		}

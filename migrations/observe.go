@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// observed is what both servers have, as far as the layout is concerned. Planning and drift are decided
-// from it alone, without a socket.
+// observed is what both servers have, as far as the layout is concerned. Planning and drift are
+// decided from it alone, without a socket.
 type observed struct {
 	layout layoutState
 	redis  redisVersion // the oldest server behind the client
@@ -56,11 +56,11 @@ type topicState struct {
 // those cannot be worked on.
 //
 // All that it returns belongs to one state of the layout: if that changed while the rest was read,
-// all is read again. Read once, two migrations of one outbox at the same time, with different numbers
-// of shards, could go: this one sees no layout; the other claims the layout and creates its topics;
-// this one sees topics with the wrong number of partitions and advises to delete them. Read in the
-// opposite order: no topics; the other creates them and records version 2; this one sees version 2
-// and says that the positions are lost.
+// all is read again. Read once, two migrations of one outbox at the same time, with different
+// numbers of shards, could go: this one sees no layout; the other claims the layout and creates its
+// topics; this one sees topics with the wrong number of partitions and advises to delete them. Read
+// in the opposite order: no topics; the other creates them and records version 2; this one sees
+// version 2 and says that the positions are lost.
 func (m *Migrator) observe(ctx context.Context, version int) (observed, error) {
 	o, err := m.observeOnce(ctx, version)
 	for err == nil {

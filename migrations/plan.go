@@ -45,8 +45,8 @@ type Plan struct {
 	// Refused, if not empty, is why the plan cannot be applied. Steps may then be incomplete.
 	Refused []Finding `json:"refused,omitempty"`
 
-	// Notes are things that could not be checked, or that are missing and not a migration's to create; they
-	// stop nothing.
+	// Notes are things that could not be checked, or that are missing and not a migration's to create;
+	// they stop nothing.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -73,8 +73,8 @@ func (p Plan) Err() error {
 }
 
 // Plan compares the wanted layout of version target with what both servers have; target 0 means
-// Newest. It changes nothing. What stands in the way is in Plan.Refused, not in the error: that is for
-// servers that cannot be asked, ErrUnknownVersion and ErrNoWayBack.
+// Newest. It changes nothing. What is in the way is in Plan.Refused, not in the error. The error is
+// for servers that cannot be asked, ErrUnknownVersion and ErrNoWayBack.
 func (m *Migrator) Plan(ctx context.Context, target int) (Plan, error) {
 	if target == 0 {
 		target = Newest
@@ -87,14 +87,18 @@ func (m *Migrator) Plan(ctx context.Context, target int) (Plan, error) {
 		return Plan{}, err
 	}
 	if o.layout.version > target && m.cfg.unknown(o.layout) == nil {
-		return Plan{}, fmt.Errorf("%w: it is at version %d, not %d", ErrNoWayBack, o.layout.version, target)
+		return Plan{}, fmt.Errorf("%w: it is at version %d, not %d", ErrNoWayBack, o.layout.version,
+			target)
 	}
 	return m.cfg.plan(o, target), nil
 }
 
 // plan decides the steps. It knows only what was observed.
 func (cfg Config) plan(o observed, target int) Plan {
-	p := Plan{Outbox: cfg.Outbox, Shards: cfg.Shards, From: o.layout.version, To: target, Steps: []Step{}}
+	p := Plan{
+		Outbox: cfg.Outbox, Shards: cfg.Shards, From: o.layout.version, To: target,
+		Steps: []Step{},
+	}
 	p.Refused, p.Notes = cfg.obstacles(o)
 	if len(p.Refused) > 0 {
 		return p
@@ -132,7 +136,8 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 		refused = append(refused, Finding{
 			Problem: OldRedis, Name: "Redis",
 			Detail: fmt.Sprintf("is version %s, want 7.0 or later", o.redis.text),
-			Fix:    "upgrade Redis: before 7.0 it does not count the entries of a stream, which lag and audits rest on",
+			Fix: "upgrade Redis: before 7.0 it does not count the entries of a stream, which lag and " +
+				"audits rest on",
 		})
 	}
 	if f := cfg.unknown(o.layout); f != nil {
@@ -150,7 +155,8 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 		refused = append(refused, Finding{
 			Problem: RelaysRunning, Name: names.RelayGroup(cfg.Outbox),
 			Detail: o.relays + ", of the earlier layout or of a later one",
-			Fix:    "stop every relay of this outbox, run this again, and start relays of this version: both layouts cannot deliver at once",
+			Fix: "stop every relay of this outbox, run this again, and start relays of this version: " +
+				"both layouts cannot deliver at once",
 		})
 	}
 	if !o.redis.known() {
@@ -161,7 +167,10 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 
 // add appends the step, or the finding, that a verdict calls for.
 func (p *Plan) add(cfg Config, version Version, part part, v verdict, reached bool) {
-	step := Step{Version: version.Number, Store: version.Store, Action: Keep, Kind: part.kind, Name: part.name}
+	step := Step{
+		Version: version.Number, Store: version.Store, Action: Keep, Kind: part.kind,
+		Name: part.name,
+	}
 	switch {
 	case v.wrong != nil:
 		p.Refused = append(p.Refused, *v.wrong)
@@ -186,9 +195,12 @@ func (p *Plan) add(cfg Config, version Version, part part, v verdict, reached bo
 func positionsLost(topic string) Finding {
 	return Finding{
 		Problem: PositionsLost, Name: topic,
-		Detail: "existed and is gone, and with it how far each shard was delivered: a relay would not know its position",
-		Fix: "restore the topic from a copy if there is one; otherwise stop the relays, run 'sluice migrate apply --recreate-positions' and " +
-			"give each shard its position with 'sluice resume --shard N --after ENTRY' before they start again: the newest sluice-entry " +
+		Detail: "existed and is gone, and with it how far each shard was delivered: a relay would not " +
+			"know its position",
+		Fix: "restore the topic from a copy if there is one; otherwise stop the relays, run 'sluice " +
+			"migrate apply --recreate-positions' and " +
+			"give each shard its position with 'sluice resume --shard N --after ENTRY' before they start " +
+			"again: the newest sluice-entry " +
 			"header of a shard in the topics it delivers to names the entry",
 	}
 }
@@ -201,7 +213,8 @@ func afterRepair(v verdict) string {
 	case v.missing == KindLayout:
 		return "it was lost"
 	case v.missing == KindStream:
-		return "entries of the lost stream do not come back; with exactly-once delivery the shard halts at its missing position"
+		return "entries of the lost stream do not come back; with exactly-once delivery the shard " +
+			"halts at its missing position"
 	case v.missing == KindGroup:
 		return "nothing was delivered from the stream yet"
 	default:

@@ -55,9 +55,11 @@ func parseLayout(fields map[string]string) layoutState {
 }
 
 // readStreams reads the type of every shard's key, and of those that are streams the groups and
-// whether they had entries. Two round trips (to each node), however many shards there are. beyond
-// tells of a stream for the shard after the last.
-func readStreams(ctx context.Context, rdb redis.UniversalClient, cfg Config) (streams []streamState, beyond bool, err error) {
+// whether they had entries. It takes two round trips (to each node), however many shards there are.
+// beyond: there is a stream for the shard after the last.
+func readStreams(ctx context.Context, rdb redis.UniversalClient,
+	cfg Config,
+) (streams []streamState, beyond bool, err error) {
 	types := make([]*redis.StatusCmd, cfg.Shards+1)
 	_, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for shard := range types {
@@ -101,10 +103,10 @@ func readStreams(ctx context.Context, rdb redis.UniversalClient, cfg Config) (st
 // createGroup creates a shard's consumer group at 0, and its stream if that does not exist. It is
 // idempotent: a group that exists stays where it is. The reply proves that both exist.
 //
-// For a new stream ENTRIESREAD 0 lets Redis count what the group reads from the first entry on. Of a
-// stream that exists, and may have been trimmed, it would be false; there Redis finds the count and
-// the lag itself. A server without that argument, which a real one of 7.0 or later is not, is asked
-// without it.
+// For a new stream ENTRIESREAD 0 lets Redis count what the group reads from the first entry on. Of
+// a stream that exists, and may have been trimmed, it would be false; there Redis finds the count
+// and the lag itself. A server without that argument, which a real one of 7.0 or later is not, is
+// asked without it.
 func (m *Migrator) createGroup(ctx context.Context, key string, missing Kind) error {
 	var more []any
 	if missing == KindStream {

@@ -10,20 +10,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisVersion is the version that a server tells.
+// redisVersion is the version that a server reports.
 type redisVersion struct {
-	text  string // as told, for example "7.0.15"; "" if the server does not tell
+	text  string // as reported, for example "7.0.15"; "" if the server does not report one
 	major int
 }
 
-// known reports whether the server told its version. Substitutes for tests and some proxies do not.
+// known reports whether the server reported its version. Substitutes for tests and some proxies do
+// not.
 func (v redisVersion) known() bool { return v.text != "" }
 
 // old reports a server before 7.0, which does not keep the counters of a stream (entries-added,
-// entries-read) that show its lag and tell whether it was ever trimmed.
+// entries-read) that show its lag and whether it was ever trimmed.
 func (v redisVersion) old() bool { return v.known() && v.major < 7 }
 
-// oldestRedis asks every master for its version and returns the oldest that was told.
+// oldestRedis asks every master for its version and returns the oldest that is known.
 func oldestRedis(ctx context.Context, rdb redis.UniversalClient) (redisVersion, error) {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
@@ -46,10 +47,10 @@ func oldestRedis(ctx context.Context, rdb redis.UniversalClient) (redisVersion, 
 	return oldest, err
 }
 
-// askRedisVersion asks with HELLO, which every user may, whatever the ACL (it is how one logs in), and
-// then with INFO, since before 6.2 HELLO wants an argument. A server that answers neither does not
-// tell. An answer like NOAUTH or LOADING counts as that too: the next command of the migration is
-// answered the same way and reports it.
+// askRedisVersion asks with HELLO, which every user may, whatever the ACL (it is how one logs in),
+// and then with INFO, since before 6.2 HELLO wants an argument. For a server that answers neither
+// the version is unknown. NOAUTH or LOADING count as no answer too: the next command of the
+// migration gets the same reply and reports it.
 func askRedisVersion(ctx context.Context, rdb redis.UniversalClient) (redisVersion, error) {
 	reply, err := rdb.Do(ctx, "HELLO").Result()
 	if err == nil {
@@ -96,7 +97,7 @@ func infoVersion(reply string) string {
 	return ""
 }
 
-// parseRedisVersion reads the major version; what it cannot read counts as not told.
+// parseRedisVersion reads the major version; what it cannot read counts as unknown.
 func parseRedisVersion(text string) redisVersion {
 	first, _, _ := strings.Cut(text, ".")
 	major, err := strconv.Atoi(first)

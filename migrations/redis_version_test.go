@@ -8,7 +8,7 @@ func TestParseRedisVersion(t *testing.T) {
 		"6.2.14":    {true, true},
 		"5.0.7":     {true, true},
 		"10.1.0":    {true, false},
-		"255.0.255": {true, false}, // what development builds tell
+		"255.0.255": {true, false}, // what development builds report
 		"":          {false, false},
 		"unstable":  {false, false},
 	} {
@@ -23,7 +23,10 @@ func TestHelloVersion(t *testing.T) {
 		reply any
 		want  string
 	}{
-		"RESP3":         {map[any]any{"server": "redis", "version": "7.0.15", "proto": int64(3)}, "7.0.15"},
+		"RESP3": {
+			map[any]any{"server": "redis", "version": "7.0.15", "proto": int64(3)},
+			"7.0.15",
+		},
 		"RESP2":         {[]any{"server", "valkey", "version", "9.1.2", "proto", int64(2)}, "9.1.2"},
 		"odd list":      {[]any{"server", "redis", "version"}, ""},
 		"not a text":    {map[any]any{"version": int64(7)}, ""},
@@ -37,7 +40,8 @@ func TestHelloVersion(t *testing.T) {
 }
 
 func TestInfoVersion(t *testing.T) {
-	if got := infoVersion("# Server\r\nredis_version:6.0.16\r\nredis_git_sha1:0\r\n"); got != "6.0.16" {
+	if got := infoVersion(
+		"# Server\r\nredis_version:6.0.16\r\nredis_git_sha1:0\r\n"); got != "6.0.16" {
 		t.Errorf("%q", got)
 	}
 	if got := infoVersion("# Server\r\n"); got != "" {
@@ -45,8 +49,8 @@ func TestInfoVersion(t *testing.T) {
 	}
 }
 
-// miniredis answers neither HELLO without an argument nor INFO server: the plan says that the version was
-// not checked, and goes on.
+// miniredis answers neither HELLO without an argument nor INFO server: the plan says that the
+// version was not checked, and goes on.
 func TestUntoldVersionIsNoted(t *testing.T) {
 	plan, err := inMemory(t).migrator(t, orders).Plan(testContext(t), 0)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Each obstacle is refused by plan and apply with advice, shows as drift where the layout has reached
-// what it stands in the way of, and is left as it is.
+// Each obstacle is refused by plan and apply with advice, shows as drift where the layout has
+// reached the version that it prevents, and is left as it is.
 func TestRefusals(t *testing.T) {
 	layout := names.LayoutKey(orders.Outbox)
 	positions, letters := names.PositionsTopic(orders.Outbox), names.DeadLetterTopic(orders.Outbox)
@@ -41,9 +41,15 @@ func TestRefusals(t *testing.T) {
 		says    string // part of the finding or its fix
 		drift   bool
 	}{
-		{"newer version", set("version", Newest+1), NewerVersion, "is at layout version 4; this build knows versions up to 3", true},
+		{
+			"newer version", set("version", Newest+1), NewerVersion,
+			"is at layout version 4; this build knows versions up to 3", true,
+		},
 		{"other format", set("format", 2), OtherFormat, "wire format 2", true},
-		{"other shards", set("shards", 8), OtherShards, "the number of shards of an existing outbox cannot be changed", true},
+		{
+			"other shards", set("shards", 8), OtherShards,
+			"the number of shards of an existing outbox cannot be changed", true,
+		},
 		{"no version", set("version", ""), UnreadableLayout, `field "version" is ""`, true},
 		{"nonsense", set("shards", "many"), UnreadableLayout, `field "shards" is "many"`, true},
 		{"layout key taken", func(t *testing.T, s stage) {
@@ -57,15 +63,23 @@ func TestRefusals(t *testing.T) {
 			s.redisClient(t).Set(testContext(t), outbox.StreamKey(orders.Outbox, 1), "x", 0)
 		}, WrongType, "is a string, not a stream", true},
 		{"more streams", func(t *testing.T, s stage) {
-			s.redisClient(t).XAdd(testContext(t), &redis.XAddArgs{Stream: outbox.StreamKey(orders.Outbox, 2), Values: []any{"a", "b"}})
+			s.redisClient(t).XAdd(testContext(t),
+				&redis.XAddArgs{Stream: outbox.StreamKey(orders.Outbox, 2), Values: []any{"a", "b"}})
 		}, OtherShards, "set shards to the number of its streams", true},
 		{"positions partitions", func(t *testing.T, s stage) {
 			s.createTopic(t, positions, 1, compact)
 		}, WrongPartitions, "delete it and run this again", false},
-		{"positions partitions changed", replace(positions, 3, compact), WrongPartitions, "do not delete it while it holds the positions", true},
-		{"positions policy", replace(positions, 2, nil), WrongPolicy, "cleanup.policy=delete, want compact", true},
 		{
-			"positions also deleted", replace(positions, 2, map[string]string{"cleanup.policy": "compact,delete"}),
+			"positions partitions changed", replace(positions, 3, compact), WrongPartitions,
+			"do not delete it while it holds the positions", true,
+		},
+		{
+			"positions policy", replace(positions, 2, nil), WrongPolicy,
+			"cleanup.policy=delete, want compact", true,
+		},
+		{
+			"positions also deleted", replace(positions, 2,
+				map[string]string{"cleanup.policy": "compact,delete"}),
 			WrongPolicy, "--topic sluice.orders.positions --add-config cleanup.policy=compact", true,
 		},
 		{"positions gone", func(t *testing.T, s stage) {
@@ -76,10 +90,17 @@ func TestRefusals(t *testing.T) {
 			s.createTopic(t, positions, 2, compact)
 			s.produce(t, positions)
 		}, PositionsFound, "--adopt-positions", false},
-		{"dead letters partitions", replace(letters, 1, compact), WrongPartitions, "want at least 2", true},
-		{"dead letters policy", replace(letters, 2, map[string]string{"cleanup.policy": "delete"}), WrongPolicy, "dead letters that nobody", true},
 		{
-			"dead letters size", replace(letters, 2, map[string]string{"cleanup.policy": "compact", "max.message.bytes": "1000"}),
+			"dead letters partitions", replace(letters, 1, compact), WrongPartitions, "want at least 2",
+			true,
+		},
+		{
+			"dead letters policy", replace(letters, 2, map[string]string{"cleanup.policy": "delete"}),
+			WrongPolicy, "dead letters that nobody", true,
+		},
+		{
+			"dead letters size", replace(letters, 2,
+				map[string]string{"cleanup.policy": "compact", "max.message.bytes": "1000"}),
 			SmallMessages, "max.message.bytes=1000, want at least 589824", true,
 		},
 	} {
@@ -123,7 +144,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// All that stands in the way is told at once.
+// All findings are reported at once.
 func TestRefusalsTogether(t *testing.T) {
 	s := inMemory(t)
 	s.redisClient(t).Set(testContext(t), outbox.StreamKey(orders.Outbox, 0), "x", 0)
@@ -133,7 +154,8 @@ func TestRefusalsTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Problem{WrongType, WrongPolicy, WrongPartitions}, problems(plan.Refused)); diff != "" {
+	if diff := cmp.Diff([]Problem{WrongType, WrongPolicy, WrongPartitions},
+		problems(plan.Refused)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -195,12 +217,19 @@ func TestRefusesKafkaWithoutTransactions(t *testing.T) {
 // A server that cannot be asked is an error, not a finding and not an assumption.
 func TestUnreachableServers(t *testing.T) {
 	s := inMemory(t)
-	nowhere := stage{redis: &redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}, MaxRetries: -1}, brokers: []string{"127.0.0.1:1"}}
+	nowhere := stage{
+		redis:   &redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}, MaxRetries: -1},
+		brokers: []string{"127.0.0.1:1"},
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, m := range map[string]func() (*Migrator, error){
-		"Redis": func() (*Migrator, error) { return New(nowhere.redisClient(t), s.kafkaClient(t), orders) },
-		"Kafka": func() (*Migrator, error) { return New(s.redisClient(t), nowhere.kafkaClient(t), orders) },
+		"Redis": func() (*Migrator, error) {
+			return New(nowhere.redisClient(t), s.kafkaClient(t), orders)
+		},
+		"Kafka": func() (*Migrator, error) {
+			return New(s.redisClient(t), nowhere.kafkaClient(t), orders)
+		},
 	} {
 		m, err := m()
 		if err != nil {

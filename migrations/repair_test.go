@@ -11,8 +11,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// A part that a reached version has and that was lost shows as drift, is planned as a repair without a
-// change of version, and is there again afterwards.
+// A part that a reached version has and that was lost shows as drift, is planned as a repair
+// without a change of version, and is there again afterwards.
 func TestRepair(t *testing.T) {
 	stream, letters := outbox.StreamKey(orders.Outbox, 1), names.DeadLetterTopic(orders.Outbox)
 	for name, c := range map[string]struct {
@@ -44,7 +44,8 @@ func TestRepair(t *testing.T) {
 			mustMigrate(t, m)
 			c.lose(t, s)
 			status, err := m.Status(testContext(t))
-			if err != nil || len(status.Drift) != 1 || status.Drift[0].Problem != Missing || status.Drift[0].Name != c.want.Name {
+			if err != nil || len(status.Drift) != 1 || status.Drift[0].Problem != Missing ||
+				status.Drift[0].Name != c.want.Name {
 				t.Fatalf("%s, %v", asJSON(t, status), err)
 			}
 			checkRepair(t, m, c.want, c.says)
@@ -79,8 +80,8 @@ func checkRepair(t *testing.T, m *Migrator, want Step, says string) {
 	}
 }
 
-// The group of a stream that has had entries is how far they were delivered, and not a migration's to
-// guess.
+// The group of a stream that has had entries is how far they were delivered, and not a migration's
+// to guess.
 func TestGroupOfAUsedStreamIsNotCreated(t *testing.T) {
 	s := inMemory(t)
 	ctx, rdb := testContext(t), s.redisClient(t)
@@ -92,7 +93,8 @@ func TestGroupOfAUsedStreamIsNotCreated(t *testing.T) {
 	rdb.XDel(ctx, key, id) // that it is empty now does not matter
 
 	plan, err := m.Plan(ctx, 0)
-	if err != nil || !plan.Empty() || !strings.Contains(strings.Join(plan.Notes, "\n"), key+": has no consumer group") {
+	if err != nil || !plan.Empty() ||
+		!strings.Contains(strings.Join(plan.Notes, "\n"), key+": has no consumer group") {
 		t.Errorf("%s, %v", asJSON(t, plan), err)
 	}
 	if err := m.Apply(ctx, plan); err != nil {
@@ -102,7 +104,8 @@ func TestGroupOfAUsedStreamIsNotCreated(t *testing.T) {
 		t.Errorf("%+v was created", groups)
 	}
 	status, err := m.Status(ctx)
-	if err != nil || len(status.Drift) != 1 || status.Drift[0].Problem != Missing || !strings.Contains(status.Drift[0].Fix, "sluice resume") {
+	if err != nil || len(status.Drift) != 1 || status.Drift[0].Problem != Missing ||
+		!strings.Contains(status.Drift[0].Fix, "sluice resume") {
 		t.Errorf("%s, %v", asJSON(t, status), err)
 	}
 }

@@ -101,8 +101,8 @@ func mustBeCurrent(t testing.TB, m *Migrator) {
 	}
 }
 
-// snapshot describes everything that the outbox has on both servers, without what differs from one run
-// to the next: the time of creation and the outbox's name.
+// snapshot describes everything that the outbox has on both servers, without what differs from one
+// run to the next: the time of creation and the outbox's name.
 func (s stage) snapshot(t testing.TB, cfg Config) string {
 	t.Helper()
 	ctx := testContext(t)
@@ -192,7 +192,8 @@ func (s stage) createTopic(t testing.TB, name string, partitions int, settings m
 		values[key] = &value
 	}
 	client := s.kafkaClient(t)
-	if _, err := kadm.NewClient(client).CreateTopic(testContext(t), int32(partitions), 1, values, name); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopic(testContext(t), int32(partitions), 1, values,
+		name); err != nil {
 		t.Fatal(err)
 	}
 	awaitPartitions(t, client, name, partitions)

@@ -22,13 +22,13 @@ type Status struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Current reports that relays of this build can work on the layout: the newest version is reached and
-// nothing has drifted.
+// Current reports that relays of this build can work on the layout: the newest version is reached
+// and nothing has drifted.
 func (s Status) Current() bool { return s.Version == s.Newest && len(s.Drift) == 0 }
 
-// Status reads the layout and compares every part of the reached version with it. It changes nothing.
-// Kafka is asked only if the reached version has parts there. The error is for servers that cannot be
-// asked.
+// Status reads the layout and compares every part of the reached version with it. It changes
+// nothing. Kafka is asked only if the reached version has parts there. The error is for servers
+// that cannot be asked.
 func (m *Migrator) Status(ctx context.Context) (Status, error) {
 	o, err := m.observe(ctx, 0)
 	if err != nil {
@@ -69,7 +69,10 @@ func (cfg Config) status(o observed) Status {
 }
 
 func missing(p part, what Kind) Finding {
-	f := Finding{Problem: Missing, Name: p.name, Detail: "does not exist", Fix: "run 'sluice migrate apply' to create it again"}
+	f := Finding{
+		Problem: Missing, Name: p.name, Detail: "does not exist",
+		Fix: "run 'sluice migrate apply' to create it again",
+	}
 	if what == KindGroup {
 		f.Detail = "has no consumer group"
 	}

@@ -31,14 +31,15 @@ func (p Plan) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// writeSteps writes a block for each version: what exists as one line, each change as a line of its own.
+// writeSteps writes a block for each version: what exists as one line, each change as a line of its
+// own.
 func (p Plan) writeSteps(b *strings.Builder) {
 	for _, version := range Versions() {
 		if version.Number > p.To {
 			break
 		}
 		if !slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Version == version.Number }) {
-			continue // reached, and nothing of its own stands on a server
+			continue // reached, and it has no part on a server
 		}
 		fmt.Fprintf(b, "\nversion %d: %s\n", version.Number, version.Summary)
 		kept := 0
@@ -59,7 +60,8 @@ func (p Plan) writeSteps(b *strings.Builder) {
 	}
 }
 
-// WriteTo writes the status for people. The text may change between versions; programs use the JSON.
+// WriteTo writes the status for people. The text may change between versions; programs use the
+// JSON.
 func (s Status) WriteTo(w io.Writer) (int64, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "outbox   %s\n", s.Outbox)

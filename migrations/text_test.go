@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// What people read stands in testdata; -update writes it anew.
+// What people read is in testdata; -update writes it anew.
 func TestText(t *testing.T) {
 	cfg := Config{Outbox: "orders", Shards: 2, DeadLetterTopic: names.DeadLetterTopic("orders"), ReplicationFactor: 3}
 	modern := redisVersion{text: "7.0.15", major: 7}
@@ -34,7 +34,10 @@ func TestText(t *testing.T) {
 	broken.streams = []streamState{{kind: "stream"}, {kind: "none"}}
 	broken.topics = map[string]topicState{"sluice.orders.positions": fine}
 	groupless := whole
-	groupless.streams = []streamState{{kind: "stream", used: true}, {kind: "stream", group: true, used: true}}
+	groupless.streams = []streamState{
+		{kind: "stream", used: true},
+		{kind: "stream", group: true, used: true},
+	}
 	wrong := whole
 	wrong.redis = redisVersion{}
 	wrong.topics = map[string]topicState{"sluice.orders.dlq": {partitions: 1, policy: "delete"}}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// topicVisible is how long Apply waits until a topic that was created is seen with leaders for all its
-	// partitions. Brokers learn of it one after the other, usually within milliseconds.
+	// topicVisible is how long Apply waits until a topic that was created is seen with leaders for all
+	// its partitions. Brokers learn of it one after the other, usually within milliseconds.
 	topicVisible = 30 * time.Second
 
 	// brokerAnswer is how long one broker is waited for when all are asked.
@@ -44,9 +44,9 @@ func (m *Migrator) createTopic(ctx context.Context, p part) error {
 	return err
 }
 
-// awaitTopic waits until every broker knows a topic with all its leaders, and judges it: a topic that
-// another created at the same time may have another shape. With one broker asked alone, the relay
-// that starts next could ask one that still says that there is no such topic.
+// awaitTopic waits until every broker knows a topic with all its leaders, and judges it: a topic
+// that another created at the same time may have another shape. With one broker asked alone, the
+// relay that starts next could ask one that still says that there is no such topic.
 func (m *Migrator) awaitTopic(ctx context.Context, p part) error {
 	ctx, cancel := context.WithTimeout(ctx, topicVisible)
 	defer cancel()
@@ -70,8 +70,8 @@ func (m *Migrator) awaitTopic(ctx context.Context, p part) error {
 	}
 }
 
-// knownEverywhere asks each broker for the topic. One that does not answer is passed over: it does not
-// serve a relay either, and learns of the topic before it does again.
+// knownEverywhere asks each broker for the topic. One that does not answer is passed over: it does
+// not serve a relay either, and learns of the topic before it does again.
 func (m *Migrator) knownEverywhere(ctx context.Context, p part) (bool, error) {
 	brokers, err := m.kafka.ListBrokers(ctx)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// Brokers learn late of a new topic and of its leaders. Until all are seen the version is not recorded.
+// Brokers learn late of a new topic and of its leaders. Until all are seen the version is not
+// recorded.
 func TestAwaitsTopics(t *testing.T) {
 	cluster, s := scriptable(t)
 	positions := names.PositionsTopic(orders.Outbox)
@@ -79,14 +80,15 @@ func TestCreateTopicAnswers(t *testing.T) {
 				// As if another, or a late request before this one, had created it.
 				s.createTopic(t, names.PositionsTopic(orders.Outbox), 2, map[string]string{"cleanup.policy": "compact"})
 			}
-			cluster.ControlKey(kmsg.CreateTopics.Int16(), func(request kmsg.Request) (kmsg.Response, error, bool) {
-				reply := request.ResponseKind().(*kmsg.CreateTopicsResponse)
-				topic := kmsg.NewCreateTopicsResponseTopic()
-				topic.Topic = request.(*kmsg.CreateTopicsRequest).Topics[0].Topic
-				topic.ErrorCode = c.code.Code
-				reply.Topics = append(reply.Topics, topic)
-				return reply, nil, true
-			})
+			cluster.ControlKey(kmsg.CreateTopics.Int16(),
+				func(request kmsg.Request) (kmsg.Response, error, bool) {
+					reply := request.ResponseKind().(*kmsg.CreateTopicsResponse)
+					topic := kmsg.NewCreateTopicsResponseTopic()
+					topic.Topic = request.(*kmsg.CreateTopicsRequest).Topics[0].Topic
+					topic.ErrorCode = c.code.Code
+					reply.Topics = append(reply.Topics, topic)
+					return reply, nil, true
+				})
 		}
 		err := migrate(testContext(t), s.migrator(t, cfg), 0)
 		if !errors.Is(err, c.want) {
@@ -128,7 +130,9 @@ func forbid(request kmsg.Request) kmsg.Response {
 	case *kmsg.DescribeConfigsRequest:
 		reply := request.ResponseKind().(*kmsg.DescribeConfigsResponse)
 		resource := kmsg.NewDescribeConfigsResponseResource()
-		resource.ResourceName, resource.ResourceType, resource.ErrorCode = request.Resources[0].ResourceName, request.Resources[0].ResourceType, code
+		asked := request.Resources[0]
+		resource.ResourceName, resource.ResourceType = asked.ResourceName, asked.ResourceType
+		resource.ErrorCode = code
 		reply.Resources = append(reply.Resources, resource)
 		return reply
 	}
@@ -143,5 +147,8 @@ func scriptable(t *testing.T) (*kfake.Cluster, stage) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	return cluster, stage{redis: &redis.UniversalOptions{Addrs: []string{miniredis.RunT(t).Addr()}}, brokers: cluster.ListenAddrs()}
+	return cluster, stage{
+		redis:   &redis.UniversalOptions{Addrs: []string{miniredis.RunT(t).Addr()}},
+		brokers: cluster.ListenAddrs(),
+	}
 }
