@@ -13,7 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// askTimeout bounds the question to one broker. One that does not answer has no say.
+// askTimeout bounds the question to one broker. A broker that does not answer in time does not
+// count.
 const askTimeout = 3 * time.Second
 
 // Topic is what enough brokers say of a topic.
@@ -21,7 +22,8 @@ type Topic struct {
 	Name       string
 	ID         [16]byte
 	Partitions []Partition // by number
-	// Err is why nothing is known of it: kerr.TopicAuthorizationFailed for one that this client may not see.
+	// Err is why nothing is known of it: kerr.TopicAuthorizationFailed for one that this client may
+	// not see.
 	Err error
 }
 
@@ -30,15 +32,18 @@ type Partition struct {
 	Leader   int32 // -1: none
 	Epoch    int32 // of the leader
 	Replicas []int32
-	// Err is why the leader is not certain: kerr.LeaderNotAvailable if there is none, or too few replicas answered.
+	// Err is why the leader is not certain: kerr.LeaderNotAvailable if there is none, or too few
+	// replicas answered.
 	Err error
 }
 
-// Leaders asks all brokers about topics, and takes for each partition the leader of the highest epoch. A topic that no
-// broker knows is missing in the answer. The error says that too few brokers answered to know anything.
+// Leaders asks all brokers about topics, and takes for each partition the leader of the highest
+// epoch. A topic that no broker knows is missing in the answer. The error says that too few brokers
+// answered to know anything.
 //
-// A deposed leader is not believed: at least half of a partition's replicas have to answer. With min.insync.replicas of
-// a majority one of them has taken part in everything that a newer leader has acknowledged.
+// A deposed leader is not believed: at least half of a partition's replicas have to answer. With
+// min.insync.replicas of a majority one of them has taken part in everything that a newer leader
+// has acknowledged.
 func Leaders(ctx context.Context, client *kgo.Client, topics ...string) (map[string]*Topic, error) {
 	first, err := metadata(ctx, client, topics)
 	if err != nil {
@@ -91,7 +96,8 @@ func Leaders(ctx context.Context, client *kgo.Client, topics ...string) (map[str
 		}
 	}
 	if len(found) < len(topics) && 2*len(answers) < len(first.Brokers) {
-		return nil, fmt.Errorf("kafka: %d of %d brokers answer, too few to know whether topics %s exist: %w",
+		return nil, fmt.Errorf(
+			"kafka: %d of %d brokers answer, too few to know whether topics %s exist: %w",
 			len(answers), len(first.Brokers), strings.Join(topics, ", "), errors.Join(silent...))
 	}
 	for _, t := range found {
@@ -102,7 +108,9 @@ func Leaders(ctx context.Context, client *kgo.Client, topics ...string) (map[str
 	return found, nil
 }
 
-func metadata(ctx context.Context, via kmsg.Requestor, topics []string) (*kmsg.MetadataResponse, error) {
+func metadata(ctx context.Context, via kmsg.Requestor,
+	topics []string,
+) (*kmsg.MetadataResponse, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{} // nil would ask for all
 	for _, name := range topics {
@@ -121,7 +129,8 @@ func merge(found map[string]*Topic, t *kmsg.MetadataResponseTopic) error {
 		found[*t.Topic] = known
 	}
 	if known.ID != t.TopicID {
-		return fmt.Errorf("kafka: topic %s was deleted and created again, and not every broker has heard of it", *t.Topic)
+		return fmt.Errorf(
+			"kafka: topic %s was deleted and created again, and not every broker has heard of it", *t.Topic)
 	}
 	for _, p := range t.Partitions {
 		for int(p.Partition) >= len(known.Partitions) {
@@ -147,6 +156,7 @@ func (p *Partition) judge(answers map[int32]*kmsg.MetadataResponse) {
 	case p.Leader < 0:
 		p.Err = kerr.LeaderNotAvailable
 	case asked < needed:
-		p.Err = fmt.Errorf("%d of %d replicas answer, %d are needed to know the leader", asked, len(p.Replicas), needed)
+		p.Err = fmt.Errorf("%d of %d replicas answer, %d are needed to know the leader", asked,
+			len(p.Replicas), needed)
 	}
 }

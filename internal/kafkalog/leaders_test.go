@@ -27,13 +27,17 @@ func inLab(t *testing.T, f func(t *testing.T, l *lab)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var network kfake.VirtualNetwork
-		cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.Ports(19092, 19093, 19094), kfake.ListenFn(network.Listen))
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.Ports(19092, 19093, 19094),
+			kfake.ListenFn(network.Listen))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer cluster.Close()
 		l := &lab{t: t, cluster: cluster}
-		l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext), kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
+		l.opts = []kgo.Opt{
+			kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext),
+			kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics(),
+		}
 		if l.client, err = kgo.NewClient(l.opts...); err != nil {
 			t.Fatal(err)
 		}
@@ -107,26 +111,97 @@ func TestLeaders(t *testing.T) {
 		err     string // of the question
 		uncert  string // of the partition
 	}{
-		"all agree":                          {[3]says{led(1, 4, all...), led(1, 4, all...), led(1, 4, all...)}, 1, 4, false, "", ""},
-		"one was deposed and has not heard":  {[3]says{led(1, 4, all...), led(0, 3, all...), led(1, 4, all...)}, 1, 4, false, "", ""},
-		"two have not heard":                 {[3]says{led(0, 3, all...), led(1, 4, all...), led(0, 3, all...)}, 1, 4, false, "", ""},
-		"the newest has no leader":           {[3]says{led(0, 3, all...), led(-1, 4, all...), led(0, 3, all...)}, -1, 4, false, "", "LEADER_NOT_AVAILABLE"},
-		"a lagging one does not know it":     {[3]says{led(1, 4, all...), unknown, led(1, 4, all...)}, 1, 4, false, "", ""},
-		"only the last one knows it":         {[3]says{unknown, unknown, led(2, 0, all...)}, 2, 0, false, "", ""},
-		"nobody knows it":                    {[3]says{unknown, unknown, unknown}, 0, 0, true, "", ""},
-		"nobody who answers knows it":        {[3]says{unknown, unknown, silent}, 0, 0, true, "", ""},
-		"too few answer to know that":        {[3]says{unknown, silent, silent}, 0, 0, false, "1 of 3 brokers answer", ""},
-		"one is silent":                      {[3]says{led(1, 4, all...), silent, led(1, 4, all...)}, 1, 4, false, "", ""},
-		"two are silent":                     {[3]says{led(1, 4, all...), silent, silent}, 1, 4, false, "", "1 of 3 replicas answer, 2 are needed"},
-		"replicas are silent, others answer": {[3]says{led(1, 4, 1, 2), silent, silent}, 1, 4, false, "", "0 of 2 replicas answer, 1 are needed"},
-		"half of two replicas":               {[3]says{led(1, 4, 1, 2), led(1, 4, 1, 2), silent}, 1, 4, false, "", ""},
-		"one replica that answers":           {[3]says{led(1, 4, 1), led(1, 4, 1), silent}, 1, 4, false, "", ""},
-		"one replica that does not":          {[3]says{led(1, 4, 2), led(1, 4, 2), silent}, 1, 4, false, "", "0 of 1 replicas"},
-		"deleted and created again":          {[3]says{led(1, 4, all...), {id: 2, partitions: []Partition{{Leader: 0, Epoch: 0, Replicas: all}}}, led(1, 4, all...)}, 0, 0, false, "created again", ""},
-		"must not be seen":                   {[3]says{denied, denied, denied}, 0, 0, false, "", "TOPIC_AUTHORIZATION_FAILED"},
-		"one broker knows of a permission":   {[3]says{denied, led(1, 4, all...), led(1, 4, all...)}, 1, 4, false, "", ""},
-		"one broker knows of none":           {[3]says{led(1, 4, all...), led(1, 4, all...), denied}, 1, 4, false, "", ""},
-		"a name that brokers refuse":         {[3]says{{code: kerr.InvalidTopicException.Code}, led(1, 4, all...), led(1, 4, all...)}, 0, 0, false, "INVALID_TOPIC", ""},
+		"all agree": {[3]says{
+			led(1, 4, all...), led(1, 4, all...),
+			led(1, 4, all...),
+		}, 1, 4, false, "", ""},
+		"one was deposed and has not heard": {[3]says{
+			led(1, 4, all...), led(0, 3, all...),
+			led(1, 4, all...),
+		}, 1, 4, false, "", ""},
+		"two have not heard": {[3]says{
+			led(0, 3, all...), led(1, 4, all...),
+			led(0, 3, all...),
+		}, 1, 4, false, "", ""},
+		"the newest has no leader": {[3]says{
+			led(0, 3, all...), led(-1, 4, all...),
+			led(0, 3, all...),
+		}, -1, 4, false, "", "LEADER_NOT_AVAILABLE"},
+		"a lagging one does not know it": {
+			[3]says{led(1, 4, all...), unknown, led(1, 4, all...)},
+			1,
+			4, false, "", "",
+		},
+		"only the last one knows it": {
+			[3]says{unknown, unknown, led(2, 0, all...)},
+			2, 0, false,
+			"", "",
+		},
+		"nobody knows it":             {[3]says{unknown, unknown, unknown}, 0, 0, true, "", ""},
+		"nobody who answers knows it": {[3]says{unknown, unknown, silent}, 0, 0, true, "", ""},
+		"too few answer to know that": {
+			[3]says{unknown, silent, silent},
+			0, 0, false,
+			"1 of 3 brokers answer", "",
+		},
+		"one is silent": {
+			[3]says{led(1, 4, all...), silent, led(1, 4, all...)},
+			1,
+			4, false, "", "",
+		},
+		"two are silent": {
+			[3]says{led(1, 4, all...), silent, silent},
+			1, 4, false,
+			"", "1 of 3 replicas answer, 2 are needed",
+		},
+		"replicas are silent, others answer": {
+			[3]says{led(1, 4, 1, 2), silent, silent},
+			1, 4, false, "",
+			"0 of 2 replicas answer, 1 are needed",
+		},
+		"half of two replicas": {
+			[3]says{led(1, 4, 1, 2), led(1, 4, 1, 2), silent},
+			1, 4,
+			false, "", "",
+		},
+		"one replica that answers": {
+			[3]says{led(1, 4, 1), led(1, 4, 1), silent},
+			1, 4, false,
+			"", "",
+		},
+		"one replica that does not": {
+			[3]says{led(1, 4, 2), led(1, 4, 2), silent},
+			1, 4, false,
+			"", "0 of 1 replicas",
+		},
+		"deleted and created again": {
+			[3]says{
+				led(1, 4, all...),
+				{id: 2, partitions: []Partition{{Leader: 0, Epoch: 0, Replicas: all}}},
+				led(1, 4, all...),
+			},
+			0, 0,
+			false, "created again", "",
+		},
+		"must not be seen": {
+			[3]says{denied, denied, denied},
+			0, 0, false, "",
+			"TOPIC_AUTHORIZATION_FAILED",
+		},
+		"one broker knows of a permission": {
+			[3]says{denied, led(1, 4, all...), led(1, 4, all...)},
+			1,
+			4, false, "", "",
+		},
+		"one broker knows of none": {
+			[3]says{led(1, 4, all...), led(1, 4, all...), denied},
+			1,
+			4, false, "", "",
+		},
+		"a name that brokers refuse": {[3]says{
+			{code: kerr.InvalidTopicException.Code},
+			led(1, 4, all...), led(1, 4, all...),
+		}, 0, 0, false, "INVALID_TOPIC", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,13 +231,16 @@ func TestLeaders(t *testing.T) {
 					return
 				}
 				if topic.Err != nil {
-					if _, err := Open(l.client, topic, 0, kgo.ReadCommitted()); !strings.Contains(topic.Err.Error(), c.uncert) || c.uncert == "" || !errors.Is(err, topic.Err) {
+					if _, err := Open(l.client, topic, 0,
+						kgo.ReadCommitted()); !strings.Contains(topic.Err.Error(), c.uncert) || c.uncert == "" ||
+						!errors.Is(err, topic.Err) {
 						t.Errorf("nothing is known because of %v; Open gives %v", topic.Err, err)
 					}
 					return
 				}
 				p := topic.Partitions[0]
-				if topic.Name != "topic" || len(topic.Partitions) != 1 || p.Leader != c.leader || p.Epoch != c.epoch {
+				if topic.Name != "topic" || len(topic.Partitions) != 1 || p.Leader != c.leader ||
+					p.Epoch != c.epoch {
 					t.Errorf("found %+v", topic)
 				}
 				log, err := Open(l.client, topic, 0, kgo.ReadCommitted())
@@ -178,8 +256,8 @@ func TestLeaders(t *testing.T) {
 	}
 }
 
-// Partitions that a lagging broker does not know yet are another's to tell, and partitions that
-// nobody tells of are without a leader.
+// Partitions that a lagging broker does not know yet are known from another one. Partitions that no
+// broker reports have no leader.
 func TestLeadersOfGrowingTopic(t *testing.T) {
 	t.Parallel()
 	p := func(leader, epoch int32) Partition {
@@ -187,11 +265,20 @@ func TestLeadersOfGrowingTopic(t *testing.T) {
 	}
 	inLab(t, func(t *testing.T, l *lab) {
 		l.brokers(map[string][3]says{
-			"growing": {{id: 1, partitions: []Partition{p(0, 2)}}, {id: 1, partitions: []Partition{p(0, 2), p(1, 0), p(2, 0)}}, {id: 1, partitions: []Partition{p(1, 3), p(1, 0)}}},
-			"other":   {{id: 2, partitions: []Partition{p(2, 0)}}, {code: kerr.UnknownTopicOrPartition.Code}, {id: 2, partitions: []Partition{p(2, 0)}}},
+			"growing": {
+				{id: 1, partitions: []Partition{p(0, 2)}},
+				{id: 1, partitions: []Partition{p(0, 2), p(1, 0), p(2, 0)}},
+				{id: 1, partitions: []Partition{p(1, 3), p(1, 0)}},
+			},
+			"other": {
+				{id: 2, partitions: []Partition{p(2, 0)}},
+				{code: kerr.UnknownTopicOrPartition.Code},
+				{id: 2, partitions: []Partition{p(2, 0)}},
+			},
 		})
 		found, err := Leaders(t.Context(), l.client, "growing", "other")
-		if err != nil || len(found) != 2 || len(found["growing"].Partitions) != 3 || len(found["other"].Partitions) != 1 {
+		if err != nil || len(found) != 2 || len(found["growing"].Partitions) != 3 ||
+			len(found["other"].Partitions) != 1 {
 			t.Fatalf("%+v, %v", found, err)
 		}
 		for i, leader := range []int32{1, 1, 2} {
@@ -199,7 +286,8 @@ func TestLeadersOfGrowingTopic(t *testing.T) {
 				t.Errorf("partition %d: %+v", i, got)
 			}
 		}
-		if _, err := Open(l.client, found["other"], 1, kgo.ReadCommitted()); err == nil || !strings.Contains(err.Error(), "1 partitions") {
+		if _, err := Open(l.client, found["other"], 1, kgo.ReadCommitted()); err == nil ||
+			!strings.Contains(err.Error(), "1 partitions") {
 			t.Errorf("Open of a partition that is not there: %v", err)
 		}
 	})

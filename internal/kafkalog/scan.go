@@ -32,14 +32,17 @@ func Open(client *kgo.Client, t *Topic, partition int, level kgo.IsolationLevel)
 	case t.Err != nil:
 		return nil, fmt.Errorf("topic %s: %w", t.Name, t.Err)
 	case partition >= len(t.Partitions):
-		return nil, fmt.Errorf("topic %s has %d partitions, none for number %d: run sluice migrate status", t.Name, len(t.Partitions), partition)
+		return nil, fmt.Errorf(
+			"topic %s has %d partitions, none for number %d: run sluice migrate status", t.Name,
+			len(t.Partitions), partition)
 	}
 	p := t.Partitions[partition]
 	if p.Err != nil {
 		return nil, fmt.Errorf("topic %s, partition %d: %w", t.Name, partition, p.Err)
 	}
 	return &Log{
-		broker: client.Broker(int(p.Leader)), topic: t.Name, id: t.ID, partition: int32(partition), leader: p.Leader, epoch: p.Epoch, level: level,
+		broker: client.Broker(int(p.Leader)), topic: t.Name, id: t.ID, partition: int32(partition),
+		leader: p.Leader, epoch: p.Epoch, level: level,
 	}, nil
 }
 
@@ -48,16 +51,16 @@ func (l *Log) Leader() int32 { return l.leader }
 
 // End is what a scan has found at the end of a log.
 type End struct {
-	// Next is the offset behind the last one that was read, markers of transactions included.
+	// Next is the offset after the last one that was read, markers of transactions included.
 	Next int64
 	// Stable is the last stable offset: no transaction that begins before it is open.
 	Stable int64
 }
 
-// Scan gives fn the records from an offset on, until the leader says that nothing is behind them: with read_committed
-// up to the last stable offset, else up to the high watermark and with the markers of transactions. An offset before
-// the first one is the first one. The end is looked at when it is reached, never before: what a cleaner takes away
-// meanwhile is superseded by what it leaves.
+// Scan gives fn the records from an offset on, until the leader says that nothing follows them:
+// with read_committed up to the last stable offset, else up to the high watermark and with the
+// markers of transactions. An offset before the first one is the first one. The end is decided when
+// it is reached, never before: what a cleaner removes meanwhile is superseded by what it leaves.
 func (l *Log) Scan(ctx context.Context, from int64, fn func(*kgo.Record)) (End, error) {
 	if from < 0 {
 		from = 0
@@ -84,7 +87,8 @@ func (l *Log) Scan(ctx context.Context, from int64, fn func(*kgo.Record)) (End, 
 			end = answer.HighWatermark
 		}
 		fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-			Offset: from, IsolationLevel: l.level, KeepControlRecords: uncommitted, Topic: l.topic, Partition: l.partition,
+			Offset: from, IsolationLevel: l.level, KeepControlRecords: uncommitted, Topic: l.topic,
+			Partition: l.partition,
 		}, answer, kgo.DefaultDecompressor(), nil)
 		if fp.Err != nil {
 			return End{}, l.wrap(fp.Err)
@@ -119,7 +123,8 @@ func (l *Log) fetch(ctx context.Context, from int64) (*kmsg.FetchResponseTopicPa
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic, t.TopicID = l.topic, l.id
 	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = l.partition, from, fetchBytes, l.epoch
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = l.partition, from,
+		fetchBytes, l.epoch
 	t.Partitions = append(t.Partitions, rp)
 	req.Topics = append(req.Topics, t)
 	asked, cancel := context.WithTimeout(ctx, 2*askTimeout)
@@ -146,8 +151,9 @@ const (
 // Start is the first offset.
 func (l *Log) Start(ctx context.Context) (int64, error) { return l.Offset(ctx, first) }
 
-// Latest is the last stable offset or, uncommitted, the high watermark. A leader that does not yet know how far its
-// predecessor had got answers with an error (KIP-207), so the offset is not older than the question.
+// Latest is the last stable offset or, uncommitted, the high watermark. A leader that does not yet
+// know how far its predecessor had got answers with an error (KIP-207), so the offset is not older
+// than the question.
 func (l *Log) Latest(ctx context.Context) (int64, error) { return l.Offset(ctx, latest) }
 
 // Offset asks the leader for the offset of a timestamp.
@@ -178,9 +184,11 @@ func (l *Log) Offset(ctx context.Context, at int64) (int64, error) {
 	return got.Offset, nil
 }
 
-// Last returns the last record that matches, nil if there is none. It looks at the end first, and further and further
-// back.
-func (l *Log) Last(ctx context.Context, match func(*kgo.Record) bool) (last *kgo.Record, err error) {
+// Last returns the last record that matches, nil if there is none. It searches from the end
+// backwards, in growing steps.
+func (l *Log) Last(ctx context.Context,
+	match func(*kgo.Record) bool,
+) (last *kgo.Record, err error) {
 	start, err := l.Start(ctx)
 	if err != nil {
 		return nil, err
@@ -202,14 +210,16 @@ func (l *Log) Last(ctx context.Context, match func(*kgo.Record) bool) (last *kgo
 	}
 }
 
-// At returns the first record at or behind an offset, markers among them if uncommitted; nil if there is none.
+// At returns the first record at or after an offset, markers among them if uncommitted; nil if
+// there is none.
 func (l *Log) At(ctx context.Context, offset int64) (*kgo.Record, error) {
 	answer, err := l.fetch(ctx, offset)
 	if err != nil {
 		return nil, l.wrap(err)
 	}
 	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		Offset: offset, IsolationLevel: l.level, KeepControlRecords: l.level == kgo.ReadUncommitted(), Topic: l.topic, Partition: l.partition,
+		Offset: offset, IsolationLevel: l.level, KeepControlRecords: l.level == kgo.ReadUncommitted(),
+		Topic: l.topic, Partition: l.partition,
 	}, answer, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil || len(fp.Records) == 0 {
 		return nil, l.wrapped(fp.Err)
@@ -225,5 +235,6 @@ func (l *Log) wrapped(err error) error {
 }
 
 func (l *Log) wrap(err error) error {
-	return fmt.Errorf("kafka: topic %s, partition %d, broker %d: %w", l.topic, l.partition, l.leader, err)
+	return fmt.Errorf("kafka: topic %s, partition %d, broker %d: %w", l.topic, l.partition, l.leader,
+		err)
 }

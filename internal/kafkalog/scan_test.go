@@ -15,7 +15,8 @@ import (
 
 func (l *lab) producer(id string) *kgo.Client {
 	l.t.Helper()
-	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(id), kgo.DefaultProduceTopic("topic"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(id),
+		kgo.DefaultProduceTopic("topic"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -28,7 +29,8 @@ func (l *lab) begin(client *kgo.Client, values ...string) {
 		l.t.Fatal(err)
 	}
 	for _, v := range values {
-		if err := client.ProduceSync(l.t.Context(), &kgo.Record{Key: []byte(v), Value: []byte(v)}).FirstErr(); err != nil {
+		if err := client.ProduceSync(l.t.Context(),
+			&kgo.Record{Key: []byte(v), Value: []byte(v)}).FirstErr(); err != nil {
 			l.t.Fatal(err)
 		}
 	}
@@ -114,7 +116,10 @@ func TestScan(t *testing.T) {
 		check("committed behind an open one", uncommitted, 0, "1 2 C 3 A 4 5 C", End{8, 5})
 		l.end(b, kgo.TryCommit)
 		check("all committed", committed, 0, "1 2 4 5", End{9, 9})
-		for from, want := range map[int64]string{-5: "1 2 C 3 A 4 5 C C", 1: "2 C 3 A 4 5 C C", 2: "C 3 A 4 5 C C", 8: "C", 9: ""} {
+		for from, want := range map[int64]string{
+			-5: "1 2 C 3 A 4 5 C C", 1: "2 C 3 A 4 5 C C",
+			2: "C 3 A 4 5 C C", 8: "C", 9: "",
+		} {
 			check(fmt.Sprint("from ", from), uncommitted, from, want, End{9, 9})
 		}
 		check("from the end", committed, 9, "", End{9, 9})
@@ -133,7 +138,8 @@ func TestScan(t *testing.T) {
 		check("from before the first", committed, 0, "4 5", End{9, 9})
 		check("from before the first", uncommitted, 3, "4 5 C C", End{9, 9})
 		if _, err := committed.Scan(t.Context(), 100, func(*kgo.Record) {}); err != nil {
-			t.Logf("from behind the end: %v", err) // the log was truncated: whatever it says, nothing is invented
+			// the log was truncated: whatever it says, nothing is invented
+			t.Logf("from behind the end: %v", err)
 		}
 	})
 }
@@ -145,7 +151,8 @@ func TestScanManyFetches(t *testing.T) {
 		if err := l.cluster.CreateTopic("topic", 1, nil); err != nil {
 			t.Fatal(err)
 		}
-		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.DefaultProduceTopic("topic"), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.DefaultProduceTopic("topic"),
+			kgo.ProducerBatchCompression(kgo.NoCompression()))...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +187,11 @@ func TestScanCompacted(t *testing.T) {
 	t.Parallel()
 	compact := "compact"
 	inLab(t, func(t *testing.T, l *lab) {
-		if err := l.cluster.CreateTopic("topic", 1, map[string]string{"cleanup.policy": compact, "min.cleanable.dirty.ratio": "0", "segment.ms": "1"}); err != nil {
+		if err := l.cluster.CreateTopic("topic", 1,
+			map[string]string{
+				"cleanup.policy": compact, "min.cleanable.dirty.ratio": "0",
+				"segment.ms": "1",
+			}); err != nil {
 			t.Fatal(err)
 		}
 		a := l.producer("a")
@@ -250,7 +261,8 @@ func TestAt(t *testing.T) {
 		l.end(a, kgo.TryCommit)
 		log := l.open(kgo.ReadUncommitted())
 		for offset, want := range map[int64]string{0: "1", 1: "2"} {
-			if r, err := log.At(t.Context(), offset); err != nil || r == nil || string(r.Value) != want || r.Offset != offset {
+			if r, err := log.At(t.Context(), offset); err != nil || r == nil || string(r.Value) != want ||
+				r.Offset != offset {
 				t.Errorf("at %d: %+v, %v", offset, r, err)
 			}
 		}
@@ -274,7 +286,9 @@ func TestScanOfADeposedLeader(t *testing.T) {
 		if err := l.cluster.MoveTopicPartition("topic", 0, (log.Leader()+1)%3); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := log.Scan(t.Context(), 0, func(*kgo.Record) {}); !errors.Is(err, kerr.NotLeaderForPartition) || !strings.Contains(err.Error(), "topic topic, partition 0, broker") {
+		if _, err := log.Scan(t.Context(), 0, func(*kgo.Record) {}); !errors.Is(err,
+			kerr.NotLeaderForPartition) ||
+			!strings.Contains(err.Error(), "topic topic, partition 0, broker") {
 			t.Errorf("got %v", err)
 		}
 		if _, err := log.Latest(t.Context()); err == nil {
@@ -293,8 +307,14 @@ func TestScanFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		log := l.open(kgo.ReadCommitted())
-		for _, want := range []*kerr.Error{kerr.TopicAuthorizationFailed, kerr.KafkaStorageError, kerr.UnknownTopicOrPartition, kerr.OffsetOutOfRange} {
-			fault := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "topic", Err: want, Count: -1})
+		for _, want := range []*kerr.Error{
+			kerr.TopicAuthorizationFailed, kerr.KafkaStorageError,
+			kerr.UnknownTopicOrPartition, kerr.OffsetOutOfRange,
+		} {
+			fault := l.cluster.Fault(kfake.Fault{
+				Keys: []kmsg.Key{kmsg.Fetch}, Topic: "topic", Err: want,
+				Count: -1,
+			})
 			if _, err := log.Scan(t.Context(), 0, func(*kgo.Record) {}); !errors.Is(err, want) {
 				t.Errorf("got %v, want %v", err, want)
 			}
