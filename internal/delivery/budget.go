@@ -14,7 +14,8 @@ type budget struct {
 
 func newBudget(size int64) *budget { return &budget{semaphore.NewWeighted(size), size} }
 
-// acquire takes a batch's cost; a batch that costs more than everything waits until it is alone.
+// acquire takes a batch's cost. A batch that costs more than the whole budget waits until it is
+// alone.
 func (b *budget) acquire(ctx context.Context, x *Batch) error {
 	x.Cost = min(x.Cost, b.size)
 	return b.sem.Acquire(ctx, x.Cost)

@@ -7,9 +7,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Kafka refuses records by the batch, and a transaction with a refused record is lost. So a shard that had one refused is
-// careful: in a lane of its own its records are tried in a transaction that is never committed (trial.go), and only those
-// that pass are sent. All that are refused are found at once, whatever their number.
+// Kafka refuses records by the batch, and a transaction with a refused record is lost. So a shard
+// that had one refused is careful: in a lane of its own its records are tried in a transaction that
+// is never committed (trial.go), and only those that pass are sent. One trial finds all that are
+// refused, whatever their number.
 
 const (
 	tryEntries = 2000
@@ -17,7 +18,8 @@ const (
 	tryTimeout = 5 * time.Second
 )
 
-// tryCareful takes a run of batches of a careful seat and tries their records. Refusals go back to the source.
+// tryCareful takes a run of batches of a careful seat and tries their records. Refusals go back to
+// the source.
 func (l *lane) tryCareful() error {
 	l.tried = l.tried[:0]
 	if l.kind != alone {
@@ -33,7 +35,8 @@ func (l *lane) tryCareful() error {
 		var records []*kgo.Record
 		entries, bytes := 0, 0
 		fits := func(b *Batch) bool {
-			return len(l.tried) == 0 || entries+b.Entries <= tryEntries && bytes+b.Bytes <= min(tryBytes, l.pace.limit)
+			return len(l.tried) == 0 || entries+b.Entries <= tryEntries &&
+				bytes+b.Bytes <= min(tryBytes, l.pace.limit)
 		}
 		for b := s.next(fits); b != nil; b = s.next(fits) {
 			l.tried = append(l.tried, b)
@@ -63,7 +66,7 @@ func (l *lane) tryCareful() error {
 	return nil
 }
 
-// sendTried adds what has passed to the transaction.
+// sendTried adds the batches that have passed to the transaction.
 func (l *lane) sendTried(produce produceFunc) {
 	for _, b := range l.tried {
 		l.add(l.careful, b, produce)

@@ -15,11 +15,11 @@ type Config struct {
 	Outbox string
 	// Topic is the compacted topic of positions and claims; its partition is the shard.
 	Topic string
-	// Client is for questions: metadata, offsets, fences. The caller closes it.
+	// Client asks for metadata, offsets and fences. The caller closes it.
 	Client *kgo.Client
 	// Producer are the options of every transactional producer.
 	Producer []kgo.Opt
-	// Instance names this process in claims. It informs.
+	// Instance names this process in claims. Nothing depends on it.
 	Instance string
 	Logger   *slog.Logger
 
@@ -37,15 +37,18 @@ type Config struct {
 	// DrainTimeout is how long a shard that is to stop may wait for its open transaction.
 	DrainTimeout time.Duration
 
-	// Origin tells which shard a record of a data topic is of; ok is false if it is none of this outbox.
+	// Origin says to which shard a record of a data topic belongs; ok is false if it is not of this
+	// outbox.
 	Origin func(r *kgo.Record) (shard int, ok bool)
-	// Covers tells whether a position, nil for the beginning, is at or behind a record of its shard.
+	// Covers reports whether a position, nil for the beginning, is at or after a record of its shard.
 	Covers func(position json.RawMessage, r *kgo.Record) bool
-	// Known are further topics that this process has sent to, where an earlier owner may have left something open. May be nil.
+	// Known are further topics that this process has sent to. An earlier owner may have left a
+	// transaction open there. May be nil.
 	Known func() []string
-	// Failed is told of topics whose records failed, so that what is known of them can be asked for again. May be nil.
+	// Failed is called with topics whose records failed, so that the caller asks about them again. May
+	// be nil.
 	Failed func(topic string)
-	// Transaction is told of each committed transaction; it must not block. May be nil.
+	// Transaction is called for each committed transaction; it must not block. May be nil.
 	Transaction func(Transaction)
 }
 
@@ -63,14 +66,14 @@ type State string
 const (
 	Starting State = "starting" // claiming, fencing, reading the position
 	Running  State = "running"
-	Waiting  State = "waiting" // for a server; the reason says for which, and since when
-	Paused   State = "paused"  // by an operator
-	Halted   State = "halted"  // cannot go on by itself; the reason says why and what to do
-	Stopped  State = "stopped" // not this process's any more
+	Waiting  State = "waiting" // a server does not answer; the reason says which, and since when
+	Paused   State = "paused"  // an operator paused it
+	Halted   State = "halted"  // it cannot go on by itself; the reason says why and what to do
+	Stopped  State = "stopped" // another process's shard now
 )
 
-// Halt is an error that only an operator or a change outside ends. The shard keeps its seat and looks again every few
-// seconds.
+// Halt is an error that lasts until an operator or a change elsewhere ends it. The shard keeps its
+// seat and tries again every few seconds.
 type Halt interface {
 	error
 	Halt() (reason string)

@@ -65,7 +65,7 @@ func (e *Engine) Close() {
 	e.wg.Wait()
 }
 
-// Add runs a shard beside the others, until Remove, Close or the end of ctx. A shard that runs already goes on.
+// Add runs a shard until Remove, Close or the end of ctx. A shard that runs already goes on.
 func (e *Engine) Add(ctx context.Context, id int, make func() Source) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -83,7 +83,8 @@ func (e *Engine) Add(ctx context.Context, id int, make func() Source) {
 
 func makeDone() chan struct{} { return make(chan struct{}) }
 
-// Remove ends shards, and returns when their open transactions are finished and their seats given back, or abandoned.
+// Remove ends shards, and returns when their open transactions are finished and their seats given
+// back, or abandoned.
 func (e *Engine) Remove(ids ...int) {
 	e.mu.Lock()
 	var ending []*ownership
@@ -117,8 +118,9 @@ func (e *Engine) Shards() []int {
 	return ids
 }
 
-// Suspend keeps shards from taking seats, because it is not known whether they are this process's still. Those that have a
-// seat go on: whoever owns a shard now fences it. Sources that gave theirs back end, since nothing else would stop them.
+// Suspend keeps shards from taking seats while this process may have lost them. Shards with a seat
+// go on: if another process owns one now it fences the lane. Sources that gave their seat back end,
+// since nothing else would stop them.
 func (e *Engine) Suspend(why string) { e.suspend(why) }
 
 // Resume ends what Suspend began.
@@ -137,7 +139,7 @@ func (e *Engine) isSuspended() (why string) {
 	return e.suspended
 }
 
-// Wake has shards look whether they are paused or suspended.
+// Wake makes shards look whether they are paused or suspended.
 func (e *Engine) Wake() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -146,10 +148,12 @@ func (e *Engine) Wake() {
 	}
 }
 
-// laneEnded is told of every lane's end.
+// laneEnded is called at the end of every lane.
 func (e *Engine) laneEnded(l *lane, err error) {
-	if e.hard.Err() == nil && err != errLaneEnded { //nolint:errorlint // set by this package, never wrapped
-		e.cfg.Logger.Info("a lane has ended, its shards are seated anew", "lane", l.name, "kind", l.kind.String(), "reason", err)
+	//nolint:errorlint // set by this package, never wrapped
+	if e.hard.Err() == nil && err != errLaneEnded {
+		e.cfg.Logger.Info("a lane has ended, its shards are seated anew", "lane", l.name,
+			"kind", l.kind.String(), "reason", err)
 	}
 	e.fencer.died(l.name)
 	e.reader.forget()
@@ -161,7 +165,7 @@ const (
 	stillAfter = 4 * time.Second
 )
 
-// watch has every shard that does not move say why.
+// watch makes every shard that does not move say why.
 func (e *Engine) watch() {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()

@@ -57,13 +57,14 @@ func TestShardsShareTransactions(t *testing.T) {
 		// A position says what its transaction holds.
 		g := l.ledger(e, 0)
 		p, err := ParsePosition(g.last.Value)
-		if err != nil || p.Records != 1 || !p.Wrote.has(place{"events", 19 % 3}) || !p.Before.has(place{"events", 18 % 3}) || p.Lane != flows[0].inLanes()[0] {
+		if err != nil || p.Records != 1 || !p.Wrote.has(place{"events", 19 % 3}) ||
+			!p.Before.has(place{"events", 18 % 3}) || p.Lane != flows[0].inLanes()[0] {
 			t.Errorf("the last position is %s, %v", g.last.Value, err)
 		}
 	})
 }
 
-// A shard that is given back has withdrawn its claim behind its position, so that nobody need fence
+// A shard that is given back has withdrawn its claim after its position, so that nobody need fence
 // the lane.
 func TestRelease(t *testing.T) {
 	t.Parallel()
@@ -92,7 +93,9 @@ func TestRelease(t *testing.T) {
 		}
 
 		// The successor fences nobody, and the lane of the neighbour goes on.
-		inits := l.seen(kmsg.InitProducerID, func(r kmsg.Request) string { return *r.(*kmsg.InitProducerIDRequest).TransactionalID })
+		inits := l.seen(kmsg.InitProducerID, func(r kmsg.Request) string {
+			return *r.(*kmsg.InitProducerIDRequest).TransactionalID
+		})
 		later := newFlow(0)
 		later.entries = slices.Clone(a.entries)
 		later.add(5, place{"events", 0})
@@ -144,7 +147,9 @@ func TestTakeOver(t *testing.T) {
 		add(100, later) // the first one does not see them
 		l.until("the newer owner delivers", func() bool { return l.number(second, 0) == 300 })
 		add(1, f) // an idle owner learns it with its next transaction
-		l.until("the earlier owner knows", func() bool { return strings.Contains(strings.Join(f.told(), ","), "fenced") })
+		l.until("the earlier owner knows", func() bool {
+			return strings.Contains(strings.Join(f.told(), ","), "fenced")
+		})
 
 		first.Remove(0) // the group has spoken
 		add(50, later)
@@ -209,7 +214,10 @@ func TestLaneDeath(t *testing.T) {
 		defer end()
 		l.run(e, flows...)
 		l.delivered(flows...)
-		fault := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, TopLevel: true, Count: 1})
+		fault := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError,
+			TopLevel: true, Count: 1,
+		})
 		for _, f := range flows {
 			f.add(5, place{"events", 0})
 		}
@@ -252,7 +260,10 @@ func TestCommitWithoutAnAnswer(t *testing.T) {
 					return nil, cut, n == 1 && !done
 				})
 				if done {
-					l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.RequestTimedOut, TopLevel: true, Count: 1})
+					l.cluster.Fault(kfake.Fault{
+						Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.RequestTimedOut,
+						TopLevel: true, Count: 1,
+					})
 				}
 				f.add(5, place{"events", 0})
 				l.delivered(f)
@@ -312,8 +323,10 @@ func TestHalt(t *testing.T) {
 		b.add(5, place{"events", 0})
 		l.delivered(b)
 		time.Sleep(time.Minute)
-		if a.seen().reason != "the stream is gone" || a.seen().runs < 10 || a.seen().runs > 30 || len(slices.Compact(a.inLanes())) != 1 {
-			t.Errorf("%s: %s, looked again %d times in a minute, in the lanes %v", a.seen().state, a.seen().reason, a.seen().runs, slices.Compact(a.inLanes()))
+		if a.seen().reason != "the stream is gone" || a.seen().runs < 10 || a.seen().runs > 30 ||
+			len(slices.Compact(a.inLanes())) != 1 {
+			t.Errorf("%s: %s, looked again %d times in a minute, in the lanes %v", a.seen().state,
+				a.seen().reason, a.seen().runs, slices.Compact(a.inLanes()))
 		}
 		a.set(func() { a.failure = nil })
 		a.add(5, place{"events", 0})
@@ -334,7 +347,9 @@ func TestSourceError(t *testing.T) {
 		e, end := l.engine()
 		defer end()
 		l.run(e, a)
-		l.until("it says so", func() bool { return slices.Contains(a.told(), "waiting redis: connection refused") })
+		l.until("it says so", func() bool {
+			return slices.Contains(a.told(), "waiting redis: connection refused")
+		})
 		a.set(func() { a.failure = nil })
 		a.add(5, place{"events", 0})
 		l.delivered(a)

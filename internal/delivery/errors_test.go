@@ -14,7 +14,9 @@ import (
 // One row for each error whose meaning errors.go decides, wrapped as lanes wrap it.
 func TestErrorClasses(t *testing.T) {
 	t.Parallel()
-	wrap := func(err error) error { return fmt.Errorf("kafka: commit: %w", &recordError{place{"t", 1}, err}) }
+	wrap := func(err error) error {
+		return fmt.Errorf("kafka: commit: %w", &recordError{place{"t", 1}, err})
+	}
 	for _, c := range []struct {
 		err     error
 		fenced  bool
@@ -62,7 +64,11 @@ func TestErrorClasses(t *testing.T) {
 			}
 		}
 	}
-	for _, err := range []error{errors.New("connection refused"), context.DeadlineExceeded, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.ConcurrentTransactions, kerr.OperationNotAttempted} {
+	for _, err := range []error{
+		errors.New("connection refused"), context.DeadlineExceeded,
+		kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.ConcurrentTransactions,
+		kerr.OperationNotAttempted,
+	} {
 		if isFenced(err) || IsRefusal(err) {
 			t.Errorf("%v: fenced is %v, refusal is %v", err, isFenced(err), IsRefusal(err))
 		}
@@ -76,10 +82,19 @@ func TestErrorTexts(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&stallError{at: place{"t", 3}, since: since}, "kafka: topic t, partition 3 has not answered since 02:04:05Z"},
-		{&stallError{at: place{"t", 3}, since: since, err: errors.New("why")}, "kafka: topic t, partition 3 has not answered since 02:04:05Z: why"},
+		{
+			&stallError{at: place{"t", 3}, since: since},
+			"kafka: topic t, partition 3 has not answered since 02:04:05Z",
+		},
+		{
+			&stallError{at: place{"t", 3}, since: since, err: errors.New("why")},
+			"kafka: topic t, partition 3 has not answered since 02:04:05Z: why",
+		},
 		{&recordError{place{"t", 3}, errors.New("why")}, "kafka: topic t, partition 3: why"},
-		{&refusedError{&recordError{place{"t", 3}, errors.New("why")}}, "kafka refuses records: kafka: topic t, partition 3: why"},
+		{
+			&refusedError{&recordError{place{"t", 3}, errors.New("why")}},
+			"kafka refuses records: kafka: topic t, partition 3: why",
+		},
 	} {
 		if got := c.err.Error(); got != c.want {
 			t.Errorf("got %s\nwant %s", got, c.want)

@@ -15,7 +15,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// fencer fences lanes, each once: a lane never initialises its own ids again, so whoever is fenced stays so.
+// fencer fences lanes, each once: a lane never initialises its own ids again, so a fenced lane
+// stays fenced.
 type fencer struct {
 	engine *Engine
 	mu     sync.Mutex
@@ -25,7 +26,7 @@ type fencer struct {
 
 // fenced is what is known of another lane.
 type fenced struct {
-	token chan struct{} // held by whoever works on it
+	token chan struct{} // held while somebody works on it
 	done  bool
 	// producers has what the coordinator has given to the ids, by producer id.
 	producers map[int64]struct{}
@@ -74,7 +75,7 @@ func (f *fencer) anyAlive(lanes []string) bool {
 	return false
 }
 
-// died notes the end of one of this process's own lanes, for which nobody need wait.
+// died notes the end of one of this process's own lanes: nobody need wait for it.
 func (f *fencer) died(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,13 +85,14 @@ func (f *fencer) died(name string) {
 	f.dead[name] = struct{}{}
 }
 
-// fence makes sure that a lane commits nothing that it has not committed by now: when both ids were initialised, or when one of
-// them is seen to abort. A lane never aborts: its open transaction was taken from it, by this call or by the time-out, and
-// since it goes on only after a commit it is dead, whatever its other id is. So a fence does not wait for the markers of an abort,
-// which a partition without a leader may hold up.
+// fence makes sure that a lane commits nothing more. A lane is fenced when both ids were
+// initialised, or when one of them is seen to abort. A lane itself never aborts, so this call or
+// the time-out took its open transaction away. A lane goes on only after a commit, so it is dead,
+// whatever the state of its other id. So a fence does not wait for the markers of an abort, which a
+// partition without a leader may hold up.
 //
-// It does wait for those of a commit. That the other id was fenced before does not help: which of the two has its turn next
-// is not known.
+// It does wait for the markers of a commit. Fencing the other id first does not help: it is not
+// known which of the two has its turn next.
 //
 //	X commits on b, whose markers are late; then on a, whose markers are written. Its turn is b.
 //	Y fences a, sees b committing, and takes X for fenced. Reads.
@@ -135,7 +137,8 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 		}
 		if last != nil {
 			var denied *kerr.Error
-			if errors.As(last, &denied) && !denied.Retriable && !errors.Is(last, kerr.ConcurrentTransactions) {
+			if errors.As(last, &denied) && !denied.Retriable &&
+				!errors.Is(last, kerr.ConcurrentTransactions) {
 				return last
 			}
 			note(last.Error())
@@ -149,7 +152,8 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 // step tries to fence an id once. dead: its lane has had a transaction taken away.
 func (f *fencer) step(ctx context.Context, x *fenced, id string) (done, dead bool, err error) {
 	req := kmsg.NewPtrInitProducerIDRequest()
-	req.TransactionalID, req.TransactionTimeoutMillis = &id, int32(f.engine.cfg.TransactionTimeout.Milliseconds())
+	req.TransactionalID, req.TransactionTimeoutMillis = &id,
+		int32(f.engine.cfg.TransactionTimeout.Milliseconds())
 	resp, err := req.RequestWith(ctx, f.engine.cfg.Client)
 	if err != nil {
 		return false, false, err
@@ -171,7 +175,8 @@ func (f *fencer) step(ctx context.Context, x *fenced, id string) (done, dead boo
 	if state.state == "PrepareAbort" || state.state == "CompleteAbort" {
 		return true, true, nil
 	}
-	return false, false, fmt.Errorf("%w: its transaction is in state %s%s", kerr.ConcurrentTransactions, state.state, f.engine.leaderless(ctx, state.places))
+	return false, false, fmt.Errorf("%w: its transaction is in state %s%s",
+		kerr.ConcurrentTransactions, state.state, f.engine.leaderless(ctx, state.places))
 }
 
 // transactionState is what a coordinator says of an id.
@@ -207,14 +212,17 @@ func (e *Engine) describe(ctx context.Context, id string) (transactionState, err
 	case err != nil:
 		return transactionState{}, err
 	}
-	state := transactionState{state: got.State, producer: got.ProducerID, epoch: got.ProducerEpoch, places: Places{}}
+	state := transactionState{
+		state: got.State, producer: got.ProducerID, epoch: got.ProducerEpoch,
+		places: Places{},
+	}
 	for _, t := range got.Topics {
 		state.places[t.Topic] = t.Partitions
 	}
 	return state, nil
 }
 
-// leaderless names a partition that has no leader, for which a coordinator may be waiting.
+// leaderless names a partition without a leader that a coordinator may be waiting for.
 func (e *Engine) leaderless(ctx context.Context, p Places) string {
 	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

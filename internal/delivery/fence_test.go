@@ -77,16 +77,35 @@ func TestFenceWaits(t *testing.T) {
 		least, most time.Duration
 		err         error
 	}{
-		"nothing open":                        {always(""), always(""), 0, 0, nil},
-		"a is being aborted":                  {always("PrepareAbort"), always(""), 0, 0, nil},
-		"b is being aborted, for ever":        {always(""), always("PrepareAbort"), 0, 0, nil},
-		"a was aborted a moment ago":          {always("CompleteAbort"), always(""), 0, 0, nil},
-		"both, b by the time-out":             {always("PrepareCommit"), always("PrepareAbort"), 0, 0, nil},
-		"a's commit has its markers written":  {until(3*time.Second, "PrepareCommit", ""), always(""), 3 * time.Second, 4 * time.Second, nil},
-		"b's commit has its markers written":  {always(""), until(3*time.Second, "PrepareCommit", ""), 3 * time.Second, 4 * time.Second, nil},
-		"a is open, then aborted":             {until(time.Second, "Ongoing", "PrepareAbort"), always(""), time.Second, 2 * time.Second, nil},
-		"a commit whose markers never come":   {always("PrepareCommit"), always(""), fenceTimeout, fenceTimeout, kerr.ConcurrentTransactions},
-		"a commit that hangs, b fenced first": {always("PrepareCommit"), until(time.Second, "PrepareCommit", ""), fenceTimeout, fenceTimeout, kerr.ConcurrentTransactions},
+		"nothing open":                 {always(""), always(""), 0, 0, nil},
+		"a is being aborted":           {always("PrepareAbort"), always(""), 0, 0, nil},
+		"b is being aborted, for ever": {always(""), always("PrepareAbort"), 0, 0, nil},
+		"a was aborted a moment ago":   {always("CompleteAbort"), always(""), 0, 0, nil},
+		"both, b by the time-out": {
+			always("PrepareCommit"), always("PrepareAbort"), 0, 0,
+			nil,
+		},
+		"a's commit has its markers written": {
+			until(3*time.Second, "PrepareCommit", ""), always(""),
+			3 * time.Second, 4 * time.Second, nil,
+		},
+		"b's commit has its markers written": {
+			always(""), until(3*time.Second, "PrepareCommit", ""),
+			3 * time.Second, 4 * time.Second, nil,
+		},
+		"a is open, then aborted": {
+			until(time.Second, "Ongoing", "PrepareAbort"), always(""),
+			time.Second, 2 * time.Second, nil,
+		},
+		"a commit whose markers never come": {
+			always("PrepareCommit"), always(""), fenceTimeout,
+			fenceTimeout, kerr.ConcurrentTransactions,
+		},
+		"a commit that hangs, b fenced first": {
+			always("PrepareCommit"),
+			until(time.Second, "PrepareCommit", ""), fenceTimeout, fenceTimeout,
+			kerr.ConcurrentTransactions,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -103,7 +122,8 @@ func TestFenceWaits(t *testing.T) {
 				if took := time.Since(began); took < c.least || took > c.most {
 					t.Errorf("it took %s, want %s to %s", took, c.least, c.most)
 				}
-				if c.err != nil && (!strings.Contains(last, "PrepareCommit") || !strings.Contains(err.Error(), ".lane.one.")) {
+				if c.err != nil && (!strings.Contains(last, "PrepareCommit") ||
+					!strings.Contains(err.Error(), ".lane.one.")) {
 					t.Errorf("it says %q, and at the end %v", last, err)
 				}
 				if alive := e.fencer.anyAlive([]string{"one"}); alive != (c.err != nil) {
@@ -143,7 +163,8 @@ func TestFenceOnce(t *testing.T) {
 			}
 		}
 		asked := c.asked.Load()
-		if err := e.fencer.fence(t.Context(), "one", func(string) {}); err != nil || c.asked.Load() != asked {
+		if err := e.fencer.fence(t.Context(), "one", func(string) {}); err != nil ||
+			c.asked.Load() != asked {
 			t.Errorf("asked again for a lane that is fenced; %v", err)
 		}
 		if asked > 20 {
@@ -156,11 +177,15 @@ func TestFenceOnce(t *testing.T) {
 func TestFenceDenied(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
+		denied := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.InitProducerID},
+			Err:  kerr.TransactionalIDAuthorizationFailed, Count: -1,
+		})
 		e, end := l.engine()
 		defer end()
 		began := time.Now()
-		if err := e.fencer.fence(t.Context(), "one", func(string) {}); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) || time.Since(began) > time.Second {
+		if err := e.fencer.fence(t.Context(), "one", func(string) {}); !errors.Is(err,
+			kerr.TransactionalIDAuthorizationFailed) || time.Since(began) > time.Second {
 			t.Errorf("got %v after %s", err, time.Since(began))
 		}
 		denied.Remove()

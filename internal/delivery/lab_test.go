@@ -67,7 +67,10 @@ func newLab(t *testing.T, brokers, shards int) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, shards: shards, cluster: cluster}
-	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext), kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
+	l.opts = []kgo.Opt{
+		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext),
+		kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics(),
+	}
 	if l.kafka, err = kgo.NewClient(l.opts...); err != nil {
 		t.Fatal(err)
 	}
@@ -121,8 +124,10 @@ func (l *lab) topic(name string, partitions int32) {
 
 func (l *lab) config() Config {
 	return Config{
-		Outbox: labOutbox, Topic: labTopic, Client: l.kafka, Producer: l.opts, Instance: "relay-1", Logger: slog.New(slog.NewTextHandler(l.t.Output(), nil)),
-		Lanes: 1, MaxEntries: 10_000, MaxBytes: 16 << 20, MaxInFlight: 32 << 20, TransactionTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
+		Outbox: labOutbox, Topic: labTopic, Client: l.kafka, Producer: l.opts, Instance: "relay-1",
+		Logger: slog.New(slog.NewTextHandler(l.t.Output(), nil)),
+		Lanes:  1, MaxEntries: 10_000, MaxBytes: 16 << 20, MaxInFlight: 32 << 20,
+		TransactionTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
 		Origin: func(r *kgo.Record) (int, bool) {
 			shard, _, ok := originOf(r)
 			return shard, ok
@@ -159,7 +164,8 @@ func (l *lab) transactions() []Transaction {
 // until polls for something to become true, for two minutes of the bubble.
 func (l *lab) until(what string, ok func() bool) {
 	l.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(
+		10 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -167,7 +173,7 @@ func (l *lab) until(what string, ok func() bool) {
 	l.t.Fatalf("not within two minutes: %s", what)
 }
 
-// delivered waits until a flow has been told that everything is committed.
+// delivered waits until a flow has learned that everything is committed.
 func (l *lab) delivered(flows ...*flow) {
 	l.t.Helper()
 	for _, f := range flows {
@@ -192,7 +198,8 @@ func (l *lab) state(f *flow, want State) {
 // all are the records that a read_committed consumer finds in topics now.
 func (l *lab) all(topics ...string) []*kgo.Record {
 	l.t.Helper()
-	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.ConsumeTopics(topics...),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		l.t.Fatal(err)
@@ -306,7 +313,8 @@ func (l *lab) set(e *Engine, shard int, change func(int) int) (was int) {
 // keysOf are the keys of the records of an encoded batch.
 func keysOf(t *testing.T, raw []byte) []string {
 	t.Helper()
-	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{}, &kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
+	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{},
+		&kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil {
 		t.Error(fp.Err)
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// lane carries the batches and positions of its seats in one transaction at a time. It is named uniquely for ever. Any error
-// kills it: the clients are dropped, and its seats are taken anew in another lane.
+// lane carries the batches and positions of its seats in one transaction at a time. It is named
+// uniquely for ever. Any error kills it: the clients are dropped, and its seats are taken anew in
+// another lane.
 //
 // One goroutine runs the transactions; it never waits for a read while one is open.
 type lane struct {
@@ -47,7 +48,8 @@ type lane struct {
 	careful *Seat
 }
 
-// control are records of the positions topic that are no positions: claims and tombstones of one shard.
+// control are the records of the positions topic that are not positions: claims and tombstones of
+// one shard.
 type control struct {
 	records []*kgo.Record
 	offset  int64 // of the last one
@@ -96,11 +98,11 @@ func (l *lane) run() {
 	}
 }
 
-// idleCheck is how often a lane without transactions looks whether it was fenced, which it learns from nothing else: an
-// operator has moved a position, or another process believes that a shard is its own.
+// idleCheck is how often a lane without transactions looks whether it was fenced. Nothing else
+// shows that: an operator has moved a position, or another process believes that it owns a shard.
 const idleCheck = 5 * time.Second
 
-// isFenced asks the coordinator. What cannot be known is no.
+// isFenced asks the coordinator. If it cannot be known the answer is no.
 func (l *lane) isFenced() bool {
 	l.mu.Lock()
 	seats := len(l.seats)
@@ -150,8 +152,8 @@ func (l *lane) linger() {
 	}
 }
 
-// control has records carried by the next transaction, and returns the offset of the last one when that is committed. An
-// error says that the lane has ended, with an unknown outcome, or that ctx has.
+// control lets the next transaction carry records, and returns the offset of the last one when it
+// is committed. An error says that ctx has ended, or that the lane has, with an unknown outcome.
 func (l *lane) control(ctx context.Context, records ...*kgo.Record) (int64, error) {
 	c := &control{records: records, done: make(chan struct{})}
 	l.mu.Lock()
@@ -191,7 +193,8 @@ func (l *lane) leave(s *Seat) {
 	}
 }
 
-// kill ends the lane. Its clients are closed, which ends whatever its goroutine waits for, and that tells the seats.
+// kill ends the lane. It closes the clients, which ends whatever the goroutine waits for. The
+// goroutine then tells the seats.
 func (l *lane) kill(err error) {
 	l.mu.Lock()
 	if l.err == nil {
@@ -202,7 +205,8 @@ func (l *lane) kill(err error) {
 	l.producers.close()
 }
 
-// finish tells seats and controls that the lane is dead. Each seat is told of its own fault, or of the lane's.
+// finish ends seats and controls: the lane is dead. Each seat gets its own fault as its error, or
+// the lane's.
 func (l *lane) finish(err error) {
 	l.producers.close()
 	if isFenced(err) {
@@ -244,7 +248,7 @@ func (l *lane) doingNow(what string) {
 	l.doing, l.since = what, time.Now()
 }
 
-// activity tells what the goroutine waits for, and since when.
+// activity says what the goroutine waits for, and since when.
 func (l *lane) activity() string {
 	l.mu.Lock()
 	doing, since := l.doing, l.since

@@ -39,8 +39,8 @@ func (g *ledger) add(r *kgo.Record) {
 	}
 }
 
-// before are the lanes that claimed the shard before an offset and have not withdrawn: those that a claim at that offset
-// has to fence. Later claims are their owners' affair.
+// before are the lanes that claimed the shard before an offset and have not withdrawn. A claim at
+// that offset has to fence them. The owners of later claims fence it.
 func (g *ledger) before(offset int64, own string) []string {
 	var lanes []string
 	for _, c := range g.live {
@@ -51,7 +51,9 @@ func (g *ledger) before(offset int64, own string) []string {
 	return lanes
 }
 
-// after reports whether another lane has claimed the shard behind an offset.
+// after reports whether another lane has claimed the shard after an offset.
 func (g *ledger) after(offset int64, own string) bool {
-	return slices.ContainsFunc(g.live, func(c claimed) bool { return c.offset > offset && c.lane != own })
+	return slices.ContainsFunc(g.live, func(c claimed) bool {
+		return c.offset > offset && c.lane != own
+	})
 }

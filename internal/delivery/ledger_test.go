@@ -23,27 +23,67 @@ func TestLedgerClaims(t *testing.T) {
 		return at(offset, k.claim(lane, "relay", time.Unix(0, 0)))
 	}
 	release := func(offset int64, lane string) *kgo.Record { return at(offset, k.tombstone(lane)) }
-	barrier := func(offset int64, lane, by string) *kgo.Record { return at(offset, k.withdrawal(lane, by)) }
+	barrier := func(offset int64, lane, by string) *kgo.Record {
+		return at(offset, k.withdrawal(lane, by))
+	}
 	for name, c := range map[string]struct {
 		records []*kgo.Record
 		claim   int64 // of lane "me"
 		before  []string
 		after   bool
 	}{
-		"nobody":                      {nil, 0, nil, false},
-		"alone":                       {[]*kgo.Record{claim(5, "me")}, 5, nil, false},
-		"an older owner":              {[]*kgo.Record{claim(1, "a"), claim(5, "me")}, 5, []string{"a"}, false},
-		"older owners in their order": {[]*kgo.Record{claim(1, "b"), claim(2, "a"), claim(5, "me")}, 5, []string{"b", "a"}, false},
-		"one that has released":       {[]*kgo.Record{claim(1, "a"), release(3, "a"), claim(5, "me")}, 5, nil, false},
-		"one that released later":     {[]*kgo.Record{claim(1, "a"), claim(5, "me"), release(7, "a")}, 5, nil, false},
-		"a newer owner":               {[]*kgo.Record{claim(5, "me"), claim(6, "a")}, 5, nil, true},
-		"a newer owner that left":     {[]*kgo.Record{claim(5, "me"), claim(6, "a"), release(7, "a")}, 5, nil, false},
-		"older and newer":             {[]*kgo.Record{claim(1, "a"), claim(5, "me"), claim(6, "b")}, 5, []string{"a"}, true},
-		"withdrawn by a newer owner":  {[]*kgo.Record{claim(5, "me"), claim(6, "b"), barrier(8, "me", "b")}, 5, nil, true},
-		"a claim that was repeated":   {[]*kgo.Record{claim(1, "a"), claim(5, "me"), claim(9, "a")}, 5, nil, true},
-		"claimed again by itself":     {[]*kgo.Record{claim(1, "me"), claim(2, "a"), release(3, "me"), claim(5, "me")}, 5, []string{"a"}, false},
+		"nobody": {nil, 0, nil, false},
+		"alone":  {[]*kgo.Record{claim(5, "me")}, 5, nil, false},
+		"an older owner": {
+			[]*kgo.Record{claim(1, "a"), claim(5, "me")},
+			5,
+			[]string{"a"},
+			false,
+		},
+		"older owners in their order": {
+			[]*kgo.Record{claim(1, "b"), claim(2, "a"), claim(5, "me")},
+			5,
+			[]string{"b", "a"},
+			false,
+		},
+		"one that has released": {
+			[]*kgo.Record{claim(1, "a"), release(3, "a"), claim(5, "me")},
+			5,
+			nil, false,
+		},
+		"one that released later": {
+			[]*kgo.Record{claim(1, "a"), claim(5, "me"), release(7, "a")},
+			5,
+			nil, false,
+		},
+		"a newer owner": {[]*kgo.Record{claim(5, "me"), claim(6, "a")}, 5, nil, true},
+		"a newer owner that left": {
+			[]*kgo.Record{claim(5, "me"), claim(6, "a"), release(7, "a")},
+			5,
+			nil, false,
+		},
+		"older and newer": {
+			[]*kgo.Record{claim(1, "a"), claim(5, "me"), claim(6, "b")},
+			5,
+			[]string{"a"},
+			true,
+		},
+		"withdrawn by a newer owner": {[]*kgo.Record{
+			claim(5, "me"), claim(6, "b"),
+			barrier(8, "me", "b"),
+		}, 5, nil, true},
+		"a claim that was repeated": {
+			[]*kgo.Record{claim(1, "a"), claim(5, "me"), claim(9, "a")},
+			5,
+			nil, true,
+		},
+		"claimed again by itself": {[]*kgo.Record{
+			claim(1, "me"), claim(2, "a"), release(3, "me"),
+			claim(5, "me"),
+		}, 5, []string{"a"}, false},
 		"of another shard": {[]*kgo.Record{
-			at(1, keys{"orders", "positions", 11}.claim("a", "", time.Unix(0, 0))), at(2, keys{"orders2", "positions", 1}.claim("b", "", time.Unix(0, 0))), claim(5, "me"),
+			at(1, keys{"orders", "positions", 11}.claim("a", "", time.Unix(0, 0))),
+			at(2, keys{"orders2", "positions", 1}.claim("b", "", time.Unix(0, 0))), claim(5, "me"),
 		}, 5, nil, false},
 	} {
 		g := ledger{keys: k}
@@ -100,7 +140,8 @@ func TestLedgerAgainstMap(t *testing.T) {
 			lane := "lane" + strconv.Itoa(rapid.IntRange(0, 4).Draw(t, "lane"))
 			by := "lane" + strconv.Itoa(rapid.IntRange(0, 4).Draw(t, "by"))
 			r := at(offset, [...]*kgo.Record{
-				k.claim(lane, "relay", time.Unix(0, 0)), k.tombstone(lane), k.withdrawal(lane, by), k.position([]byte(lane)), k.position(nil),
+				k.claim(lane, "relay", time.Unix(0, 0)), k.tombstone(lane), k.withdrawal(lane, by),
+				k.position([]byte(lane)), k.position(nil),
 				keys{"orders", "positions", 33}.claim(lane, "relay", time.Unix(0, 0)),
 			}[rapid.IntRange(0, 5).Draw(t, "kind")])
 			g.add(r)
@@ -121,7 +162,9 @@ func TestLedgerAgainstMap(t *testing.T) {
 			}
 		}
 		got := g.before(claim, own)
-		slices.SortFunc(before, func(a, b string) int { return int(last[k.claimKey(a)].Offset - last[k.claimKey(b)].Offset) })
+		slices.SortFunc(before, func(a, b string) int {
+			return int(last[k.claimKey(a)].Offset - last[k.claimKey(b)].Offset)
+		})
 		if !slices.Equal(got, before) {
 			t.Fatalf("before %d: got %v, want %v", claim, got, before)
 		}

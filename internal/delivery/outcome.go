@@ -11,10 +11,16 @@ import (
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
-// outcome decides how a transaction has ended that hangs in a shard's partition of the positions topic. All shards that
-// share a data partition with it in the same transaction are looked at, so that whoever decides for one of them decides alike.
-func (e *Engine) outcome(ctx context.Context, k keys, lane string, x openTransaction) (commit bool, err error) {
-	d := &decision{engine: e, lane: lane, producer: x.producer, shards: map[int]bool{}, data: map[place][]*kgo.Record{}}
+// outcome decides how a transaction ended that hangs in a shard's partition of the positions topic.
+// It looks at all shards that share a data partition with it in the same transaction, so that the
+// decision is the same whichever shard it is made for.
+func (e *Engine) outcome(ctx context.Context, k keys, lane string,
+	x openTransaction,
+) (commit bool, err error) {
+	d := &decision{
+		engine: e, lane: lane, producer: x.producer, shards: map[int]bool{},
+		data: map[place][]*kgo.Record{},
+	}
 	d.visit(k.shard, func(r *kgo.Record, _ *Position) bool { return r.Offset >= x.first })
 	for len(d.todo) > 0 {
 		next := d.todo[0]
@@ -37,19 +43,21 @@ type decision struct {
 	shards   map[int]bool
 	todo     []visit
 	parts    []positionPart
-	data     map[place][]*kgo.Record // where it stands open
-	known    bool                    // a marker or a record behind it has told
+	data     map[place][]*kgo.Record // where it is open
+	known    bool                    // a marker or a later record has shown it
 	commit   bool
 }
 
-// positionPart is what the transaction holds of a shard; record is nil if it has no position, so that it is not complete.
+// positionPart is what the transaction holds of a shard; record is nil if it has no position, so
+// that it is not complete.
 type positionPart struct {
 	shard    int
 	record   *Position
 	previous json.RawMessage
 }
 
-// visit is a shard to look at. in tells whether a position record of the producer is of the transaction: one id writes many.
+// visit is a shard to look at. in reports whether a position record of the producer belongs to the
+// transaction: one id writes many.
 type visit struct {
 	shard int
 	in    func(r *kgo.Record, p *Position) bool
@@ -64,7 +72,7 @@ func (d *decision) visit(shard int, in func(*kgo.Record, *Position) bool) {
 
 func (d *decision) tell(commit bool) { d.known, d.commit = true, commit }
 
-// look takes in a shard's position in the transaction, and the data that it names.
+// look adds a shard's position in the transaction, and the data that it names.
 func (d *decision) look(ctx context.Context, k keys, in func(*kgo.Record, *Position) bool) error {
 	records, err := d.engine.readAll(ctx, place{k.topic, int32(k.shard)}, 0)
 	if err != nil {
@@ -139,18 +147,23 @@ func (d *decision) lookAtData(ctx context.Context, part positionPart) error {
 		}
 	}
 	for _, x := range open {
-		if _, known := d.data[x.place]; known || x.producer != d.producer || !part.record.Wrote.has(x.place) {
+		if _, known := d.data[x.place]; known || x.producer != d.producer ||
+			!part.record.Wrote.has(x.place) {
 			continue
 		}
 		records, err := d.engine.readAll(ctx, x.place, x.first)
 		if err != nil {
 			return err
 		}
-		records = slices.DeleteFunc(records, func(r *kgo.Record) bool { return r.ProducerID != d.producer || r.Attrs.IsControl() })
+		records = slices.DeleteFunc(records, func(r *kgo.Record) bool {
+			return r.ProducerID != d.producer || r.Attrs.IsControl()
+		})
 		d.data[x.place] = records
 		for _, r := range records {
 			if shard, ok := d.engine.cfg.Origin(r); ok {
-				d.visit(shard, func(_ *kgo.Record, p *Position) bool { return p != nil && d.engine.cfg.Covers(p.Position, r) })
+				d.visit(shard, func(_ *kgo.Record, p *Position) bool {
+					return p != nil && d.engine.cfg.Covers(p.Position, r)
+				})
 			}
 		}
 	}
@@ -169,7 +182,7 @@ func (d *decision) lookAtData(ctx context.Context, part positionPart) error {
 	return nil
 }
 
-// expand lists partitions one by one, all of a topic that stands for all of them.
+// expand lists partitions one by one. A topic without partitions means all of them.
 func (e *Engine) expand(ctx context.Context, p Places) (places []place, err error) {
 	for topic, partitions := range p {
 		if len(partitions) == 0 {
@@ -190,13 +203,16 @@ func (e *Engine) expand(ctx context.Context, p Places) (places []place, err erro
 	return places, nil
 }
 
-// lookForMarker looks in a partition where the transaction does not stand open for the marker that ended it.
+// lookForMarker looks for the marker that ended the transaction, in a partition where it is not
+// open.
 func (d *decision) lookForMarker(ctx context.Context, part positionPart, at place) error {
 	log, err := d.engine.open(ctx, at)
 	if err != nil {
 		return err
 	}
-	last, err := log.Last(ctx, func(r *kgo.Record) bool { return r.ProducerID == d.producer && !r.Attrs.IsControl() && d.in(part, r) })
+	last, err := log.Last(ctx, func(r *kgo.Record) bool {
+		return r.ProducerID == d.producer && !r.Attrs.IsControl() && d.in(part, r)
+	})
 	if err != nil || last == nil {
 		return err // nothing of it was written here
 	}
@@ -208,11 +224,13 @@ func (d *decision) lookForMarker(ctx context.Context, part positionPart, at plac
 	return err
 }
 
-// in reports whether a record belongs to a part: of its shard, at or below its position, behind the one before.
+// in reports whether a record belongs to a part: it is of the part's shard, at or below its
+// position, and after the position before.
 func (d *decision) in(part positionPart, r *kgo.Record) bool {
 	shard, ok := d.engine.cfg.Origin(r)
 	covers := d.engine.cfg.Covers
-	return ok && shard == part.shard && part.record != nil && covers(part.record.Position, r) && (part.previous == nil || !covers(part.previous, r))
+	return ok && shard == part.shard && part.record != nil && covers(part.record.Position, r) &&
+		(part.previous == nil || !covers(part.previous, r))
 }
 
 // complete reports whether every part has all the records that its position counts.
@@ -236,5 +254,6 @@ func (d *decision) complete() bool {
 	return true
 }
 
-// isCommitMarker reads the key of a marker: version and type, 16 bits each; type 0 is an abort, 1 a commit.
+// isCommitMarker reads the key of a marker: version and type, 16 bits each; type 0 is an abort, 1 a
+// commit.
 func isCommitMarker(r *kgo.Record) bool { return len(r.Key) >= 4 && r.Key[2] == 0 && r.Key[3] == 1 }

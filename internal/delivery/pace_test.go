@@ -43,7 +43,8 @@ func TestPace(t *testing.T) {
 func TestPaceStaysWithinBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		most, entries := rapid.IntRange(leastPace, 1<<24).Draw(t, "most"), rapid.IntRange(1, 20_000).Draw(t, "entries")
+		most, entries := rapid.IntRange(leastPace, 1<<24).Draw(t, "most"),
+			rapid.IntRange(1, 20_000).Draw(t, "entries")
 		p := newPace(most, entries)
 		for range rapid.IntRange(1, 60).Draw(t, "transactions") {
 			sent, before := rapid.IntRange(0, 2*most).Draw(t, "sent"), p.limit

@@ -24,7 +24,7 @@ type part struct {
 	fault        error         // why a record failed
 }
 
-// add has a batch's records produced.
+// add produces a batch's records.
 func (p *part) add(produce produceFunc, b *Batch) {
 	p.batches = append(p.batches, b)
 	p.entries += b.Entries
@@ -44,7 +44,7 @@ func (p *part) add(produce produceFunc, b *Batch) {
 
 func (p *part) last() *Batch { return p.batches[len(p.batches)-1] }
 
-// seal makes the position record that goes behind the records.
+// seal makes the position record that follows the records.
 func (p *part) seal(lane string) (*kgo.Record, error) {
 	position, err := p.last().Position()
 	if err != nil {
@@ -52,7 +52,8 @@ func (p *part) seal(lane string) (*kgo.Record, error) {
 	}
 	p.position, p.wrote = position, places(p.places)
 	value, err := json.Marshal(Position{
-		V: RecordVersion, Lane: lane, Records: p.records, Wrote: p.wrote, Before: p.seat.before, Position: position,
+		V: RecordVersion, Lane: lane, Records: p.records, Wrote: p.wrote, Before: p.seat.before,
+		Position: position,
 	})
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (p *part) promise(r *kgo.Record, err error) {
 	}
 }
 
-// outcome says why the part cannot be committed; nil: it can, or is not answered yet.
+// outcome says why the part cannot be committed; nil: it can, or answers are missing.
 func (p *part) outcome() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

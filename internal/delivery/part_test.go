@@ -15,13 +15,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// desk is a lane without producers, for what can be told without Kafka.
+// desk is a lane without producers, for what can be tested without Kafka.
 func desk(shards ...int) (*lane, []*Seat) {
-	e := &Engine{cfg: Config{Outbox: "orders", Topic: "positions", Logger: slog.New(slog.DiscardHandler)}, budget: newBudget(1 << 20), hard: context.Background()}
+	e := &Engine{cfg: Config{
+		Outbox: "orders", Topic: "positions",
+		Logger: slog.New(slog.DiscardHandler),
+	}, budget: newBudget(1 << 20), hard: context.Background()}
 	e.fencer.engine, e.reader.engine = e, e
 	e.cfg.MaxBytes, e.cfg.MaxEntries, e.cfg.TransactionTimeout = 1<<20, 10_000, 10*time.Second
 	l := &lane{
-		engine: e, name: "lane-1", kind: main, producers: &producers{}, pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
+		engine: e, name: "lane-1", kind: main, producers: &producers{},
+		pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
 		work: make(chan struct{}, 1), dead: make(chan struct{}), done: make(chan struct{}),
 	}
 	for _, id := range shards {
@@ -54,9 +58,14 @@ func (o *outgoing) answer(topic string, err error) {
 }
 
 func batchOf(position string, at ...place) *Batch {
-	b := &Batch{Entries: len(at), Bytes: 100 * len(at), Position: func() ([]byte, error) { return []byte(position), nil }}
+	b := &Batch{Entries: len(at), Bytes: 100 * len(at), Position: func() ([]byte, error) {
+		return []byte(position), nil
+	}}
 	for _, p := range at {
-		b.Records = append(b.Records, &kgo.Record{Topic: p.topic, Partition: p.partition, Key: []byte("k"), Value: []byte("value")})
+		b.Records = append(b.Records, &kgo.Record{
+			Topic: p.topic, Partition: p.partition,
+			Key: []byte("k"), Value: []byte("value"),
+		})
 	}
 	return b
 }
@@ -69,7 +78,8 @@ func TestPartCountsAnswers(t *testing.T) {
 	l.add(seats[0], batchOf(`{"n":2}`, place{"a", 1}, place{"b", 0}), o.produce)
 	l.add(seats[0], batchOf(`{"n":3}`, place{"a", 1}), o.produce)
 	p := seats[0].part
-	if len(l.parts) != 1 || l.entries != 3 || l.bytes != 300 || p.records != 3 || p.entries != 3 || p.bytes != 300 {
+	if len(l.parts) != 1 || l.entries != 3 || l.bytes != 300 || p.records != 3 || p.entries != 3 ||
+		p.bytes != 300 {
 		t.Errorf("lane: %d parts, %d entries, %d bytes; part: %+v", len(l.parts), l.entries, l.bytes, p)
 	}
 	record, err := p.seal("lane-1")
@@ -78,7 +88,8 @@ func TestPartCountsAnswers(t *testing.T) {
 	}
 	o.produce(record, p.promise)
 	written, err := ParsePosition(record.Value)
-	if err != nil || written.Lane != "lane-1" || written.Records != 3 || string(written.Position) != `{"n":3}` || string(p.position) != `{"n":3}` {
+	if err != nil || written.Lane != "lane-1" || written.Records != 3 ||
+		string(written.Position) != `{"n":3}` || string(p.position) != `{"n":3}` {
 		t.Errorf("position record %+v, %v", written, err)
 	}
 	if text := fmt.Sprint(written.Wrote); text != "map[a:[1] b:[0]]" || written.Before != nil {
@@ -87,7 +98,8 @@ func TestPartCountsAnswers(t *testing.T) {
 	// Each place, the position among them, is open until the last record there has its answer.
 	for i, topic := range []string{"a", "positions", "b"} {
 		var stall *stallError
-		if err := p.stalled(began); !errors.As(err, &stall) || !slices.Contains([]string{"a", "positions", "b"}[i:], stall.at.topic) {
+		if err := p.stalled(began); !errors.As(err, &stall) ||
+			!slices.Contains([]string{"a", "positions", "b"}[i:], stall.at.topic) {
 			t.Errorf("before the answers for %s: %v", topic, err)
 		}
 		o.answer(topic, nil)
@@ -98,7 +110,8 @@ func TestPartCountsAnswers(t *testing.T) {
 	if err := p.outcome(); err != nil {
 		t.Errorf("with every answer: %v", err)
 	}
-	if got, want := p.bytesAcknowledged(), 3*len("kvalue")+len(record.Key)+len(record.Value); got != want {
+	if got, want := p.bytesAcknowledged(),
+		3*len("kvalue")+len(record.Key)+len(record.Value); got != want {
 		t.Errorf("%d bytes are acknowledged, want %d", got, want)
 	}
 }
@@ -116,7 +129,8 @@ func TestPartTellsWhatWasBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, err := ParsePosition(record.Value)
-	if err != nil || !p.Before.has(place{"a", 4}) || !p.Wrote.has(place{"b", 0}) || p.Wrote.has(place{"a", 4}) {
+	if err != nil || !p.Before.has(place{"a", 4}) || !p.Wrote.has(place{"b", 0}) ||
+		p.Wrote.has(place{"a", 4}) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 }
@@ -131,7 +145,9 @@ func TestPartWithoutPosition(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	l, seats = desk(3)
-	l.add(seats[0], &Batch{Position: func() ([]byte, error) { return []byte("not JSON"), nil }}, o.produce)
+	l.add(seats[0], &Batch{Position: func() ([]byte, error) {
+		return []byte("not JSON"), nil
+	}}, o.produce)
 	if r, err := seats[0].part.seal("lane-1"); err == nil {
 		t.Errorf("got %s", r.Value)
 	}
@@ -151,17 +167,52 @@ func TestPartFaults(t *testing.T) {
 		refused bool
 		told    []string
 	}{
-		"none":                        {[]answer{{"a", nil}}, nil, false, nil},
-		"a failure":                   {[]answer{{"a", kerr.NotEnoughReplicas}}, kerr.NotEnoughReplicas, false, []string{"a"}},
-		"the first":                   {[]answer{{"a", kerr.NotEnoughReplicas}, {"b", kerr.KafkaStorageError}}, kerr.NotEnoughReplicas, false, []string{"a", "b"}},
-		"a refusal":                   {[]answer{{"a", kerr.InvalidRecord}}, kerr.InvalidRecord, true, []string{"a"}},
-		"a refusal behind a failure":  {[]answer{{"a", kerr.NotEnoughReplicas}, {"b", kerr.MessageTooLarge}}, kerr.MessageTooLarge, true, []string{"a", "b"}},
-		"a failure behind a refusal":  {[]answer{{"b", kerr.MessageTooLarge}, {"a", kerr.NotEnoughReplicas}}, kerr.MessageTooLarge, true, []string{"a", "b"}},
-		"two refusals":                {[]answer{{"a", kerr.InvalidRecord}, {"b", kerr.MessageTooLarge}}, kerr.InvalidRecord, true, []string{"a", "b"}},
-		"a refused position":          {[]answer{{"positions", kerr.MessageTooLarge}}, kerr.MessageTooLarge, false, nil},
-		"a failed position":           {[]answer{{"positions", kerr.NotEnoughReplicas}}, kerr.NotEnoughReplicas, false, nil},
-		"fenced, which is no topic's": {[]answer{{"a", kerr.InvalidProducerEpoch}}, kerr.InvalidProducerEpoch, false, nil},
-		"closed, which is no topic's": {[]answer{{"a", kgo.ErrClientClosed}}, kgo.ErrClientClosed, false, nil},
+		"none": {[]answer{{"a", nil}}, nil, false, nil},
+		"a failure": {
+			[]answer{{"a", kerr.NotEnoughReplicas}},
+			kerr.NotEnoughReplicas,
+			false,
+			[]string{"a"},
+		},
+		"the first": {[]answer{
+			{"a", kerr.NotEnoughReplicas},
+			{"b", kerr.KafkaStorageError},
+		}, kerr.NotEnoughReplicas, false, []string{"a", "b"}},
+		"a refusal": {
+			[]answer{{"a", kerr.InvalidRecord}},
+			kerr.InvalidRecord, true,
+			[]string{"a"},
+		},
+		"a refusal behind a failure": {[]answer{
+			{"a", kerr.NotEnoughReplicas},
+			{"b", kerr.MessageTooLarge},
+		}, kerr.MessageTooLarge, true, []string{"a", "b"}},
+		"a failure behind a refusal": {[]answer{
+			{"b", kerr.MessageTooLarge},
+			{"a", kerr.NotEnoughReplicas},
+		}, kerr.MessageTooLarge, true, []string{"a", "b"}},
+		"two refusals": {
+			[]answer{{"a", kerr.InvalidRecord}, {"b", kerr.MessageTooLarge}},
+			kerr.InvalidRecord, true,
+			[]string{"a", "b"},
+		},
+		"a refused position": {
+			[]answer{{"positions", kerr.MessageTooLarge}},
+			kerr.MessageTooLarge, false, nil,
+		},
+		"a failed position": {
+			[]answer{{"positions", kerr.NotEnoughReplicas}},
+			kerr.NotEnoughReplicas, false, nil,
+		},
+		"fenced, which is no topic's": {
+			[]answer{{"a", kerr.InvalidProducerEpoch}},
+			kerr.InvalidProducerEpoch, false, nil,
+		},
+		"closed, which is no topic's": {
+			[]answer{{"a", kgo.ErrClientClosed}},
+			kgo.ErrClientClosed, false,
+			nil,
+		},
 	} {
 		l, seats := desk(3)
 		var told []string
@@ -188,8 +239,8 @@ func TestPartFaults(t *testing.T) {
 	}
 }
 
-// Who is told what when a lane dies: a seat with a fault of its own is told of it, its neighbours
-// that the lane has ended; what all have in common is nobody's own.
+// The errors of seats when a lane dies: a seat with a fault of its own gets it, its neighbours that
+// the lane has ended; what all have in common is nobody's own.
 func TestFaultsOfADeadLane(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("connection lost")
@@ -200,19 +251,71 @@ func TestFaultsOfADeadLane(t *testing.T) {
 		stall  []int // whose lack of an answer is noted
 		want   [3]string
 	}{
-		"the lane's error alone":           {lost, nil, nil, [3]string{"shared", "shared", "shared"}},
-		"one shard's record":               {lost, map[string]error{"t0": kerr.NotEnoughReplicas}, nil, [3]string{"record", "ended", "ended"}},
-		"one shard's refusal":              {lost, map[string]error{"t1": kerr.InvalidRecord}, nil, [3]string{"ended", "refused", "ended"}},
-		"one shard's silence":              {lost, nil, []int{0}, [3]string{"stall", "ended", "ended"}},
-		"both fail, which is nobody's own": {lost, map[string]error{"t0": kerr.NotEnoughReplicas, "t1": kerr.NotEnoughReplicas}, nil, [3]string{"shared", "shared", "ended"}},
-		"both are silent":                  {lost, nil, []int{0, 1}, [3]string{"shared", "shared", "ended"}},
-		"both are refused":                 {lost, map[string]error{"t0": kerr.InvalidRecord, "t1": kerr.InvalidRecord}, nil, [3]string{"refused", "refused", "ended"}},
-		"one fails, one is refused":        {lost, map[string]error{"t0": kerr.NotEnoughReplicas, "t1": kerr.InvalidRecord}, nil, [3]string{"shared", "refused", "ended"}},
-		"fenced at the commit":             {kerr.ProducerFenced, nil, nil, [3]string{"fenced", "fenced", "fenced"}},
-		"fenced at a record":               {lost, map[string]error{"t0": kerr.InvalidProducerEpoch}, nil, [3]string{"fenced", "fenced", "fenced"}},
-		"fenced, and one is refused":       {kerr.ProducerFenced, map[string]error{"t1": kerr.InvalidRecord}, nil, [3]string{"fenced", "fenced", "fenced"}},
-		"a client that was closed":         {lost, map[string]error{"t0": kgo.ErrClientClosed}, nil, [3]string{"shared", "shared", "shared"}},
-		"closed, and one is refused":       {lost, map[string]error{"t0": kgo.ErrClientClosed, "t1": kerr.InvalidRecord}, nil, [3]string{"ended", "refused", "ended"}},
+		"the lane's error alone": {lost, nil, nil, [3]string{"shared", "shared", "shared"}},
+		"one shard's record": {
+			lost,
+			map[string]error{"t0": kerr.NotEnoughReplicas},
+			nil,
+			[3]string{"record", "ended", "ended"},
+		},
+		"one shard's refusal": {
+			lost,
+			map[string]error{"t1": kerr.InvalidRecord},
+			nil,
+			[3]string{"ended", "refused", "ended"},
+		},
+		"one shard's silence": {lost, nil, []int{0}, [3]string{"stall", "ended", "ended"}},
+		"both fail, which is nobody's own": {
+			lost,
+			map[string]error{"t0": kerr.NotEnoughReplicas, "t1": kerr.NotEnoughReplicas},
+			nil,
+			[3]string{"shared", "shared", "ended"},
+		},
+		"both are silent": {
+			lost, nil,
+			[]int{0, 1},
+			[3]string{"shared", "shared", "ended"},
+		},
+		"both are refused": {
+			lost,
+			map[string]error{"t0": kerr.InvalidRecord, "t1": kerr.InvalidRecord},
+			nil,
+			[3]string{"refused", "refused", "ended"},
+		},
+		"one fails, one is refused": {
+			lost,
+			map[string]error{"t0": kerr.NotEnoughReplicas, "t1": kerr.InvalidRecord},
+			nil,
+			[3]string{"shared", "refused", "ended"},
+		},
+		"fenced at the commit": {
+			kerr.ProducerFenced, nil, nil,
+			[3]string{"fenced", "fenced", "fenced"},
+		},
+		"fenced at a record": {
+			lost,
+			map[string]error{"t0": kerr.InvalidProducerEpoch},
+			nil,
+			[3]string{"fenced", "fenced", "fenced"},
+		},
+		"fenced, and one is refused": {
+			kerr.ProducerFenced,
+			map[string]error{"t1": kerr.InvalidRecord},
+			nil,
+			[3]string{"fenced", "fenced", "fenced"},
+		},
+		"a client that was closed": {
+			lost,
+			map[string]error{"t0": kgo.ErrClientClosed},
+			nil,
+			[3]string{"shared", "shared", "shared"},
+		},
+		"closed, and one is refused": {
+			lost,
+			map[string]error{"t0": kgo.ErrClientClosed, "t1": kerr.InvalidRecord},
+			nil,
+			[3]string{"ended", "refused", "ended"},
+		},
 	} {
 		l, seats := desk(0, 1, 2)
 		var o outgoing
@@ -260,7 +363,7 @@ func classOf(err error) string {
 	return fmt.Sprint("other: ", err)
 }
 
-// giveUp tells of the first silent part, and notes it for each.
+// giveUp returns the first silent part, and notes the error for each.
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	l, seats := desk(0, 1, 2)
@@ -275,8 +378,10 @@ func TestGiveUp(t *testing.T) {
 	if !errors.As(err, &stall) {
 		t.Errorf("got %v", err)
 	}
-	if seats[0].part.outcome() != nil || classOf(seats[1].part.outcome()) != "stall" || classOf(seats[2].part.outcome()) != "record" {
-		t.Errorf("noted: %v, %v, %v", seats[0].part.outcome(), seats[1].part.outcome(), seats[2].part.outcome())
+	if seats[0].part.outcome() != nil || classOf(seats[1].part.outcome()) != "stall" ||
+		classOf(seats[2].part.outcome()) != "record" {
+		t.Errorf("noted: %v, %v, %v", seats[0].part.outcome(), seats[1].part.outcome(),
+			seats[2].part.outcome())
 	}
 	if failed := errors.New("flush"); !errors.Is(l.giveUp(time.Now(), failed), failed) {
 		t.Error("the error of the flush is lost")

@@ -21,11 +21,12 @@ func (k kind) String() string { return [...]string{"main", "backlog", "alone"}[k
 // backlogLanes is how many lanes the shards with a backlog have.
 const backlogLanes = 2
 
-// slot has one lane after the other. How many it makes is bounded in time: ids live for days in the coordinator.
+// slot has one lane after the other. It makes them at a bounded rate: ids live for days in the
+// coordinator.
 type slot struct {
 	engine *Engine
 	kind   kind
-	token  chan struct{} // held by whoever uses the fields
+	token  chan struct{} // held while the fields are used
 	lane   *lane
 	pace   *pace
 	short  int // lanes that died young, in a row
@@ -41,7 +42,10 @@ const (
 )
 
 func newSlot(e *Engine, k kind) *slot {
-	s := &slot{engine: e, kind: k, token: make(chan struct{}, 1), pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries)}
+	s := &slot{
+		engine: e, kind: k, token: make(chan struct{}, 1),
+		pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
+	}
 	s.token <- struct{}{}
 	return s
 }

@@ -63,12 +63,16 @@ func TestSlot(t *testing.T) {
 func TestSlotWithoutKafka(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
+		denied := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.InitProducerID},
+			Err:  kerr.TransactionalIDAuthorizationFailed, Count: -1,
+		})
 		e, end := l.engine()
 		defer end()
 		began := time.Now()
 		for range 10 {
-			if _, err := e.mains[0].get(t.Context(), func(string) {}); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
+			if _, err := e.mains[0].get(t.Context(), func(string) {}); !errors.Is(err,
+				kerr.TransactionalIDAuthorizationFailed) {
 				t.Errorf("got %v", err)
 			}
 		}

@@ -17,12 +17,13 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// producers are the two transactional producers of a lane, which take turns: an id that has just committed is refused for
-// 20 ms and more while the broker writes its markers, the other one is not. A turn begins only after the other's commit was
-// acknowledged, so its records stand behind in every partition.
+// producers are the two transactional producers of a lane, which take turns: an id that has just
+// committed is refused for 20 ms and more while the broker writes its markers, the other one is
+// not. A turn begins only after the other's commit was acknowledged, so its records come later in
+// every partition.
 //
-// Their ids are initialised once, here, and never again: a client that initialises by itself, which kgo does after some
-// errors, is noticed and given up.
+// Their ids are initialised once, here, and never again: a client that initialises by itself, which
+// kgo does after some errors, is noticed and given up.
 type producers struct {
 	client [2]*kgo.Client
 	joiner [2]*joiner
@@ -34,8 +35,11 @@ type producers struct {
 // producerLinger lets records of one transaction share batches; a flush ends it, so it adds no latency.
 const producerLinger = 50 * time.Millisecond
 
-// newProducers opens the clients and initialises both ids. owed is told who owes an answer while that lasts.
-func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectionWatch) (*producers, error) {
+// newProducers opens the clients and initialises both ids. owed learns meanwhile who owes an
+// answer.
+func newProducers(ctx context.Context, cfg *Config, lane string,
+	owed *connectionWatch,
+) (*producers, error) {
 	p := &producers{}
 	for i, turn := range []byte{'a', 'b'} {
 		client, err := kgo.NewClient(append(slices.Clone(cfg.Producer),
@@ -43,11 +47,11 @@ func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectio
 			kgo.TransactionTimeout(cfg.TransactionTimeout),
 			kgo.ProducerLinger(producerLinger),
 			kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			// No RecordDeliveryTimeout: kgo measures it from the record's timestamp, which is the event's. The context of
-			// the transaction bounds its records.
+			// No RecordDeliveryTimeout: kgo measures it from the record's timestamp, which is the event's.
+			// The context of the transaction bounds its records.
 			kgo.RetryTimeout(cfg.TransactionTimeout),
 			kgo.WithHooks(&p.watch, owed),
-			// A client that is closed would tell the broker its metrics first, and wait for one that is silent.
+			// A client would send its metrics to the broker when it is closed, and wait for a silent one.
 			kgo.DisableClientMetrics(),
 		)...)
 		if err != nil {
@@ -76,8 +80,8 @@ func newProducers(ctx context.Context, cfg *Config, lane string, owed *connectio
 	return p, nil
 }
 
-// close ends both clients. What an open transaction holds is aborted by whoever fences the lane, or by Kafka after the
-// transaction timeout.
+// close ends both clients. What an open transaction holds is aborted by whoever fences the lane, or
+// by Kafka after the transaction timeout.
 func (p *producers) close() {
 	p.closed.Do(func() {
 		for _, client := range p.client {
@@ -123,7 +127,8 @@ func (p *producers) commit(ctx context.Context) error {
 	return nil
 }
 
-// endEmpty ends a transaction in which nothing was produced: kgo sends nothing for it, and the turn stays.
+// endEmpty ends a transaction in which nothing was produced. kgo sends nothing for it, and the turn
+// does not change.
 func (p *producers) endEmpty(ctx context.Context) error {
 	if err := p.client[p.turn].EndTransaction(ctx, kgo.TryAbort); err != nil {
 		return fmt.Errorf("kafka: end an empty transaction: %w", err)
@@ -131,8 +136,9 @@ func (p *producers) endEmpty(ctx context.Context) error {
 	return nil
 }
 
-// connectionWatch notices what a lane must not live with: a request without an answer, after which markers may be missing
-// (recovery.go), and an id that its client has initialised again. It also knows who owes an answer.
+// connectionWatch notices what kills a lane: a request without an answer, after which markers may
+// be missing (recovery.go), and an id that its client has initialised again. It also knows who owes
+// an answer.
 type connectionWatch struct {
 	armed       atomic.Bool
 	broken      atomic.Bool
@@ -164,7 +170,9 @@ func (w *connectionWatch) err() error {
 	return nil
 }
 
-func address(b kgo.BrokerMetadata) string { return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))) }
+func address(b kgo.BrokerMetadata) string {
+	return net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+}
 
 // OnBrokerE2E implements kgo.HookBrokerE2E.
 func (w *connectionWatch) OnBrokerE2E(b kgo.BrokerMetadata, _ int16, e kgo.BrokerE2E) {
@@ -182,12 +190,14 @@ func (w *connectionWatch) OnBrokerE2E(b kgo.BrokerMetadata, _ int16, e kgo.Broke
 }
 
 // OnBrokerWrite implements kgo.HookBrokerWrite.
-func (w *connectionWatch) OnBrokerWrite(b kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
+func (w *connectionWatch) OnBrokerWrite(b kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration,
+	err error,
+) {
 	if key == kmsg.InitProducerID.Int16() && w.armed.Load() {
 		w.initialised.Store(true)
 	}
 	if err != nil {
-		return // it is told of with OnBrokerE2E too, which forgets what it does not know
+		return // OnBrokerE2E is called for it too, and ignores what it does not know
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -217,5 +227,6 @@ func (w *connectionWatch) debtor() string {
 	if who == "" {
 		return ""
 	}
-	return fmt.Sprintf("broker %s has not answered %s since %s", who, first.name, first.since.UTC().Format("15:04:05Z"))
+	return fmt.Sprintf("broker %s has not answered %s since %s", who, first.name,
+		first.since.UTC().Format("15:04:05Z"))
 }

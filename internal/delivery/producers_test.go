@@ -33,7 +33,8 @@ func (l *lab) turn(p *producers, topic, value string) error {
 	if err != nil {
 		return err
 	}
-	if err := client.ProduceSync(l.t.Context(), &kgo.Record{Topic: topic, Value: []byte(value)}).FirstErr(); err != nil {
+	if err := client.ProduceSync(l.t.Context(),
+		&kgo.Record{Topic: topic, Value: []byte(value)}).FirstErr(); err != nil {
 		return err
 	}
 	return p.commit(l.t.Context())
@@ -56,7 +57,9 @@ func TestProducersTakeTurns(t *testing.T) {
 			end := r.(*kmsg.EndTxnRequest)
 			return fmt.Sprint(end.TransactionalID, " ", end.Commit)
 		})
-		inits := l.seen(kmsg.InitProducerID, func(r kmsg.Request) string { return *r.(*kmsg.InitProducerIDRequest).TransactionalID })
+		inits := l.seen(kmsg.InitProducerID, func(r kmsg.Request) string {
+			return *r.(*kmsg.InitProducerIDRequest).TransactionalID
+		})
 		p := l.producers("one")
 		defer p.close()
 		for i := range 4 {
@@ -86,7 +89,10 @@ func TestTurnEndsWithACommit(t *testing.T) {
 		l.topic("events", 1)
 		p := l.producers("one")
 		defer p.close()
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, TopLevel: true, Count: 1})
+		l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError,
+			TopLevel: true, Count: 1,
+		})
 		if err := l.turn(p, "events", "x"); err == nil || p.turn != 0 {
 			t.Errorf("turn %d, %v", p.turn, err)
 		}
@@ -113,7 +119,8 @@ func TestFencedProducers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "events", Value: []byte("late")}).FirstErr(); err != nil {
+				if err := client.ProduceSync(t.Context(),
+					&kgo.Record{Topic: "events", Value: []byte("late")}).FirstErr(); err != nil {
 					t.Fatal(err)
 				}
 				e, end := l.engine()
@@ -142,7 +149,8 @@ func TestProducersEnd(t *testing.T) {
 		cfg := l.config()
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := newProducers(cancelled, &cfg, "one", &connectionWatch{}); !errors.Is(err, context.Canceled) {
+		if _, err := newProducers(cancelled, &cfg, "one", &connectionWatch{}); !errors.Is(err,
+			context.Canceled) {
 			t.Errorf("with a context that has ended: %v", err)
 		}
 		cfg.Producer = append(slices.Clone(cfg.Producer), kgo.DisableIdempotentWrite())
@@ -160,7 +168,8 @@ func TestProducersEnd(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TxnID: names.LaneID(labOutbox, "one", 'b'), Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
 		cfg := l.config()
-		if _, err := newProducers(t.Context(), &cfg, "one", &connectionWatch{}); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) || !strings.Contains(err.Error(), "lane one") {
+		if _, err := newProducers(t.Context(), &cfg, "one", &connectionWatch{}); !errors.Is(err,
+			kerr.TransactionalIDAuthorizationFailed) || !strings.Contains(err.Error(), "lane one") {
 			t.Errorf("where one id is refused: %v", err)
 		}
 	})
@@ -212,7 +221,8 @@ func TestDebtor(t *testing.T) {
 	t.Parallel()
 	var w connectionWatch
 	w.arm()
-	one, two := kgo.BrokerMetadata{Host: "one", Port: 9092}, kgo.BrokerMetadata{Host: "two", Port: 9093}
+	one, two := kgo.BrokerMetadata{Host: "one", Port: 9092},
+		kgo.BrokerMetadata{Host: "two", Port: 9093}
 	if who := w.debtor(); who != "" {
 		t.Error(who)
 	}
@@ -229,7 +239,8 @@ func TestDebtor(t *testing.T) {
 		t.Error(who)
 	}
 	w.OnBrokerE2E(two, kmsg.Produce.Int16(), kgo.BrokerE2E{ReadErr: errors.New("EOF")})
-	w.OnBrokerE2E(two, kmsg.Produce.Int16(), kgo.BrokerE2E{WriteErr: errors.New("EOF")}) // of a request that was never written
+	// of a request that was never written
+	w.OnBrokerE2E(two, kmsg.Produce.Int16(), kgo.BrokerE2E{WriteErr: errors.New("EOF")})
 	if who := w.debtor(); who != "" {
 		t.Error(who)
 	}

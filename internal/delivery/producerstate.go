@@ -46,7 +46,9 @@ func (s *producerStates) ask(ctx context.Context, topics []string) ([]openTransa
 	if q.err != nil {
 		return nil, nil, q.err
 	}
-	open := slices.DeleteFunc(slices.Clone(q.open), func(x openTransaction) bool { return !slices.Contains(topics, x.topic) })
+	open := slices.DeleteFunc(slices.Clone(q.open), func(x openTransaction) bool {
+		return !slices.Contains(topics, x.topic)
+	})
 	return open, q.unknown, nil
 }
 

@@ -13,13 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// The positions topic has two kinds of records in a shard's partition. The position has the key <outbox>/<shard>. A claim
-// has the key <outbox>/<shard>/<lane>, and none is live behind its tombstone.
+// The positions topic has two kinds of records in a shard's partition. The position has the key
+// <outbox>/<shard>. A claim has the key <outbox>/<shard>/<lane>, and its tombstone withdraws it.
 
 // RecordVersion is the version of both records' values.
 const RecordVersion = 2
 
-// Position is the value of a position record: how far a shard is, and what the transaction of that record holds of it.
+// Position is the value of a position record. It says how far a shard is, and what the transaction
+// of that record holds of the shard.
 type Position struct {
 	V int `json:"v"`
 	// Lane wrote it.
@@ -27,7 +28,8 @@ type Position struct {
 	// Records counts the records of this shard in the same transaction, and Wrote says where they are.
 	Records int    `json:"records,omitempty"`
 	Wrote   Places `json:"wrote,omitempty"`
-	// Before is Wrote of the shard's transaction before it in the same lane, whose markers may still have been under way.
+	// Before is Wrote of the shard's previous transaction in the same lane, whose markers may not have
+	// been written yet.
 	Before Places `json:"before,omitempty"`
 	// Position is the source's own.
 	Position json.RawMessage `json:"position"`
@@ -40,7 +42,9 @@ func ParsePosition(value []byte) (*Position, error) {
 		return nil, fmt.Errorf("position record: %w", err)
 	}
 	if p.V != RecordVersion {
-		return nil, fmt.Errorf("position record has version %d, this version of sluice knows %d: run sluice migrate status", p.V, RecordVersion)
+		return nil, fmt.Errorf(
+			"position record has version %d, this version of sluice knows %d: run sluice migrate status",
+			p.V, RecordVersion)
 	}
 	if len(p.Position) == 0 {
 		return nil, fmt.Errorf("position record has no position")
@@ -48,11 +52,11 @@ func ParsePosition(value []byte) (*Position, error) {
 	return &p, nil
 }
 
-// None reports whether the record says that the shard has no position yet, which a migration writes so that relays of an
-// earlier layout find something that they refuse.
+// None reports whether the record says that the shard has no position yet. A migration writes such
+// a record so that relays of an earlier layout find one that they refuse.
 func (p *Position) None() bool { return string(p.Position) == "null" }
 
-// Places are partitions by topic. A topic without any stands for all of its partitions.
+// Places are partitions by topic. A topic without partitions means all of them.
 type Places map[string][]int32
 
 // maxPlaces bounds what a position record lists.
@@ -64,9 +68,11 @@ type place struct {
 	partition int32
 }
 
-func (p place) String() string { return fmt.Sprintf("topic %s, partition %d", p.topic, p.partition) }
+func (p place) String() string {
+	return fmt.Sprintf("topic %s, partition %d", p.topic, p.partition)
+}
 
-// places lists a set in a form that is short and always the same.
+// places lists a set in a short and canonical form.
 func places(set map[place]int) Places {
 	if len(set) == 0 {
 		return nil
@@ -112,7 +118,7 @@ func (p Places) has(at place) bool {
 
 func (p Places) topics() []string { return slices.Sorted(maps.Keys(p)) }
 
-// claim is the value of a claim. Both ids follow from the key, the rest informs.
+// claim is the value of a claim. Both ids follow from the key; the rest is for people.
 type claim struct {
 	V     int    `json:"v"`
 	Relay string `json:"relay"`
@@ -135,7 +141,10 @@ type keys struct {
 }
 
 func (k keys) position(value []byte) *kgo.Record {
-	return &kgo.Record{Topic: k.topic, Partition: int32(k.shard), Key: []byte(PositionKey(k.outbox, k.shard)), Value: value}
+	return &kgo.Record{
+		Topic: k.topic, Partition: int32(k.shard),
+		Key: []byte(PositionKey(k.outbox, k.shard)), Value: value,
+	}
 }
 
 func (k keys) claimKey(lane string) string { return PositionKey(k.outbox, k.shard) + "/" + lane }
@@ -145,7 +154,10 @@ func (k keys) claim(lane, instance string, now time.Time) *kgo.Record {
 	if err != nil {
 		panic("delivery: a claim cannot be encoded: " + err.Error()) // two numbers and a string
 	}
-	return &kgo.Record{Topic: k.topic, Partition: int32(k.shard), Key: []byte(k.claimKey(lane)), Value: value}
+	return &kgo.Record{
+		Topic: k.topic, Partition: int32(k.shard), Key: []byte(k.claimKey(lane)),
+		Value: value,
+	}
 }
 
 // tombstone withdraws a lane's claim.
@@ -162,9 +174,11 @@ func (k keys) lane(r *kgo.Record) string {
 	return ""
 }
 
-func (k keys) isPosition(r *kgo.Record) bool { return string(r.Key) == PositionKey(k.outbox, k.shard) }
+func (k keys) isPosition(r *kgo.Record) bool {
+	return string(r.Key) == PositionKey(k.outbox, k.shard)
+}
 
-// author is the lane that wrote a record of the partition; "" if it cannot be told.
+// author is the lane that wrote a record of the partition; "" if it is unknown.
 func (k keys) author(r *kgo.Record) string {
 	if k.isPosition(r) {
 		if p, err := ParsePosition(r.Value); err == nil {

@@ -18,9 +18,11 @@ import (
 func TestRecordTexts(t *testing.T) {
 	t.Parallel()
 	p := Position{
-		V: RecordVersion, Lane: "l1", Records: 3, Wrote: Places{"b": {0, 7}, "a": {2}}, Before: Places{"c": {}}, Position: json.RawMessage(`{"entry":"5-0"}`),
+		V: RecordVersion, Lane: "l1", Records: 3, Wrote: Places{"b": {0, 7}, "a": {2}},
+		Before: Places{"c": {}}, Position: json.RawMessage(`{"entry":"5-0"}`),
 	}
-	const want = `{"v":2,"lane":"l1","records":3,"wrote":{"a":[2],"b":[0,7]},"before":{"c":[]},"position":{"entry":"5-0"}}`
+	const want = `{"v":2,"lane":"l1","records":3,"wrote":{"a":[2],"b":[0,7]},` +
+		`"before":{"c":[]},"position":{"entry":"5-0"}}`
 	if b, err := json.Marshal(p); err != nil || string(b) != want {
 		t.Errorf("got %s, %v\nwant %s", b, err, want)
 	}
@@ -30,14 +32,22 @@ func TestRecordTexts(t *testing.T) {
 		key, value string
 	}{
 		"position": {k.position([]byte("p")), "orders/3", "p"},
-		"claim":    {k.claim("l1", "relay-1", time.UnixMilli(1767319446000)), "orders/3/l1", `{"v":2,"relay":"relay-1","at":1767319446000}`},
+		"claim": {
+			k.claim("l1", "relay-1", time.UnixMilli(1767319446000)), "orders/3/l1",
+			`{"v":2,"relay":"relay-1","at":1767319446000}`,
+		},
 	} {
-		if c.r.Topic != "positions" || c.r.Partition != 3 || string(c.r.Key) != c.key || string(c.r.Value) != c.value {
+		if c.r.Topic != "positions" || c.r.Partition != 3 || string(c.r.Key) != c.key ||
+			string(c.r.Value) != c.value {
 			t.Errorf("%s: %+v", name, c.r)
 		}
 	}
-	for name, r := range map[string]*kgo.Record{"tombstone": k.tombstone("l1"), "withdrawal": k.withdrawal("l1", "l2")} {
-		if r.Topic != "positions" || r.Partition != 3 || string(r.Key) != "orders/3/l1" || r.Value != nil {
+	for name, r := range map[string]*kgo.Record{
+		"tombstone":  k.tombstone("l1"),
+		"withdrawal": k.withdrawal("l1", "l2"),
+	} {
+		if r.Topic != "positions" || r.Partition != 3 || string(r.Key) != "orders/3/l1" ||
+			r.Value != nil {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -47,7 +57,10 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	k := keys{"orders", "positions", 3}
 	now := time.Unix(0, 0)
-	position, err := json.Marshal(Position{V: RecordVersion, Lane: "l1", Position: json.RawMessage("{}")})
+	position, err := json.Marshal(Position{
+		V: RecordVersion, Lane: "l1",
+		Position: json.RawMessage("{}"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +75,19 @@ func TestKeys(t *testing.T) {
 		"claim":                       {k.claim("l1", "", now), false, "l1", "l1"},
 		"release":                     {k.tombstone("l1"), false, "l1", "l1"},
 		"withdrawal":                  {k.withdrawal("l1", "l2"), false, "l1", "l2"},
-		"another shard's":             {keys{"orders", "positions", 33}.claim("l1", "", now), false, "", ""},
-		"another outbox's":            {keys{"orders2", "positions", 3}.claim("l1", "", now), false, "", ""},
-		"somebody's":                  {&kgo.Record{Key: []byte("orders/3x"), Value: []byte("x")}, false, "", ""},
-		"nobody's":                    {&kgo.Record{}, false, "", ""},
+		"another shard's": {
+			keys{"orders", "positions", 33}.claim("l1", "", now), false, "",
+			"",
+		},
+		"another outbox's": {
+			keys{"orders2", "positions", 3}.claim("l1", "", now), false, "",
+			"",
+		},
+		"somebody's": {
+			&kgo.Record{Key: []byte("orders/3x"), Value: []byte("x")}, false,
+			"", "",
+		},
+		"nobody's": {&kgo.Record{}, false, "", ""},
 	} {
 		if got := k.isPosition(c.r); got != c.position {
 			t.Errorf("%s: is a position: %v", name, got)
@@ -84,14 +106,20 @@ func TestKeys(t *testing.T) {
 
 func TestParsePosition(t *testing.T) {
 	t.Parallel()
-	p, err := ParsePosition([]byte(`{"v":2,"lane":"l","records":4,"wrote":{"t":[1,2]},"before":{"u":[]},"more":"things","position":{"entry":"5-0","x":1}}`))
-	if err != nil || p.Lane != "l" || p.Records != 4 || !p.Wrote.has(place{"t", 2}) || !p.Before.has(place{"u", 9}) || string(p.Position) != `{"entry":"5-0","x":1}` {
+	p, err := ParsePosition([]byte(
+		`{"v":2,"lane":"l","records":4,"wrote":{"t":[1,2]},` +
+			`"before":{"u":[]},"more":"things","position":{"entry":"5-0","x":1}}`))
+	if err != nil || p.Lane != "l" || p.Records != 4 || !p.Wrote.has(place{"t", 2}) ||
+		!p.Before.has(place{"u", 9}) || string(p.Position) != `{"entry":"5-0","x":1}` {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	for text, want := range map[string]string{
-		`{"v":1,"delivery":"exactly-once","entry":"5-0"}`: "version 1", `{"v":3,"position":{}}`: "version 3", `{}`: "version 0", `null`: "version 0",
+		`{"v":1,"delivery":"exactly-once","entry":"5-0"}`: "version 1",
+		`{"v":3,"position":{}}`:                           "version 3",
+		`{}`:                                              "version 0", `null`: "version 0",
 		`{"v":2,"lane":"l"}`: "no position",
-		``:                   "unexpected end", `{"v":2`: "unexpected end", `[]`: "position record", `{"v":"2"}`: "position record", `{"v":2,"wrote":{"t":["x"]},"position":{}}`: "position record",
+		``:                   "unexpected end", `{"v":2`: "unexpected end", `[]`: "position record",
+		`{"v":"2"}`: "position record", `{"v":2,"wrote":{"t":["x"]},"position":{}}`: "position record",
 		`{"v":2,"wrote":{"t":[4294967296]},"position":{}}`: "position record",
 	} {
 		if p, err := ParsePosition([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -100,11 +128,13 @@ func TestParsePosition(t *testing.T) {
 	}
 }
 
-// Whatever stands in the topic is refused, or is what is written again.
+// Whatever the topic holds is refused, or is what is written again.
 func FuzzParsePosition(f *testing.F) {
 	for _, seed := range []string{
-		`{"v":2,"lane":"l1","records":3,"wrote":{"a":[2],"b":[0,7]},"before":{"c":[]},"position":{"entry":"5-0"}}`,
-		`{"v":1,"delivery":"exactly-once","entry":"5-0"}`, `{"v":2,"position":7}`, `{"v":2,"position":null}`, `{}`, `[]`, ``, "\x00", `{"v":2,"wrote":null,"position":""}`,
+		`{"v":2,"lane":"l1","records":3,"wrote":{"a":[2],"b":[0,7]},` +
+			`"before":{"c":[]},"position":{"entry":"5-0"}}`,
+		`{"v":1,"delivery":"exactly-once","entry":"5-0"}`, `{"v":2,"position":7}`,
+		`{"v":2,"position":null}`, `{}`, `[]`, ``, "\x00", `{"v":2,"wrote":null,"position":""}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -131,7 +161,8 @@ func FuzzParsePosition(f *testing.F) {
 		}
 		var escaped bytes.Buffer
 		json.HTMLEscape(&escaped, compact.Bytes()) // as it is written
-		if q.Lane != p.Lane || q.Records != p.Records || !maps.EqualFunc(q.Wrote, p.Wrote, same) || !maps.EqualFunc(q.Before, p.Before, same) || !bytes.Equal(q.Position, escaped.Bytes()) {
+		if q.Lane != p.Lane || q.Records != p.Records || !maps.EqualFunc(q.Wrote, p.Wrote, same) ||
+			!maps.EqualFunc(q.Before, p.Before, same) || !bytes.Equal(q.Position, escaped.Bytes()) {
 			t.Fatalf("got %+v, want %+v", q, p)
 		}
 	})
@@ -144,7 +175,9 @@ func TestPlaces(t *testing.T) {
 	}
 	set := map[place]int{{"b", 7}: 1, {"b", 0}: 4, {"a", 2}: 1}
 	got := places(set)
-	if !maps.EqualFunc(got, Places{"a": {2}, "b": {0, 7}}, func(a, b []int32) bool { return slices.Equal(a, b) }) || !slices.Equal(got.topics(), []string{"a", "b"}) {
+	if !maps.EqualFunc(got, Places{"a": {2}, "b": {0, 7}}, func(a, b []int32) bool {
+		return slices.Equal(a, b)
+	}) || !slices.Equal(got.topics(), []string{"a", "b"}) {
 		t.Errorf("got %v", got)
 	}
 	// Very many are listed by topic: a position record stays small.
@@ -173,7 +206,10 @@ func TestPlaces(t *testing.T) {
 func TestPlacesAgainstSets(t *testing.T) {
 	t.Parallel()
 	drawPlace := rapid.Custom(func(t *rapid.T) place {
-		return place{"t" + strconv.Itoa(rapid.IntRange(0, 3).Draw(t, "topic")), rapid.Int32Range(0, 5).Draw(t, "partition")}
+		return place{
+			"t" + strconv.Itoa(rapid.IntRange(0, 3).Draw(t, "topic")),
+			rapid.Int32Range(0, 5).Draw(t, "partition"),
+		}
 	})
 	drawPlaces := rapid.Custom(func(t *rapid.T) Places {
 		set := map[place]int{}
@@ -207,7 +243,8 @@ func TestPlacesAgainstSets(t *testing.T) {
 			t.Fatalf("merge has changed %s to %s, %v", before, after, err)
 		}
 		for _, partitions := range m {
-			if !slices.IsSorted(partitions) || len(slices.Compact(slices.Clone(partitions))) != len(partitions) {
+			if !slices.IsSorted(partitions) ||
+				len(slices.Compact(slices.Clone(partitions))) != len(partitions) {
 				t.Fatalf("not in the form that is always the same: %v", m)
 			}
 		}

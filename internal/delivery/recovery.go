@@ -16,22 +16,27 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// A hanging transaction is one that its coordinator calls ended while it stands open in some partition (the term is
-// KIP-664's). Brokers 4.3.0 to 4.4.0 at least leave them behind: a coordinator that is to write markers passes over
-// partitions which have no leader at that moment, as if they had been deleted (KAFKA-20734). Readers of the partition then
-// wait for ever, a position behind it cannot be read, and the next marker of the same producer would end it, whatever it
-// says. So whoever succeeds a lane ends what hangs of it, as it should have ended. What is right follows from the protocol:
+// A hanging transaction is one that its coordinator calls ended while it is open in some partition
+// (the term is KIP-664's). Brokers 4.3.0 to 4.4.0 at least leave such transactions: a coordinator
+// that is to write markers passes over partitions which have no leader at that moment, as if they
+// had been deleted (KAFKA-20734). Readers of the partition then wait for ever, a later position
+// cannot be read, and the next marker of the same producer would end the transaction, whichever
+// way. So the successor of a lane ends its hanging transactions as they should have ended. How
+// follows from the protocol:
 //
-//   - A position was committed if its lane's other id wrote behind it: a turn begins after the other's commit. Else any
-//     marker of the same transaction says it, wherever it is. Where nothing has a marker nobody has seen any of it: it is
-//     committed if it is complete, since entries may be trimmed, and aborted if not, since it cannot have been committed.
-//     The position record says itself what its transaction holds, so that no difference of counts is taken for it.
+//   - A position was committed if its lane's other id wrote after it: a turn begins after the
+//     other's commit. Else any marker of the same transaction says it, wherever it is. Where
+//     nothing has a marker nobody has seen any of it: it is committed if it is complete, since
+//     entries may be trimmed, and aborted if not, since it cannot have been committed. The position
+//     record says itself what its transaction holds, so that no difference of counts is taken for
+//     it.
 //   - Records at or below the committed position were committed, others were not.
 //
-// A partition may hold records of several shards in one transaction: they are decided together. A decision needs nothing but
-// what is in Kafka, so whoever dies on the way leaves its successor the same one.
+// A partition may hold records of several shards in one transaction: they are decided together. A
+// decision needs only what is in Kafka, so a process that dies on the way leaves its successor the
+// same decision.
 
-// openTransaction stands open in a partition.
+// openTransaction is open in a partition.
 type openTransaction struct {
 	place
 	producer    int64
@@ -43,8 +48,11 @@ type openTransaction struct {
 // describeTimeout bounds the question to one broker.
 const describeTimeout = 5 * time.Second
 
-// openIn asks the leaders of partitions which transactions stand open in them. unknown are those that nobody could say.
-func (e *Engine) openIn(ctx context.Context, topics ...string) (open []openTransaction, unknown map[place]error, err error) {
+// openIn asks the leaders of partitions which transactions are open in them. unknown are the
+// partitions of which no broker could say it.
+func (e *Engine) openIn(ctx context.Context,
+	topics ...string,
+) (open []openTransaction, unknown map[place]error, err error) {
 	found, err := kafkalog.Leaders(ctx, e.cfg.Client, topics...)
 	if err != nil {
 		return nil, nil, err
@@ -93,7 +101,10 @@ func (e *Engine) openIn(ctx context.Context, topics ...string) (open []openTrans
 				}
 				for _, x := range p.ActiveProducers {
 					if x.CurrentTxnStartOffset >= 0 {
-						open = append(open, openTransaction{at, x.ProducerID, int16(x.ProducerEpoch), x.CurrentTxnStartOffset, x.CoordinatorEpoch})
+						open = append(open, openTransaction{
+							at, x.ProducerID, int16(x.ProducerEpoch),
+							x.CurrentTxnStartOffset, x.CoordinatorEpoch,
+						})
 					}
 				}
 			}
@@ -102,9 +113,12 @@ func (e *Engine) openIn(ctx context.Context, topics ...string) (open []openTrans
 	return open, unknown, nil
 }
 
-// unblock ends the transaction that stands open at the last stable offset of a shard's partition, if it is another lane's. An
-// ongoing one has its lane fenced at once, instead of after the time-out; one that its coordinator calls ended hangs.
-func (e *Engine) unblock(ctx context.Context, k keys, stable, claim int64, own string, waited time.Duration, note func(string)) error {
+// unblock ends the transaction that is open at the last stable offset of a shard's partition, if it
+// is another lane's. If it is ongoing its lane is fenced at once, instead of after the time-out. If
+// its coordinator calls it ended it hangs.
+func (e *Engine) unblock(ctx context.Context, k keys, stable, claim int64, own string,
+	waited time.Duration, note func(string),
+) error {
 	records, err := e.uncommitted(ctx, k, stable)
 	if err != nil || len(records) == 0 {
 		return err
@@ -129,15 +143,19 @@ func (e *Engine) unblock(ctx context.Context, k keys, stable, claim int64, own s
 		}
 		return e.endPosition(ctx, k, lane, note)
 	}
-	return nil // decided: the markers are on their way, and a lane that has only just released the shard may be well
+	// decided: the markers are on their way, and a lane that has only just released the shard may be
+	// well
+	return nil
 }
 
-// laterGrace is how long a later claimant's open transaction is waited for before it is fenced.
+// laterGrace is how long to wait for a later claimant's open transaction before fencing it.
 const laterGrace = 2 * time.Second
 
-// underWay asks the coordinator about the id of a lane that has a producer id: whether its transaction is ongoing, or has
-// ended. It is neither while its markers are written.
-func (e *Engine) underWay(ctx context.Context, lane string, producer int64) (ongoing, ended bool, err error) {
+// underWay asks the coordinator about the transactional id that has a producer id: whether its
+// transaction is ongoing, or has ended. While its markers are written it is neither.
+func (e *Engine) underWay(ctx context.Context, lane string,
+	producer int64,
+) (ongoing, ended bool, err error) {
 	ended = true
 	for _, turn := range []byte{'a', 'b'} {
 		state, err := e.describe(ctx, names.LaneID(e.cfg.Outbox, lane, turn))
@@ -155,7 +173,8 @@ func (e *Engine) underWay(ctx context.Context, lane string, producer int64) (ong
 	return false, ended, nil
 }
 
-// stranger is for an open transaction that is no lane's. It may end by itself, for as long as a transaction may last.
+// stranger waits for an open transaction that is no lane's to end by itself, as long as a
+// transaction may last.
 func (e *Engine) stranger(ctx context.Context, k keys, first *kgo.Record) error {
 	if time.Since(first.Timestamp) < e.cfg.TransactionTimeout {
 		return nil
@@ -167,7 +186,9 @@ func (e *Engine) stranger(ctx context.Context, k keys, first *kgo.Record) error 
 	}
 	for _, x := range open {
 		if x.place == at && x.first <= first.Offset {
-			return &haltError{fmt.Sprintf("a transaction of producer %d, epoch %d, which is no lane's, stands open in %v since offset %d, so that the position cannot be read; see kafka-transactions.sh",
+			return &haltError{fmt.Sprintf(
+				"a transaction of producer %d, epoch %d, which is no lane's, stands open in %v since offset "+
+					"%d, so that the position cannot be read; see kafka-transactions.sh",
 				x.producer, x.epoch, at, x.first)}
 		}
 	}
@@ -187,7 +208,9 @@ func (e *Engine) uncommitted(ctx context.Context, k keys, from int64) ([]*kgo.Re
 }
 
 // readAll reads a partition from an offset on, markers among the records.
-func (e *Engine) readAll(ctx context.Context, at place, from int64) (records []*kgo.Record, err error) {
+func (e *Engine) readAll(ctx context.Context, at place,
+	from int64,
+) (records []*kgo.Record, err error) {
 	log, err := e.open(ctx, at)
 	if err != nil {
 		return nil, err
@@ -204,7 +227,7 @@ func (e *Engine) open(ctx context.Context, at place) (*kafkalog.Log, error) {
 	return kafkalog.Open(e.cfg.Client, found[at.topic], int(at.partition), kgo.ReadUncommitted())
 }
 
-// endPosition ends what hangs of a lane in a shard's partition of the positions topic.
+// endPosition ends a lane's hanging transaction in a shard's partition of the positions topic.
 func (e *Engine) endPosition(ctx context.Context, k keys, lane string, note func(string)) error {
 	at := place{k.topic, int32(k.shard)}
 	open, unknown, err := e.openIn(ctx, k.topic)
@@ -214,10 +237,13 @@ func (e *Engine) endPosition(ctx context.Context, k keys, lane string, note func
 	if err := unknown[at]; err != nil {
 		return fmt.Errorf("kafka: %v: %w", at, err)
 	}
-	hanging := slices.DeleteFunc(open, func(x openTransaction) bool { return x.place != at || !e.fencer.wrote(lane, x.producer) })
+	hanging := slices.DeleteFunc(open, func(x openTransaction) bool {
+		return x.place != at || !e.fencer.wrote(lane, x.producer)
+	})
 	slices.SortFunc(hanging, func(a, b openTransaction) int { return int(a.first - b.first) })
 	for _, x := range hanging {
-		note(fmt.Sprintf("how a transaction of lane %s ended, which Kafka left open in %v, is found out", lane, at))
+		note(fmt.Sprintf("how a transaction of lane %s ended, which Kafka left open in %v, is found out",
+			lane, at))
 		commit, err := e.outcome(ctx, k, lane, x)
 		if err != nil {
 			return fmt.Errorf("kafka: a transaction was left open in %v: %w", at, err)
@@ -229,10 +255,13 @@ func (e *Engine) endPosition(ctx context.Context, k keys, lane string, note func
 	return nil
 }
 
-// endRecords ends what hangs in the data partitions that a shard has written to. Its position is final. older are the lanes
-// that were fenced for it. The lane that wrote the position is looked at too: it may have released the shard before it could
-// notice that a broker had passed over a partition.
-func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []string, own string, note func(string)) error {
+// endRecords ends hanging transactions in the data partitions that a shard has written to. The
+// shard's position is final. older are the lanes that were fenced for it. The lane that wrote the
+// position counts too: it may have released the shard before it could notice that a broker had
+// passed over a partition.
+func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []string, own string,
+	note func(string),
+) error {
 	last, wrote, topics, err := e.wrote(ctx, k, g, older)
 	if err != nil {
 		return err
@@ -258,7 +287,9 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 	for at, err := range unknown {
 		if isDenied(err) {
 			e.warnDenied.Do(func() {
-				e.cfg.Logger.Warn("this process may not look for transactions that brokers have left open (KAFKA-20734): allow its principal Read on the topics", "topic", at.topic)
+				e.cfg.Logger.Warn(
+					"this process may not look for transactions that brokers have left open (KAFKA-20734): "+
+						"allow its principal Read on the topics", "topic", at.topic)
 			})
 		}
 	}
@@ -274,8 +305,9 @@ func (e *Engine) endRecords(ctx context.Context, k keys, g *ledger, older []stri
 	return nil
 }
 
-// canLook makes sure that the partitions can be asked to which fenced lanes have written last. It comes before their claims are
-// withdrawn: whoever tries again later is to find them, and to look again.
+// canLook makes sure that brokers can answer for the partitions to which fenced lanes have written
+// last. It comes before their claims are withdrawn, so that a later attempt finds the claims and
+// looks again.
 func (e *Engine) canLook(ctx context.Context, k keys, g *ledger, older []string) error {
 	_, wrote, topics, err := e.wrote(ctx, k, g, older)
 	if err != nil || len(topics) == 0 {
@@ -291,13 +323,16 @@ func (e *Engine) canLook(ctx context.Context, k keys, g *ledger, older []string)
 func allKnown(wrote Places, unknown map[place]error) error {
 	for at, err := range unknown {
 		if wrote.has(at) && !isDenied(err) {
-			return fmt.Errorf("kafka: whether a transaction of an earlier owner was left open in %v is not known: %w", at, err)
+			return fmt.Errorf(
+				"kafka: whether a transaction of an earlier owner was left open in %v is not known: %w", at,
+				err)
 		}
 	}
 	return nil
 }
 
-// endRecord ends what hangs in a data partition, if it is the shard's: else that one's own next owner does.
+// endRecord ends a hanging transaction in a data partition if it is the shard's. Otherwise the next
+// owner of the other shard does.
 func (e *Engine) endRecord(ctx context.Context, k keys, last *Position, x openTransaction) error {
 	log, err := e.open(ctx, x.place)
 	if err != nil {
@@ -313,16 +348,21 @@ func (e *Engine) endRecord(ctx context.Context, k keys, last *Position, x openTr
 	shard, ok := e.cfg.Origin(r)
 	switch {
 	case !ok:
-		return fmt.Errorf("kafka: a transaction was left open in %v: the record at offset %d names no entry", x.place, x.first)
+		return fmt.Errorf(
+			"kafka: a transaction was left open in %v: the record at offset %d names no entry", x.place,
+			x.first)
 	case shard != k.shard:
 		return nil
 	}
 	return e.end(ctx, x, last != nil && e.cfg.Covers(last.Position, r))
 }
 
-// hanging are those of open transactions that are of one of the lanes, and that its coordinator calls ended: asked in this
-// order, and looked for again afterwards, what is only under way is not among them.
-func (e *Engine) hanging(ctx context.Context, lanes []string, open []openTransaction) ([]openTransaction, error) {
+// hanging are the open transactions of one of the lanes that its coordinator calls ended. It asks
+// the partition, the coordinator, and the partition again, so that a transaction whose markers are
+// being written is not among them.
+func (e *Engine) hanging(ctx context.Context, lanes []string,
+	open []openTransaction,
+) ([]openTransaction, error) {
 	if len(open) == 0 {
 		return nil, nil
 	}
@@ -336,7 +376,9 @@ func (e *Engine) hanging(ctx context.Context, lanes []string, open []openTransac
 			ended[state.producer] = state.ended()
 		}
 	}
-	candidates := slices.DeleteFunc(slices.Clone(open), func(x openTransaction) bool { return !ended[x.producer] })
+	candidates := slices.DeleteFunc(slices.Clone(open), func(x openTransaction) bool {
+		return !ended[x.producer]
+	})
 	if len(candidates) == 0 {
 		return nil, nil
 	}
@@ -355,14 +397,16 @@ func (e *Engine) hanging(ctx context.Context, lanes []string, open []openTransac
 	}), nil
 }
 
-// wrote gives a shard's last position, where lanes have written for it last as far as their positions tell, committed or not,
-// and the topics that it writes to.
-func (e *Engine) wrote(ctx context.Context, k keys, g *ledger, lanes []string) (last *Position, wrote Places, topics []string, err error) {
+// wrote returns a shard's last position, the places where lanes have last written for it, by their
+// positions, committed or not, and the topics that it writes to.
+func (e *Engine) wrote(ctx context.Context, k keys, g *ledger,
+	lanes []string,
+) (last *Position, wrote Places, topics []string, err error) {
 	from := int64(0)
 	wrote = Places{}
 	if g.last != nil {
 		if last, err = ParsePosition(g.last.Value); err != nil {
-			return nil, wrote, nil, nil //nolint:nilerr // of an earlier layout, whose lanes have left nothing
+			return nil, wrote, nil, nil //nolint:nilerr // an earlier layout, whose lanes left nothing
 		}
 		topics = last.Wrote.merge(last.Before).topics()
 		if slices.Contains(lanes, last.Lane) {
@@ -410,8 +454,9 @@ func (e *Engine) end(ctx context.Context, x openTransaction, commit bool) error 
 		verb = "commit"
 	}
 	answer, err := kadm.NewClient(e.cfg.Client).WriteTxnMarkers(ctx, kadm.TxnMarkers{
-		ProducerID: x.producer, ProducerEpoch: x.epoch, Commit: commit, CoordinatorEpoch: max(0, x.coordinator),
-		Topics: kadm.TopicsSet{x.topic: {x.partition: {}}},
+		ProducerID: x.producer, ProducerEpoch: x.epoch, Commit: commit,
+		CoordinatorEpoch: max(0, x.coordinator),
+		Topics:           kadm.TopicsSet{x.topic: {x.partition: {}}},
 	})
 	for _, id := range answer {
 		for _, t := range id.Topics {
@@ -424,12 +469,17 @@ func (e *Engine) end(ctx context.Context, x openTransaction, commit bool) error 
 	switch {
 	case errors.As(err, &denied), errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return &haltError{fmt.Sprintf(
-			"Kafka has left a transaction of this shard open in %v, from offset %d on (KAFKA-20734); it has to %s, and this relay may not do that: allow its principal Alter on the cluster, for as long as this takes",
+			"Kafka has left a transaction of this shard open in %v, from offset %d on (KAFKA-20734); it "+
+				"has to %s, and this relay may not do that: allow its principal Alter on the cluster, for "+
+				"as long as this takes",
 			x.place, x.first, verb)}
 	case err != nil:
 		return fmt.Errorf("kafka: %s what was left open in %v: %w", verb, x.place, err)
 	}
-	e.cfg.Logger.Warn("Kafka had left a transaction of this shard open (KAFKA-20734), it is ended now as it should have been", "how", verb,
-		"topic", x.topic, "partition", x.partition, "offset", x.first, "producer", x.producer, "epoch", x.epoch)
+	e.cfg.Logger.Warn(
+		"Kafka had left a transaction of this shard open (KAFKA-20734), it is ended now as it should "+
+			"have been", "how", verb,
+		"topic", x.topic, "partition", x.partition, "offset", x.first,
+		"producer", x.producer, "epoch", x.epoch)
 	return nil
 }

@@ -24,7 +24,7 @@ func TestHangingTransactions(t *testing.T) {
 		two    = []place{e0, e1}
 	)
 	for name, c := range map[string]struct {
-		leave func(r *ruin) // behind entries 1 and 2 of shard 0, which are committed
+		leave func(r *ruin) // after entries 1 and 2 of shard 0, which are committed
 		ended []string
 		sent  bool // whether the successor has to send 3 and 4 again
 	}{
@@ -79,27 +79,35 @@ func TestHangingTransactions(t *testing.T) {
 			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two})
 		}, []string{"events/0 false", "events/1 false"}, true},
 		"the position, and the other id wrote behind it": {func(r *ruin) {
-			r.transaction("b", ruined{shard: 0, entries: []int{3}, at: []place{e0}, position: 3, counts: 9}) // which alone would be an abort
+			// which alone would be an abort
+			r.transaction("b", ruined{shard: 0, entries: []int{3}, at: []place{e0}, position: 3, counts: 9})
 			r.transaction("a", ruined{shard: 0, entries: []int{4}, at: []place{e1}, position: 4})
 			r.marker("a", e1, true)
 			r.marker("a", p0, true)
 		}, []string{"events/0 true", p0str + " true"}, false},
 		"shared, and another shard has a commit": {func(r *ruin) {
-			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4}, ruined{shard: 1, claim: true, entries: []int{1}, at: []place{e1}, position: 1})
+			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4},
+				ruined{shard: 1, claim: true, entries: []int{1}, at: []place{e1}, position: 1})
 			r.marker("b", p1, true)
 		}, []string{"events/0 true", "events/1 true", p0str + " true"}, false},
 		"shared, and another shard is not complete": {func(r *ruin) {
-			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4}, ruined{shard: 1, claim: true, entries: []int{1}, at: []place{e1}, position: 2, counts: 2})
+			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4},
+				ruined{shard: 1, claim: true, entries: []int{1}, at: []place{e1}, position: 2, counts: 2})
 		}, []string{"events/0 false", "events/1 false", p0str + " false"}, true},
 		"shared, and another shard's position was not written": {func(r *ruin) {
-			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4}, ruined{shard: 1, entries: []int{1}, at: []place{e1}})
+			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4},
+				ruined{shard: 1, entries: []int{1}, at: []place{e1}})
 		}, []string{"events/0 false", "events/1 false", p0str + " false"}, true},
 		"shared, another shard's position was not written, the one before was": {func(r *ruin) {
-			r.transaction("b", ruined{shard: 1, claim: true, entries: []int{1}, at: []place{e1}, position: 1})
+			r.transaction("b", ruined{
+				shard: 1, claim: true, entries: []int{1}, at: []place{e1},
+				position: 1,
+			})
 			r.commit("b")
 			r.transaction("a", ruined{shard: 1, entries: []int{2}, at: []place{e1}, position: 2})
 			r.commit("a")
-			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4}, ruined{shard: 1, entries: []int{3}, at: []place{e1}})
+			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two, position: 4},
+				ruined{shard: 1, entries: []int{3}, at: []place{e1}})
 		}, []string{"events/0 false", "events/1 false", p0str + " false"}, true},
 		"the position was not written, the one before was": {func(r *ruin) {
 			r.transaction("b", ruined{shard: 0, entries: []int{3}, at: two, position: 3})
@@ -124,7 +132,8 @@ func TestHangingTransactions(t *testing.T) {
 				}
 				l.run(e, f)
 				l.delivered(f)
-				if got := r.ended(); !slices.Equal(got, c.ended) && !slices.Equal(got, append(slices.Clone(c.ended), "sluice.orders.positions/1 false")) {
+				if got := r.ended(); !slices.Equal(got, c.ended) &&
+					!slices.Equal(got, append(slices.Clone(c.ended), "sluice.orders.positions/1 false")) {
 					t.Errorf("ended were %v, want %v", got, c.ended)
 				}
 				counts := map[string]int{}
@@ -153,16 +162,24 @@ func TestHangingTransactionDenied(t *testing.T) {
 		l.topic("events", 1)
 		r := l.ruin("dead")
 		defer r.close()
-		r.transaction("a", ruined{shard: 0, claim: true, entries: []int{1, 2}, at: []place{{"events", 0}}, position: 2})
+		r.transaction("a", ruined{
+			shard: 0, claim: true, entries: []int{1, 2}, at: []place{{"events", 0}},
+			position: 2,
+		})
 		left := maps.Clone(r.open)
-		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.WriteTxnMarkers}, Err: kerr.ClusterAuthorizationFailed, Count: -1})
+		denied := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.WriteTxnMarkers},
+			Err:  kerr.ClusterAuthorizationFailed, Count: -1,
+		})
 		e, end := l.engine()
 		defer end()
 		f := newFlow(0)
 		f.add(4, place{"events", 0})
 		l.run(e, f)
 		l.state(f, Halted)
-		if !strings.Contains(f.seen().reason, "KAFKA-20734") || !strings.Contains(f.seen().reason, "Alter on the cluster") || !strings.Contains(f.seen().reason, "commit") {
+		if !strings.Contains(f.seen().reason, "KAFKA-20734") ||
+			!strings.Contains(f.seen().reason, "Alter on the cluster") ||
+			!strings.Contains(f.seen().reason, "commit") {
 			t.Errorf("halted: %s", f.seen().reason)
 		}
 		r.mu.Lock()
@@ -198,14 +215,21 @@ func TestPartitionsOfWhichNobodyCanSay(t *testing.T) {
 				defer endFirst()
 				l.run(first, f)
 				l.delivered(f)
-				unknown := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeProducers}, Topic: c.topic, Err: c.err, Count: -1})
-				e, end := l.engine(func(c *Config) { c.Known = func() []string { return []string{"events", "others"} } })
+				unknown := l.cluster.Fault(kfake.Fault{
+					Keys: []kmsg.Key{kmsg.DescribeProducers}, Topic: c.topic,
+					Err: c.err, Count: -1,
+				})
+				e, end := l.engine(func(c *Config) {
+					c.Known = func() []string { return []string{"events", "others"} }
+				})
 				defer end()
 				later := newFlow(0)
 				later.add(10, place{"events", 0})
 				l.run(e, later)
 				if c.waits {
-					l.until("it says what it waits for", func() bool { return strings.Contains(strings.Join(later.told(), ","), "topic events, partition") })
+					l.until("it says what it waits for", func() bool {
+						return strings.Contains(strings.Join(later.told(), ","), "topic events, partition")
+					})
 					time.Sleep(10 * time.Second)
 					if l.number(e, 0) != 5 {
 						t.Error("delivered all the same")
@@ -221,8 +245,8 @@ func TestPartitionsOfWhichNobodyCanSay(t *testing.T) {
 	}
 }
 
-// A topic that this process must not even see is no reason to stand still: nobody could have
-// written there through it.
+// A topic that this process must not even see is no reason to stop: nobody could have written there
+// through it.
 func TestTopicsThatMustNotBeSeen(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -234,8 +258,13 @@ func TestTopicsThatMustNotBeSeen(t *testing.T) {
 		defer endFirst()
 		l.run(first, f)
 		l.delivered(f)
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "secret", Err: kerr.TopicAuthorizationFailed, Count: -1})
-		e, end := l.engine(func(c *Config) { c.Known = func() []string { return []string{"events", "secret"} } })
+		l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata}, Topic: "secret",
+			Err: kerr.TopicAuthorizationFailed, Count: -1,
+		})
+		e, end := l.engine(func(c *Config) {
+			c.Known = func() []string { return []string{"events", "secret"} }
+		})
 		defer end()
 		later := newFlow(0)
 		later.add(10, place{"events", 0})
@@ -251,7 +280,10 @@ func TestTopicsThatMustNotBeSeen(t *testing.T) {
 
 func TestIsCommitMarker(t *testing.T) {
 	t.Parallel()
-	for key, want := range map[string]bool{"\x00\x00\x00\x01": true, "\x00\x00\x00\x00": false, "\x00\x01\x00\x01": true, "\x00\x00\x01": false, "": false} {
+	for key, want := range map[string]bool{
+		"\x00\x00\x00\x01": true, "\x00\x00\x00\x00": false,
+		"\x00\x01\x00\x01": true, "\x00\x00\x01": false, "": false,
+	} {
 		if got := isCommitMarker(&kgo.Record{Key: []byte(key)}); got != want {
 			t.Errorf("%q: %v", key, got)
 		}

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Seat is a shard's place in a lane, from the end of its take-over until it is given back or the lane dies.
+// Seat is a shard's place in a lane, from the end of its take-over until it is given back or the
+// lane dies.
 type Seat struct {
 	lane  *lane
 	shard *shard
@@ -31,7 +32,7 @@ type Seat struct {
 	behindSince time.Time // zero: at the end
 	activeAt    time.Time
 	part        *part         // of the open transaction; nil: none
-	crowding    chan struct{} // told when the seat holds up its neighbours
+	crowding    chan struct{} // gets a token when the seat holds up its neighbours
 	refusals    chan []Refusal
 }
 
@@ -40,7 +41,9 @@ const maxQueue = 64
 
 func newSeat(l *lane, of *shard) *Seat {
 	return &Seat{
-		lane: l, shard: of, careful: of.careful, keys: keys{l.engine.cfg.Outbox, l.engine.cfg.Topic, of.id}, dead: make(chan struct{}), changed: make(chan struct{}),
+		lane: l, shard: of, careful: of.careful,
+		keys: keys{l.engine.cfg.Outbox, l.engine.cfg.Topic, of.id}, dead: make(chan struct{}),
+		changed:  make(chan struct{}),
 		crowding: make(chan struct{}, 1), refusals: make(chan []Refusal, 1),
 	}
 }
@@ -52,8 +55,8 @@ func (s *Seat) Position() json.RawMessage {
 	return s.position
 }
 
-// Send queues a batch for the lane's next transactions. It waits while much is queued. After an error the batch is still
-// the caller's.
+// Send queues a batch for the lane's next transactions. It waits while much is queued. After an
+// error the batch is still the caller's.
 func (s *Seat) Send(ctx context.Context, b *Batch) error {
 	if err := s.lane.engine.budget.acquire(ctx, b); err != nil {
 		return err
@@ -108,14 +111,17 @@ func (s *Seat) Drain(ctx context.Context) error {
 
 // Commit commits a position without records.
 func (s *Seat) Commit(ctx context.Context, position []byte) error {
-	if err := s.Send(ctx, &Batch{Position: func() ([]byte, error) { return position, nil }, AtEnd: true}); err != nil {
+	if err := s.Send(ctx, &Batch{Position: func() ([]byte, error) {
+		return position, nil
+	}, AtEnd: true}); err != nil {
 		return err
 	}
 	return s.Drain(ctx)
 }
 
-// Release gives the seat back: what waits is dropped, the open transaction ends, and a later owner need not fence the
-// lane. If it cannot be done before ctx ends the lane dies: a lane that stops a shard releases it or ends.
+// Release gives the seat back. Waiting batches are dropped, the open transaction ends, and a later
+// owner need not fence the lane. If that cannot be done before ctx ends the lane dies: a lane that
+// stops a shard releases it or dies.
 func (s *Seat) Release(ctx context.Context) error {
 	s.drop(nil)
 	_, err := s.lane.control(ctx, s.keys.tombstone(s.lane.name))
@@ -127,7 +133,7 @@ func (s *Seat) Release(ctx context.Context) error {
 	return err
 }
 
-// drop closes the seat for batches, gives back what waits, and with an error ends the seat.
+// drop closes the seat for batches and drops those that wait. With an error it ends the seat.
 func (s *Seat) drop(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +149,8 @@ func (s *Seat) drop(err error) {
 	s.notify()
 }
 
-// reset drops what waits and opens the seat again: its source begins anew at the committed position.
+// reset drops what waits and opens the seat again: its source begins anew at the committed
+// position.
 func (s *Seat) reset(ctx context.Context) error {
 	s.drop(nil)
 	if err := s.Drain(ctx); err != nil {
@@ -155,7 +162,7 @@ func (s *Seat) reset(ctx context.Context) error {
 	return nil
 }
 
-// refuse gives the seat's source records back that Kafka refuses; everything that waits is dropped.
+// refuse gives records that Kafka refuses back to the seat's source, and drops all that wait.
 func (s *Seat) refuse(refusals []Refusal) {
 	s.mu.Lock()
 	s.flying = time.Time{}
@@ -163,7 +170,7 @@ func (s *Seat) refuse(refusals []Refusal) {
 	s.drop(nil)
 	select {
 	case s.refusals <- refusals:
-	default: // the source has not looked at those before
+	default: // the source has not yet read earlier ones
 	}
 }
 
@@ -186,7 +193,7 @@ func (s *Seat) notify() {
 	s.changed = make(chan struct{})
 }
 
-// next takes the first batch that waits, if it fits.
+// next takes the first batch that waits, if it fits in.
 func (s *Seat) next(fits func(*Batch) bool) *Batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,7 +243,7 @@ func (s *Seat) committed(position json.RawMessage, wrote Places, atEnd bool) {
 	s.notify()
 }
 
-// CaughtUp is told by a source that has nothing to send.
+// CaughtUp is called by a source that has nothing to send.
 func (s *Seat) CaughtUp() {
 	s.mu.Lock()
 	if s.ended.IsZero() {
@@ -246,7 +253,7 @@ func (s *Seat) CaughtUp() {
 	s.shard.tell(Running, "", nil)
 }
 
-// Running is told by a source that delivers without the lane.
+// Running is called by a source that delivers without the lane.
 func (s *Seat) Running() { s.shard.tell(Running, "", nil) }
 
 // atEnd reports whether the shard has had no backlog for a while.

@@ -13,7 +13,9 @@ func entriesOf(n int) *Batch { return &Batch{Entries: n, Bytes: 100 * n, Cost: i
 
 // all takes whatever waits.
 func (s *Seat) takeAll() (taken []*Batch) {
-	for b := s.next(func(*Batch) bool { return true }); b != nil; b = s.next(func(*Batch) bool { return true }) {
+	for b := s.next(func(*Batch) bool {
+		return true
+	}); b != nil; b = s.next(func(*Batch) bool { return true }) {
 		taken = append(taken, b)
 	}
 	return taken
@@ -54,7 +56,9 @@ func TestSeatQueues(t *testing.T) {
 		if b := s.next(func(b *Batch) bool { return b == first }); b != first {
 			t.Error("not the first one")
 		}
-		if s.next(func(*Batch) bool { return true }) != second || s.next(func(*Batch) bool { return true }) != nil {
+		if s.next(func(*Batch) bool {
+			return true
+		}) != second || s.next(func(*Batch) bool { return true }) != nil {
 			t.Error("not the second one")
 		}
 		if s.hasWork() || s.waiting() != began {
@@ -115,7 +119,7 @@ func TestSeatSendWaits(t *testing.T) {
 	}
 }
 
-// A seat that ends tells whoever waits, and gives back what it held.
+// A seat that ends wakes those who wait, and gives back what it held.
 func TestSeatEnds(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("lost")

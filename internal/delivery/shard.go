@@ -16,11 +16,11 @@ import (
 const (
 	// haltRecheck is how often a halted shard looks whether its cause has gone.
 	haltRecheck = 3 * time.Second
-	// fencedPause is the least wait of a contested shard: the newer owner is alive, and fencing it back at once would make
-	// both start over in turn.
+	// fencedPause is the least wait of a contested shard. The newer owner is alive: to fence it at
+	// once would make both start over in turn.
 	fencedPause = 2 * time.Second
-	// calmAfter is how long a shard in trouble has to deliver before it goes back among the others; the time doubles with
-	// each relapse, up to mostCalm.
+	// calmAfter is how long a shard in trouble has to deliver before it goes back among the others;
+	// the time doubles with each relapse, up to mostCalm.
 	calmAfter = 5 * time.Second
 	mostCalm  = 5 * time.Minute
 	// drained is how long a shard has to be without a backlog before it leaves the lane for backlogs.
@@ -176,8 +176,11 @@ func (h *shard) serve(ctx context.Context, seat *Seat) error {
 	}
 }
 
-// watchSource waits for the end of the source or for a reason to end it. over: the seat has ended or was given back.
-func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, stop context.CancelFunc) (over bool, err error) {
+// watchSource waits for the end of the source or for a reason to end it. over: the seat has ended
+// or was given back.
+func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error,
+	stop context.CancelFunc,
+) (over bool, err error) {
 	defer stop()
 	calm := time.NewTicker(drained / 2)
 	if seat.lane.kind == main {
@@ -195,7 +198,7 @@ func (h *shard) watchSource(ctx context.Context, seat *Seat, done <-chan error, 
 		case err := <-done:
 			return false, err
 		case <-dead:
-			if seat.released() { // by the source itself, which goes on without
+			if seat.released() { // the source itself gave it back, and goes on without
 				dead = nil
 				continue
 			}
@@ -255,7 +258,7 @@ func (h *shard) isCalm(seat *Seat, began, now time.Time) bool {
 	return now.Sub(since) > h.calm && h.current() == Running
 }
 
-// between decides what follows a source that has ended by itself. An error ends the seat.
+// between decides what happens after a source has ended by itself. An error ends the seat.
 func (h *shard) between(ctx context.Context, seat *Seat, err error) error {
 	if seat.released() {
 		return err
@@ -304,7 +307,8 @@ func (h *shard) next(ctx context.Context, err error) {
 	)
 	halt, halted := asHalt(err)
 	switch {
-	case err == nil, err == errPaused, err == errSuspended, err == errLaneEnded: //nolint:errorlint // set by this package, never wrapped
+	//nolint:errorlint // set by this package, never wrapped
+	case err == nil, err == errPaused, err == errSuspended, err == errLaneEnded:
 	case errors.As(err, &move):
 		if h.kind = move.to; move.to == main {
 			h.careful, h.lost = false, nil
@@ -351,14 +355,16 @@ func (h *shard) inTrouble() {
 	h.kind, h.trouble = alone, now
 }
 
-// fenced finds out whether the shard is contested. A shard that another lane has claimed since is left alone for a while, and is
-// then claimed in a lane of its own if it is still this process's: the group has had the time to say otherwise. If nobody
-// has, the lane was fenced for another shard's sake.
+// fenced finds out whether the shard is contested. If another lane has claimed it since, it is left
+// alone for a while, so that the group can take it away. If it is still this process's after that
+// it is claimed in a lane of its own. If no lane has claimed it, this one was fenced because of
+// another shard.
 func (h *shard) fenced(ctx context.Context) {
 	contested := true
 	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
 	h.engine.reader.forget()
-	if g, _, err := h.engine.reader.ledger(asked, keys{h.engine.cfg.Outbox, h.engine.cfg.Topic, h.id}); err == nil {
+	if g, _, err := h.engine.reader.ledger(asked,
+		keys{h.engine.cfg.Outbox, h.engine.cfg.Topic, h.id}); err == nil {
 		contested = g.after(h.claim, h.lastLane)
 	}
 	cancel()
@@ -370,7 +376,8 @@ func (h *shard) fenced(ctx context.Context) {
 	h.idle(ctx, nil, max(fencedPause, h.wait.NextBackOff()))
 }
 
-// awaitLeader waits while a partition has no leader, for half a minute at most: then it is tried again.
+// awaitLeader waits while a partition has no leader, for half a minute at most: then it is tried
+// again.
 func (h *shard) awaitLeader(ctx context.Context, at place) {
 	for end := time.Now().Add(30 * time.Second); ctx.Err() == nil && time.Now().Before(end); {
 		asked, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -383,7 +390,8 @@ func (h *shard) awaitLeader(ctx context.Context, at place) {
 		}
 		switch {
 		case errors.Is(err, kerr.LeaderNotAvailable):
-			h.tell(Waiting, "kafka: "+at.String()+" has no leader, since before "+h.trouble.UTC().Format("15:04:05Z"), nil)
+			h.tell(Waiting, "kafka: "+at.String()+" has no leader, since before "+h.trouble.UTC().Format(
+				"15:04:05Z"), nil)
 		case err != nil:
 			h.tell(Waiting, err.Error(), nil)
 		}
@@ -414,7 +422,7 @@ func (h *shard) idle(ctx context.Context, seat *Seat, d time.Duration) {
 	<-waited
 }
 
-// wake has the shard look whether it is paused or suspended.
+// wake makes the shard look whether it is paused or suspended.
 func (h *shard) wake() {
 	select {
 	case h.woken <- struct{}{}:
@@ -435,7 +443,7 @@ func (h *shard) tell(state State, reason string, halt Halt) {
 	h.source.Tell(state, reason, halt)
 }
 
-// watch has the shard say what it waits for, if it has work and does not move.
+// watch makes the shard say what it waits for if it has work and does not move.
 func (h *shard) watch(now time.Time) {
 	h.mu.Lock()
 	seat, state, doing, since := h.seat, h.state, h.doing, h.since
@@ -447,7 +455,8 @@ func (h *shard) watch(now time.Time) {
 				h.tell(Waiting, doing, nil)
 			}
 		}
-	case doing != "" && now.Sub(since) > stillAfter && (state == Starting || state == Waiting || state == Running):
+	case doing != "" && now.Sub(since) > stillAfter &&
+		(state == Starting || state == Waiting || state == Running):
 		if who := h.engine.owed.debtor(); who != "" {
 			doing += ": " + who
 		}

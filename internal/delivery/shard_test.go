@@ -51,7 +51,8 @@ func TestClaimsShareTransactions(t *testing.T) {
 	})
 }
 
-// Several lanes share the shards, and each begins its transactions no more often than told.
+// Several lanes share the shards, and each begins its transactions no more often than Linger
+// allows.
 func TestLanesAndLinger(t *testing.T) {
 	t.Parallel()
 	inLab(t, 6, func(t *testing.T, l *lab) {
@@ -105,9 +106,16 @@ func TestTopicDenied(t *testing.T) {
 		l.topic("events", 1)
 		l.topic("secret", 1)
 		var failed []string
-		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "secret", Err: kerr.TopicAuthorizationFailed, Count: -1})
+		denied := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: "secret",
+			Err: kerr.TopicAuthorizationFailed, Count: -1,
+		})
 		e, end := l.engine(func(c *Config) {
-			c.Failed = func(topic string) { l.mu.Lock(); defer l.mu.Unlock(); failed = append(failed, topic) }
+			c.Failed = func(topic string) {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				failed = append(failed, topic)
+			}
 		})
 		defer end()
 		flows := []*flow{newFlow(0), newFlow(1), newFlow(2)}
@@ -120,7 +128,9 @@ func TestTopicDenied(t *testing.T) {
 			l.delivered(flows[1:]...)
 			time.Sleep(time.Second)
 		}
-		if flows[0].seen().state != Waiting || !strings.Contains(flows[0].seen().reason, "topic secret, partition 0: TOPIC_AUTHORIZATION_FAILED") {
+		if flows[0].seen().state != Waiting ||
+			!strings.Contains(flows[0].seen().reason,
+				"topic secret, partition 0: TOPIC_AUTHORIZATION_FAILED") {
 			t.Errorf("%s: %s", flows[0].seen().state, flows[0].seen().reason)
 		}
 		for _, f := range flows[1:] {
@@ -134,7 +144,9 @@ func TestTopicDenied(t *testing.T) {
 		denied.Remove()
 		l.delivered(flows[0])
 		l.mu.Lock()
-		if len(failed) == 0 || slices.ContainsFunc(failed, func(topic string) bool { return topic != "secret" }) {
+		if len(failed) == 0 || slices.ContainsFunc(failed, func(topic string) bool {
+			return topic != "secret"
+		}) {
 			t.Errorf("told of failures in %v", failed)
 		}
 		l.mu.Unlock()
@@ -160,7 +172,9 @@ func TestStillShardsSayWhy(t *testing.T) {
 		})
 		f.add(1, place{"events", 0})
 		time.Sleep(stillAfter + 2*watchInterval)
-		if f.seen().state != Waiting || !strings.Contains(f.seen().reason, "a commit waits for the transaction coordinator's answer since 00:00:0") {
+		if f.seen().state != Waiting ||
+			!strings.Contains(f.seen().reason,
+				"a commit waits for the transaction coordinator's answer since 00:00:0") {
 			t.Errorf("%s: %s", f.seen().state, f.seen().reason)
 		}
 		close(wake)
@@ -177,7 +191,8 @@ func TestUnknownPosition(t *testing.T) {
 		k := keys{labOutbox, labTopic, 0}
 		write := func(value string) {
 			t.Helper()
-			client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+			client, err := kgo.NewClient(
+				append(slices.Clone(l.opts), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +207,9 @@ func TestUnknownPosition(t *testing.T) {
 		f, other := newFlow(0), newFlow(1)
 		f.add(5, place{"events", 0})
 		l.run(e, f, other)
-		l.until("it says so", func() bool { return strings.Contains(strings.Join(f.told(), ","), "version 9") })
+		l.until("it says so", func() bool {
+			return strings.Contains(strings.Join(f.told(), ","), "version 9")
+		})
 		time.Sleep(time.Minute)
 		if n := len(l.all("events")); n != 0 {
 			t.Errorf("%d records behind a position that nobody knows", n)
@@ -200,7 +217,10 @@ func TestUnknownPosition(t *testing.T) {
 		if lanes := other.inLanes(); len(lanes) != 1 {
 			t.Errorf("another shard was seated in %v", lanes)
 		}
-		value, err := json.Marshal(Position{V: RecordVersion, Lane: "l", Position: json.RawMessage(`{"n":3}`)})
+		value, err := json.Marshal(Position{
+			V: RecordVersion, Lane: "l",
+			Position: json.RawMessage(`{"n":3}`),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +314,10 @@ func TestReleaseFails(t *testing.T) {
 		l.run(e, a, b)
 		l.state(a, Running)
 		l.state(b, Running)
-		stall := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: labTopic, Partitions: []int32{0}, Err: kerr.NotLeaderForPartition, Count: -1})
+		stall := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: labTopic,
+			Partitions: []int32{0}, Err: kerr.NotLeaderForPartition, Count: -1,
+		})
 		began := time.Now()
 		e.Remove(0)
 		if took := time.Since(began); took < 2*time.Second || took > 5*time.Second {

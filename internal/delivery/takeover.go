@@ -14,26 +14,31 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// How a lane takes a shard over. The steps are those of docs/model; what happens without each is told there.
+// How a lane takes a shard over. The steps are those of docs/model, which says what happens without
+// each.
 //
-//  1. claim    The lane's next transaction has a claim in the shard's partition.
-//  2. read     The partition is read until the claim is seen in it. The lanes with a live claim before it are older owners.
-//  3. fence    Both ids of each older owner.
-//  4. barrier  The lane's next transaction withdraws their claims.
-//  5. read     Again, until the barrier is seen. The position is the last one read.
+//  1. claim: the lane's next transaction has a claim in the shard's partition.
+//  2. read: the partition is read until the claim is seen in it. The lanes with a live claim before
+//     it are older owners.
+//  3. fence: both ids of each older owner are initialised.
+//  4. barrier: the lane's next transaction withdraws their claims.
+//  5. read: the partition is read again, until the barrier is seen. The position is the last one.
 //
-// Without older owners the first read has the position. Claims and barriers of many shards share transactions.
+// Without older owners the first read has the position. Claims and barriers of many shards share
+// transactions.
 
 const (
-	// grace is how long a lane that may be about to release the shard is waited for before it is fenced. It is safe: a fence
-	// may come arbitrarily late.
+	// grace is how long to wait, before fencing it, for a lane that may be about to release the shard.
+	// That is safe: a fence may come arbitrarily late.
 	grace = 250 * time.Millisecond
-	// takeTimeout bounds a take-over. What it waited for is told meanwhile, and is the error.
+	// takeTimeout bounds a take-over. What it waits for is reported meanwhile, and is the error.
 	takeTimeout = 60 * time.Second
 )
 
-// take seats a shard in a lane. note is told what it waits for.
-func (e *Engine) take(ctx context.Context, l *lane, of *shard, note func(string)) (_ *Seat, err error) {
+// take seats a shard in a lane. note is called with what it waits for.
+func (e *Engine) take(ctx context.Context, l *lane, of *shard,
+	note func(string),
+) (_ *Seat, err error) {
 	s, record, err := e.claim(ctx, l, of, note)
 	if err != nil {
 		return nil, err
@@ -54,8 +59,11 @@ func (e *Engine) take(ctx context.Context, l *lane, of *shard, note func(string)
 	return s, l.enter(s)
 }
 
-// claim makes a lane the owner of a shard, and returns its last position record; nil: Kafka has none.
-func (e *Engine) claim(ctx context.Context, l *lane, of *shard, note func(string)) (_ *Seat, record []byte, err error) {
+// claim makes a lane the owner of a shard, and returns its last position record; nil: Kafka has
+// none.
+func (e *Engine) claim(ctx context.Context, l *lane, of *shard,
+	note func(string),
+) (_ *Seat, record []byte, err error) {
 	s := newSeat(l, of)
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
@@ -87,8 +95,11 @@ func (e *Engine) claim(ctx context.Context, l *lane, of *shard, note func(string
 	return s, g.last.Value, nil
 }
 
-// succeed fences older owners and withdraws their claims: steps 3 to 5. It returns those that it has fenced.
-func (e *Engine) succeed(ctx context.Context, s *Seat, g *ledger, older []string, note func(string)) (*ledger, []string, error) {
+// succeed fences older owners and withdraws their claims: steps 3 to 5. It returns those that it
+// has fenced.
+func (e *Engine) succeed(ctx context.Context, s *Seat, g *ledger, older []string,
+	note func(string),
+) (*ledger, []string, error) {
 	var err error
 	for end := time.Now().Add(grace); time.Now().Before(end) && e.fencer.anyAlive(older); {
 		note("an earlier owner is given a moment to release the shard")
@@ -124,9 +135,12 @@ func (e *Engine) succeed(ctx context.Context, s *Seat, g *ledger, older []string
 	return g, older, err
 }
 
-// Set takes shards over in a lane that it makes, replaces the position record of each by what change makes of it, nil for
-// none, and gives them back. Their owners are fenced, and begin anew from there. All shards share the lane's transactions.
-func (e *Engine) Set(ctx context.Context, shards []int, change func(shard int, record []byte) (position []byte, err error)) error {
+// Set takes shards over in a lane that it makes, replaces the position record of each by what
+// change returns for it (nil: no record before), and gives them back. Their owners are fenced, and
+// begin anew from there. All shards share the lane's transactions.
+func (e *Engine) Set(ctx context.Context, shards []int,
+	change func(shard int, record []byte) (position []byte, err error),
+) error {
 	making, cancel := context.WithTimeout(ctx, makeTimeout)
 	l, err := newLane(making, e, main, newPace(e.cfg.MaxBytes, e.cfg.MaxEntries))
 	cancel()
@@ -153,9 +167,13 @@ func (e *Engine) Set(ctx context.Context, shards []int, change func(shard int, r
 // setsAtOnce bounds how many shards are set at the same time.
 const setsAtOnce = 64
 
-func (e *Engine) set(ctx context.Context, l *lane, id int, change func(int, []byte) ([]byte, error)) error {
+func (e *Engine) set(ctx context.Context, l *lane, id int,
+	change func(int, []byte) ([]byte, error),
+) error {
 	last := ""
-	seat, record, err := e.claim(ctx, l, newShard(e, id, noSource{}), func(doing string) { last = doing })
+	seat, record, err := e.claim(ctx, l, newShard(e, id, noSource{}), func(doing string) {
+		last = doing
+	})
 	if err != nil {
 		return fmt.Errorf("%w (it was waiting: %s)", err, last)
 	}
@@ -184,14 +202,15 @@ func (noSource) Tell(State, string, Halt)             {}
 func (noSource) Idle(context.Context, time.Duration)  {}
 func (noSource) Paused() (reason string, paused bool) { return "", false }
 
-// withdraw takes a claim back that came to nothing. A lane that cannot do it is ended.
+// withdraw takes back a claim that is not used. A lane that cannot do it is ended.
 func (e *Engine) withdraw(ctx context.Context, s *Seat) {
 	if s.lane.failure() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.DrainTimeout)
 	defer cancel()
-	if _, err := s.lane.control(ctx, s.keys.tombstone(s.lane.name)); err != nil || s.lane.kind == alone {
+	if _, err := s.lane.control(ctx, s.keys.tombstone(s.lane.name)); err != nil ||
+		s.lane.kind == alone {
 		s.lane.kill(errLaneEnded)
 	}
 }
@@ -209,7 +228,8 @@ type reader struct {
 // readsAtOnce bounds how many partitions are read at the same time, and with them memory.
 const readsAtOnce = 16
 
-// leaders are those of the positions topic. They may be old: whoever relies on what is read waits for its own record.
+// leaders are those of the positions topic. They may be old: a reader that relies on what it reads
+// waits for its own record.
 func (r *reader) leaders(ctx context.Context) (*kafkalog.Topic, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -231,7 +251,7 @@ func (r *reader) leaders(ctx context.Context) (*kafkalog.Topic, error) {
 	return r.topic, nil
 }
 
-// forget has leaders asked for anew.
+// forget makes the next read ask for the leaders again.
 func (r *reader) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -268,9 +288,12 @@ func (r *reader) ledger(ctx context.Context, k keys) (*ledger, kafkalog.End, err
 	return g, end, err
 }
 
-// past reads a shard's partition until the record at an offset is seen in it. A leader that was deposed cannot show it. A
-// transaction of an older lane that stands open before it is ended; claim is the offset of the caller's own.
-func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own string, note func(string)) (*ledger, error) {
+// past reads a shard's partition until the record at an offset is seen in it. A deposed leader
+// cannot show it. If a transaction of an older lane is open before it, it is ended. claim is the
+// offset of the caller's own claim.
+func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own string,
+	note func(string),
+) (*ledger, error) {
 	began := time.Now()
 	var last error
 	for wait := retry.Backoff(2*time.Millisecond, 200*time.Millisecond); ; {
@@ -289,7 +312,8 @@ func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own stri
 			last = err
 			r.forget()
 		default:
-			last = fmt.Errorf("kafka: a transaction stands open in %v at offset %d, since before %s", at, end.Stable, began.UTC().Format("15:04:05Z"))
+			last = fmt.Errorf("kafka: a transaction stands open in %v at offset %d, since before %s", at,
+				end.Stable, began.UTC().Format("15:04:05Z"))
 			if waited := time.Since(began); waited > grace {
 				if err := r.engine.unblock(ctx, k, end.Stable, claim, own, waited, note); err != nil {
 					last = fmt.Errorf("%w: %w", last, err)

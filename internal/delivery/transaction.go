@@ -13,22 +13,23 @@ import (
 const (
 	// batchWait is how long a transaction collects while every shard in it is known to have more.
 	batchWait = 50 * time.Millisecond
-	// shareEntries and shareBytes are what a shard with a backlog may have of a transaction in which others, that have none,
-	// wait to become visible.
+	// shareEntries and shareBytes are what a shard with a backlog may have of a transaction in which
+	// shards without one wait to become visible.
 	shareEntries = 1000
 	shareBytes   = 256 << 10
 	// crowdAfter is how long a shard with a backlog may stay among shards that have none.
 	crowdAfter = 300 * time.Millisecond
-	// company is how long ago a shard has delivered that is still a neighbour to be considered.
+	// company is how long after its last delivery a shard still counts as a neighbour.
 	company = time.Second
-	// leastStall is the least time after which shards without an answer are told from their neighbours, which have all
-	// theirs; typicalStalls is the same in usual durations of a transaction.
+	// leastStall is the least time after which shards without an answer are separated from neighbours
+	// that have all their answers. typicalStalls is the same in usual durations of a transaction.
 	leastStall    = time.Second
 	typicalStalls = 20
 )
 
-// transaction collects what waits, sends it with its positions, and commits. It is small when the shards are idle and grows
-// with what waits, because the next one collects while this one commits. Any error ends the lane.
+// transaction collects what waits, sends it with its positions, and commits. It is small when the
+// shards are idle and grows with what waits, because the next one collects while this one commits.
+// Any error ends the lane.
 func (l *lane) transaction() error {
 	began := time.Now()
 	l.lastTx = began
@@ -44,11 +45,13 @@ func (l *lane) transaction() error {
 	}
 	l.doingNow("a transaction of lane " + l.name + " collects records")
 	controls, failed := l.sendControls(ctx, client)
-	produce := func(r *kgo.Record, promise func(*kgo.Record, error)) { client.Produce(ctx, r, promise) }
+	produce := func(r *kgo.Record, promise func(*kgo.Record, error)) {
+		client.Produce(ctx, r, promise)
+	}
 	l.sendTried(produce)
 	l.collect(ctx, produce)
 	if len(l.parts) == 0 && len(controls) == 0 {
-		return l.producers.endEmpty(ctx) // what waited was dropped
+		return l.producers.endEmpty(ctx) // the batches that waited were dropped
 	}
 	for _, s := range l.parts {
 		record, err := s.part.seal(l.name)
@@ -82,7 +85,7 @@ type produceFunc = func(*kgo.Record, func(*kgo.Record, error))
 func (l *lane) sendControls(ctx context.Context, client *kgo.Client) ([]*control, <-chan error) {
 	l.mu.Lock()
 	controls := l.controls
-	l.controls, l.flying = nil, controls // the lane's until the outcome is known
+	l.controls, l.flying = nil, controls // the lane keeps them until the outcome is known
 	l.mu.Unlock()
 	failed := make(chan error, 1)
 	for _, c := range controls {
@@ -102,8 +105,8 @@ func (l *lane) sendControls(ctx context.Context, client *kgo.Client) ([]*control
 	return controls, failed
 }
 
-// collect takes batches in turn from the seats until nothing waits or the transaction is full. While all that it holds is
-// of shards which are known to have more it waits a little for that.
+// collect takes batches in turn from the seats until nothing waits or the transaction is full. If
+// it holds only shards that are known to have more, it waits a little for that.
 func (l *lane) collect(ctx context.Context, produce produceFunc) {
 	timer := time.NewTimer(batchWait)
 	defer timer.Stop()
@@ -191,8 +194,8 @@ func (l *lane) add(s *Seat, b *Batch, produce produceFunc) {
 	s.part.add(produce, b)
 }
 
-// flush waits for every promise. Parts that have no answer while others have all of theirs are not waited for until the
-// transaction's end: they would hold up their neighbours.
+// flush waits for every promise. If some parts have no answer while others have all of theirs it
+// does not wait until the transaction's time-out: they would hold up their neighbours.
 func (l *lane) flush(ctx context.Context, client *kgo.Client, began time.Time) error {
 	if l.neighbours() {
 		patient, cancel := context.WithTimeout(ctx, max(leastStall, typicalStalls*l.typical))
@@ -208,7 +211,8 @@ func (l *lane) flush(ctx context.Context, client *kgo.Client, began time.Time) e
 			acknowledged += s.part.bytesAcknowledged()
 		}
 		l.pace.failed(l.bytes, acknowledged)
-		reason := fmt.Errorf("kafka: records of a transaction have no answer since %s: %w", began.UTC().Format("15:04:05Z"), err)
+		reason := fmt.Errorf("kafka: records of a transaction have no answer since %s: %w",
+			began.UTC().Format("15:04:05Z"), err)
 		if who := l.producers.watch.debtor(); who != "" {
 			reason = fmt.Errorf("%w: %s", reason, who)
 		}
@@ -229,8 +233,9 @@ func (l *lane) neighbours() bool {
 	return len(l.seats) > 1
 }
 
-// holdsUp reports whether parts without an answer are to blame: others of the transaction have all of theirs, or it is one
-// shard's alone and others wait for their turn. If nobody has an answer it is the brokers that are slow.
+// holdsUp reports whether the parts without an answer are to blame: other parts of the transaction
+// have all of theirs, or the transaction is of one shard and others wait for their turn. If no part
+// has an answer the brokers are slow.
 func (l *lane) holdsUp(began time.Time) bool {
 	stalled := 0
 	for _, s := range l.parts {
@@ -243,11 +248,13 @@ func (l *lane) holdsUp(began time.Time) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return stalled == 1 && slices.ContainsFunc(l.seats, func(s *Seat) bool { return s.part == nil && s.hasWork() })
+	return stalled == 1 && slices.ContainsFunc(l.seats, func(s *Seat) bool {
+		return s.part == nil && s.hasWork()
+	})
 }
 
-// giveUp notes for each part without an answer what it lacks. The clients are closed first: what they still hold would be
-// answered while it is looked at.
+// giveUp notes for each part without an answer what it lacks. It closes the clients first, so that
+// no answer comes meanwhile.
 func (l *lane) giveUp(began time.Time, err error) error {
 	for _, s := range l.parts {
 		stall := s.part.stalled(began)
@@ -266,7 +273,7 @@ func (l *lane) giveUp(began time.Time, err error) error {
 	return err
 }
 
-// settle tells everybody that the transaction is committed.
+// settle reports the committed transaction to seats, controls and Config.Transaction.
 func (l *lane) settle(began time.Time, controls []*control) {
 	took := time.Since(began)
 	l.typical += (took - l.typical) / 8
@@ -295,7 +302,10 @@ func (l *lane) settle(began time.Time, controls []*control) {
 		s.shard.tell(Running, "", nil)
 	}
 	if told := l.engine.cfg.Transaction; told != nil && l.entries > 0 {
-		told(Transaction{Lane: l.name, Shards: len(l.parts), Entries: l.entries, Bytes: l.bytes, Took: took})
+		told(Transaction{
+			Lane: l.name, Shards: len(l.parts), Entries: l.entries, Bytes: l.bytes,
+			Took: took,
+		})
 	}
 	carried := len(l.parts) > 0
 	l.parts = l.parts[:0]
@@ -304,7 +314,7 @@ func (l *lane) settle(began time.Time, controls []*control) {
 	}
 }
 
-// tellCrowding tells seats with a backlog that their neighbours wait for them.
+// tellCrowding signals seats with a backlog that their neighbours wait for them.
 func (l *lane) tellCrowding(now time.Time) {
 	l.mu.Lock()
 	seats := l.seats
@@ -319,8 +329,8 @@ func (l *lane) tellCrowding(now time.Time) {
 	}
 }
 
-// faults are what a dead lane's seats are told. A seat with a fault of its own is told of it; its neighbours, that the lane
-// has ended. What failed for all alike is nobody's own.
+// faults are the errors that a dead lane's seats get: a seat with a fault of its own gets that, its
+// neighbours get errLaneEnded. A failure that all share is no seat's own.
 func (l *lane) faults(err error, seats []*Seat) map[*Seat]error {
 	told := make(map[*Seat]error, len(seats))
 	fenced, guilty := isFenced(err), 0

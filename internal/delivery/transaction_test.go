@@ -125,12 +125,24 @@ func TestFairShares(t *testing.T) {
 		active []time.Time // zero: never
 		want   []int
 	}{
-		"alone":                        {[]bool{true}, []time.Time{now}, []int{4000}},
-		"beside one that is well":      {[]bool{true, false}, []time.Time{now, now}, []int{shareEntries, 5}},
-		"beside one that is quiet":     {[]bool{true, false}, []time.Time{now, now.Add(-2 * company)}, []int{4000, 5}},
-		"beside one that was never":    {[]bool{true, false}, []time.Time{now, {}}, []int{4000, 5}},
-		"among its like":               {[]bool{true, true}, []time.Time{now, now}, []int{4000, 4000}},
-		"among both":                   {[]bool{true, true, false}, []time.Time{now, now, now}, []int{shareEntries, shareEntries, 5}},
+		"alone": {[]bool{true}, []time.Time{now}, []int{4000}},
+		"beside one that is well": {
+			[]bool{true, false},
+			[]time.Time{now, now},
+			[]int{shareEntries, 5},
+		},
+		"beside one that is quiet": {
+			[]bool{true, false},
+			[]time.Time{now, now.Add(-2 * company)},
+			[]int{4000, 5},
+		},
+		"beside one that was never": {[]bool{true, false}, []time.Time{now, {}}, []int{4000, 5}},
+		"among its like":            {[]bool{true, true}, []time.Time{now, now}, []int{4000, 4000}},
+		"among both": {
+			[]bool{true, true, false},
+			[]time.Time{now, now, now},
+			[]int{shareEntries, shareEntries, 5},
+		},
 		"without a backlog as far as…": {[]bool{false, false}, []time.Time{now, now}, []int{4000, 4000}},
 	} {
 		ids := make([]int, len(c.behind))
@@ -172,7 +184,7 @@ func TestFairShares(t *testing.T) {
 	}
 }
 
-// A seat that holds up its neighbours for a while is told to leave, unless all are alike.
+// A seat that holds up its neighbours for a while is told to leave, unless all have a backlog.
 func TestCrowdingIsTold(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -213,8 +225,9 @@ func TestCollectWaits(t *testing.T) {
 		took  time.Duration
 		want  int
 	}{
-		"at its end":               {true, 0, 0, 1},
-		"more comes":               {false, batchWait / 2, batchWait / 2, 2}, // the second one is the last
+		"at its end": {true, 0, 0, 1},
+		// the second one is the last
+		"more comes":               {false, batchWait / 2, batchWait / 2, 2},
 		"more comes too late":      {false, 2 * batchWait, batchWait, 1},
 		"more is said, none comes": {false, 0, batchWait, 1},
 	} {
@@ -289,7 +302,8 @@ func TestSettle(t *testing.T) {
 	if !seats[0].behindSince.IsZero() || seats[1].behindSince.IsZero() {
 		t.Error("who has a backlog is not known")
 	}
-	if len(told) != 1 || told[0].Lane != l.name || told[0].Shards != 2 || told[0].Entries != 4 || told[0].Bytes != 400 {
+	if len(told) != 1 || told[0].Lane != l.name || told[0].Shards != 2 || told[0].Entries != 4 ||
+		told[0].Bytes != 400 {
 		t.Errorf("told of %+v", told)
 	}
 }
@@ -319,7 +333,8 @@ func (l *lab) still(e *Engine, shards ...int) (*lane, []*Seat) {
 		l.t.Fatal(err)
 	}
 	x := &lane{
-		engine: e, name: newLaneName(), kind: main, producers: made, pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
+		engine: e, name: newLaneName(), kind: main, producers: made,
+		pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
 		work: make(chan struct{}, 1), dead: make(chan struct{}), done: make(chan struct{}),
 	}
 	for _, id := range shards {
@@ -361,7 +376,10 @@ func TestCommitLooksAtEveryRecord(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.topic("events", 1)
 		l.topic("others", 1)
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "others", Err: kerr.InvalidRecord, Count: -1})
+		l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: "others",
+			Err: kerr.InvalidRecord, Count: -1,
+		})
 		e, end := l.engine()
 		defer end()
 		x, seats := l.still(e, 0)
@@ -373,7 +391,8 @@ func TestCommitLooksAtEveryRecord(t *testing.T) {
 		}
 		err := x.transaction()
 		var failed *recordError
-		if !errors.As(err, &failed) || failed.at != (place{"others", 0}) || !errors.Is(err, kerr.InvalidRecord) {
+		if !errors.As(err, &failed) || failed.at != (place{"others", 0}) ||
+			!errors.Is(err, kerr.InvalidRecord) {
 			t.Errorf("got %v", err)
 		}
 		if x.producers.turn != 0 {
@@ -387,8 +406,8 @@ func TestCommitLooksAtEveryRecord(t *testing.T) {
 	})
 }
 
-// Claims and tombstones of many shards are in one transaction, and whoever waits for one is told
-// where it stands.
+// Claims and tombstones of many shards are in one transaction, and whoever waits for one learns its
+// offset.
 func TestControlsShareTransactions(t *testing.T) {
 	t.Parallel()
 	inLab(t, 3, func(t *testing.T, l *lab) {
@@ -420,16 +439,20 @@ func TestControlsShareTransactions(t *testing.T) {
 		// A control whose context ends is no longer waited for.
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := x.control(ctx, keys{labOutbox, labTopic, 0}.tombstone(x.name)); !errors.Is(err, context.Canceled) {
+		if _, err := x.control(ctx, keys{labOutbox, labTopic, 0}.tombstone(x.name)); !errors.Is(err,
+			context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
-// A lane that is killed while it sends controls tells whoever waits for them.
+// A lane that is killed while it sends controls wakes those who wait for them.
 func TestControlsOfADeadLane(t *testing.T) {
 	t.Parallel()
-	for _, when := range []string{"before", "while they wait", "between taking and sending them", "after"} {
+	for _, when := range []string{
+		"before", "while they wait", "between taking and sending them",
+		"after",
+	} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {

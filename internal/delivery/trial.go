@@ -19,24 +19,26 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// trial sends records in a transaction that it always aborts, to learn which of them Kafka refuses. It writes the requests
-// itself: a producer client gives up a partition after the first refusal, and hides which record of a batch was meant
-// (KIP-467). What is refused does not use up a sequence number, so that the next batch can have it.
+// trial sends records in a transaction that it always aborts, to learn which of them Kafka refuses.
+// It writes the requests itself: a producer client gives up a partition after the first refusal,
+// and hides which record of a batch was meant (KIP-467). A refused batch does not use up its
+// sequence number, so the next batch has it.
 type trial struct {
 	mu     sync.Mutex
 	name   string
 	client *kgo.Client
 }
 
-// Try returns those of the records that Kafka refuses for what they are. Nothing of them becomes visible. An error, also
-// for a context that ends, comes with the refusals found so far.
+// Try returns those of the records that Kafka refuses for their content. None of them becomes
+// visible. An error, also for a context that ends, comes with the refusals found so far.
 func (e *Engine) Try(ctx context.Context, records []*kgo.Record) ([]Refusal, error) {
 	t := &e.trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.client == nil {
 		older := kversion.Stable()
-		older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)           // from 12 on partitions join by themselves, and epochs move
+		// from 12 on partitions join by themselves, and epochs move
+		older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
 		older.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)             // likewise
 		older.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3) // from 4 on it is the brokers' own
 		t.name = names.LaneID(e.cfg.Outbox, newLaneName(), 'p')
@@ -65,7 +67,9 @@ type attempt struct {
 	epoch   int16
 }
 
-func (t *trial) run(ctx context.Context, records []*kgo.Record, timeout time.Duration) (refusals []Refusal, err error) {
+func (t *trial) run(ctx context.Context, records []*kgo.Record,
+	timeout time.Duration,
+) (refusals []Refusal, err error) {
 	init := kmsg.NewPtrInitProducerIDRequest()
 	init.TransactionalID, init.TransactionTimeoutMillis = &t.name, int32(timeout.Milliseconds())
 	var ids *kmsg.InitProducerIDResponse
@@ -119,7 +123,7 @@ func (t *trial) run(ctx context.Context, records []*kgo.Record, timeout time.Dur
 	}
 	wg.Wait()
 	if len(refusals) > 0 {
-		err = nil // what is known is worth more than what is not: the rest is tried again
+		err = nil // some refusals are known: the rest is tried again
 	}
 	return refusals, err
 }
@@ -174,9 +178,11 @@ func (a *attempt) abort(ctx context.Context) error {
 	return nil
 }
 
-// partition tries records of one partition: all in one batch, without those that Kafka names, and by halves where it names
-// none.
-func (a *attempt) partition(ctx context.Context, at place, records []*kgo.Record) (refusals []Refusal, err error) {
+// partition tries records of one partition: all in one batch, without those that Kafka names, and
+// by halves where it names none.
+func (a *attempt) partition(ctx context.Context, at place,
+	records []*kgo.Record,
+) (refusals []Refusal, err error) {
 	sequence := int32(0)
 	pending := [][]*kgo.Record{records}
 	for len(pending) > 0 {
@@ -225,7 +231,9 @@ func (a *attempt) persist(ctx context.Context, at place, records []*kgo.Record, 
 }
 
 // produce sends one batch. named are the records that the broker names as the reason of a refusal.
-func (a *attempt) produce(ctx context.Context, at place, records []*kgo.Record, sequence int32) (named []int, err error) {
+func (a *attempt) produce(ctx context.Context, at place, records []*kgo.Record,
+	sequence int32,
+) (named []int, err error) {
 	req := kmsg.NewPtrProduceRequest()
 	req.TransactionID, req.Acks, req.TimeoutMillis = &a.name, -1, int32(tryTimeout.Milliseconds())
 	t := kmsg.NewProduceRequestTopic()
@@ -270,8 +278,10 @@ func (a *attempt) batch(records []*kgo.Record, sequence int32) []byte {
 	}
 	first := stamp(records[0])
 	b := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, Attributes: transactional, LastOffsetDelta: int32(len(records) - 1), FirstTimestamp: first,
-		MaxTimestamp: first, ProducerID: a.id, ProducerEpoch: a.epoch, FirstSequence: sequence, NumRecords: int32(len(records)),
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: transactional,
+		LastOffsetDelta: int32(len(records) - 1), FirstTimestamp: first,
+		MaxTimestamp: first, ProducerID: a.id, ProducerEpoch: a.epoch, FirstSequence: sequence,
+		NumRecords: int32(len(records)),
 	}
 	for i, r := range records {
 		at := stamp(r)

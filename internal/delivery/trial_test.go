@@ -20,7 +20,8 @@ import (
 func tryRecords(n int, topic string, partitions int32) (records []*kgo.Record) {
 	for i := range n {
 		records = append(records, &kgo.Record{
-			Topic: topic, Partition: int32(i) % partitions, Key: fmt.Appendf(nil, "0/%d", i+1), Value: []byte("value"), Timestamp: time.UnixMilli(1_000_000 + int64(i)),
+			Topic: topic, Partition: int32(i) % partitions, Key: fmt.Appendf(nil, "0/%d", i+1),
+			Value: []byte("value"), Timestamp: time.UnixMilli(1_000_000 + int64(i)),
 			Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("x")}},
 		})
 	}
@@ -43,14 +44,17 @@ func TestTry(t *testing.T) {
 		bad   []int
 		named bool
 	}{
-		"none":                     {nil, false},
-		"one, named":               {[]int{7}, true},
-		"one":                      {[]int{7}, false},
-		"the first":                {[]int{1}, false},
-		"the last, named":          {[]int{100}, true},
-		"many, named":              {[]int{1, 2, 3, 50, 51, 99, 100}, true},
-		"many":                     {[]int{1, 2, 3, 50, 51, 99, 100}, false},
-		"a whole partition, named": {[]int{2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35, 38, 41, 44, 47, 50, 53, 56, 59, 62, 65, 68, 71, 74, 77, 80, 83, 86, 89, 92, 95, 98}, true},
+		"none":            {nil, false},
+		"one, named":      {[]int{7}, true},
+		"one":             {[]int{7}, false},
+		"the first":       {[]int{1}, false},
+		"the last, named": {[]int{100}, true},
+		"many, named":     {[]int{1, 2, 3, 50, 51, 99, 100}, true},
+		"many":            {[]int{1, 2, 3, 50, 51, 99, 100}, false},
+		"a whole partition, named": {[]int{
+			2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35, 38, 41, 44, 47,
+			50, 53, 56, 59, 62, 65, 68, 71, 74, 77, 80, 83, 86, 89, 92, 95, 98,
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +100,8 @@ func TestTry(t *testing.T) {
 func TestTryTooLarge(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		if err := l.cluster.CreateTopic("small", 1, map[string]string{"max.message.bytes": "2000"}); err != nil {
+		if err := l.cluster.CreateTopic("small", 1,
+			map[string]string{"max.message.bytes": "2000"}); err != nil {
 			t.Fatal(err)
 		}
 		e, end := l.engine()
@@ -109,7 +114,8 @@ func TestTryTooLarge(t *testing.T) {
 			}
 		}
 		refusals, err := e.Try(t.Context(), records)
-		if got := keysRefused(refusals); err != nil || !slices.Equal(got, []string{"0/11", "0/31", "0/51"}) {
+		if got := keysRefused(refusals); err != nil ||
+			!slices.Equal(got, []string{"0/11", "0/31", "0/51"}) {
 			t.Errorf("refused are %v, %v", got, err)
 		}
 		for _, x := range refusals {
@@ -130,13 +136,20 @@ func TestTryFails(t *testing.T) {
 		e, end := l.engine()
 		defer end()
 		both := append(tryRecords(3, "events", 1), tryRecords(3, "others", 1)...)
-		denied := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "others", Err: kerr.TopicAuthorizationFailed, Count: -1})
+		denied := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: "others",
+			Err: kerr.TopicAuthorizationFailed, Count: -1,
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		if refusals, err := e.Try(ctx, both); !errors.Is(err, kerr.TopicAuthorizationFailed) || len(refusals) != 0 || !strings.Contains(err.Error(), "topic others, partition 0") {
+		if refusals, err := e.Try(ctx, both); !errors.Is(err, kerr.TopicAuthorizationFailed) ||
+			len(refusals) != 0 || !strings.Contains(err.Error(), "topic others, partition 0") {
 			t.Errorf("got %v, %v", keysRefused(refusals), err)
 		}
-		bad := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "events", Err: kerr.InvalidTimestamp, Count: -1})
+		bad := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: "events",
+			Err: kerr.InvalidTimestamp, Count: -1,
+		})
 		if refusals, err := e.Try(ctx, both); err != nil || len(refusals) != 3 {
 			t.Errorf("got %v, %v", keysRefused(refusals), err)
 		}
@@ -162,17 +175,22 @@ func TestTryEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.topic("events", 1)
-		stall := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "events", Err: kerr.NotEnoughReplicas, Count: -1})
+		stall := l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: "events",
+			Err: kerr.NotEnoughReplicas, Count: -1,
+		})
 		e, end := l.engine()
 		defer end()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		began := time.Now()
-		if _, err := e.Try(ctx, tryRecords(3, "events", 1)); err == nil || time.Since(began) > 3*time.Second {
+		if _, err := e.Try(ctx, tryRecords(3, "events", 1)); err == nil ||
+			time.Since(began) > 3*time.Second {
 			t.Errorf("got %v after %s", err, time.Since(began))
 		}
 		stall.Remove()
-		if refusals, err := e.Try(t.Context(), tryRecords(3, "events", 1)); err != nil || len(refusals) != 0 {
+		if refusals, err := e.Try(t.Context(), tryRecords(3, "events", 1)); err != nil ||
+			len(refusals) != 0 {
 			t.Errorf("afterwards: %v, %v", keysRefused(refusals), err)
 		}
 	})
@@ -185,26 +203,34 @@ func TestTriedBatch(t *testing.T) {
 		var records []*kgo.Record
 		for range rapid.IntRange(1, 20).Draw(t, "records") {
 			r := &kgo.Record{
-				Key: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "key"), Value: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "value"),
+				Key:       rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "key"),
+				Value:     rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "value"),
 				Timestamp: time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "at")),
 			}
 			if rapid.Bool().Draw(t, "null") {
 				r.Value = nil
 			}
 			for range rapid.IntRange(0, 3).Draw(t, "headers") {
-				r.Headers = append(r.Headers, kgo.RecordHeader{Key: rapid.StringN(0, 10, 40).Draw(t, "name"), Value: rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "header")})
+				r.Headers = append(r.Headers,
+					kgo.RecordHeader{
+						Key:   rapid.StringN(0, 10, 40).Draw(t, "name"),
+						Value: rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "header"),
+					})
 			}
 			records = append(records, r)
 		}
 		a := attempt{id: 4711, epoch: 3}
 		raw := a.batch(records, rapid.Int32Range(0, 1000).Draw(t, "sequence"))
-		fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{}, &kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
+		fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{},
+			&kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
 		if fp.Err != nil || len(fp.Records) != len(records) {
 			t.Fatalf("%d of %d records, %v", len(fp.Records), len(records), fp.Err)
 		}
 		for i, got := range fp.Records {
 			want := records[i]
-			if !bytes.Equal(got.Key, want.Key) || !bytes.Equal(got.Value, want.Value) || (got.Value == nil) != (want.Value == nil) || !got.Timestamp.Equal(want.Timestamp) || got.ProducerID != 4711 || got.ProducerEpoch != 3 {
+			if !bytes.Equal(got.Key, want.Key) || !bytes.Equal(got.Value, want.Value) ||
+				(got.Value == nil) != (want.Value == nil) || !got.Timestamp.Equal(want.Timestamp) ||
+				got.ProducerID != 4711 || got.ProducerEpoch != 3 {
 				t.Fatalf("record %d: got %+v, want %+v", i, got, want)
 			}
 			if len(got.Headers) != len(want.Headers) {
