@@ -18,8 +18,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// app is what every command shares: where it reads and writes, and the global flags. A command takes it in its
-// constructor and uses nothing of the process beside it, so that tests run commands in-process.
+// app is what every command shares: where it reads and writes, and the global flags. A command gets
+// it in its constructor and uses nothing else of the process, so that tests run commands
+// in-process.
 type app struct {
 	in      io.Reader
 	out     io.Writer // results
@@ -37,7 +38,7 @@ type app struct {
 	yes       bool
 	noColor   bool
 
-	started bool // a command began: from here on errors are its own
+	started bool // a command began: later errors are its own
 }
 
 // config loads the configuration with the global flags and the command's own over it.
@@ -47,10 +48,16 @@ func (a *app) config(flags ...config.Flag) (*config.Config, error) {
 
 func (a *app) source(flags ...config.Flag) config.Source {
 	if a.logFormat != "" {
-		flags = append(flags, config.Flag{Name: "log-format", Path: "telemetry.log.format", Value: a.logFormat})
+		flags = append(flags, config.Flag{
+			Name: "log-format", Path: "telemetry.log.format",
+			Value: a.logFormat,
+		})
 	}
 	if a.logLevel != "" {
-		flags = append(flags, config.Flag{Name: "log-level", Path: "telemetry.log.level", Value: a.logLevel})
+		flags = append(flags, config.Flag{
+			Name: "log-level", Path: "telemetry.log.level",
+			Value: a.logLevel,
+		})
 	}
 	return config.Source{File: a.file, Environ: a.environ, Set: a.set, Flags: flags}
 }
@@ -58,7 +65,8 @@ func (a *app) source(flags ...config.Flag) config.Source {
 // logger writes to standard error as the configuration says.
 func (a *app) logger(c *config.Config) *slog.Logger {
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Telemetry.Log.Level)) // the words are checked by the configuration
+	// the words are checked by the configuration
+	_ = level.UnmarshalText([]byte(c.Telemetry.Log.Level))
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: nameSettings}
 	if c.Telemetry.Log.Format == "text" || c.Telemetry.Log.Format == "auto" && a.errTerminal {
 		return slog.New(slog.NewTextHandler(a.err, opts))
@@ -85,7 +93,8 @@ type servers struct {
 	admin *kadm.Client
 }
 
-// connect makes the clients. It does not wait for the servers: a command says itself which one does not answer.
+// connect makes the clients. It does not wait for the servers: a command says itself which one does
+// not answer.
 func (a *app) connect(c *config.Config, extra ...kgo.Opt) (*servers, error) {
 	opts, err := config.KafkaOpts(c)
 	if err != nil {
@@ -108,7 +117,8 @@ func (s *servers) close() {
 	_ = s.redis.Close() // nothing is buffered in it
 }
 
-// pingTimeout is how long a command waits for a server's first answer before it says that there is none.
+// pingTimeout is how long a command waits for a server's first answer before it says that there is
+// none.
 const pingTimeout = 5 * time.Second
 
 // reachRedis names the server if it does not answer.
@@ -134,13 +144,15 @@ func (s *servers) reachKafka(ctx context.Context, c *config.Config) error {
 func unreachable(server string, err error) error {
 	hint := "is it running, and is the address right?"
 	switch text := err.Error(); {
-	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "NOAUTH"), strings.Contains(text, "SASL"), strings.Contains(text, "authenticat"):
+	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "NOAUTH"),
+		strings.Contains(text, "SASL"), strings.Contains(text, "authenticat"):
 		hint = "it answers, and refuses these credentials"
 	case strings.Contains(text, "NOPERM"):
 		hint = "it answers, and does not allow this user the command"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "tls:"):
 		hint = "the TLS handshake failed: see the settings under tls"
-	case strings.Contains(text, "LOADING"), strings.Contains(text, "MASTERDOWN"), strings.Contains(text, "CLUSTERDOWN"):
+	case strings.Contains(text, "LOADING"), strings.Contains(text, "MASTERDOWN"),
+		strings.Contains(text, "CLUSTERDOWN"):
 		hint = "it answers, and is not ready yet"
 	}
 	return fmt.Errorf("%s cannot be used (%s): %w", server, hint, err)
@@ -158,8 +170,8 @@ func (s *servers) layout(ctx context.Context, c *config.Config) (outbox.Layout, 
 	return l, nil
 }
 
-// outbox is the beginning of commands that act on shards: configuration, clients, a Redis that answers, an outbox that
-// exists and has these shards. The caller closes the servers.
+// outbox is the beginning of commands that act on shards: configuration, clients, a Redis that
+// answers, an outbox that exists and has these shards. The caller closes the servers.
 func (a *app) outbox(cmd *cobra.Command, shards []int) (*config.Config, *servers, error) {
 	c, err := a.config()
 	if err != nil {
@@ -177,7 +189,8 @@ func (a *app) outbox(cmd *cobra.Command, shards []int) (*config.Config, *servers
 	for _, shard := range shards {
 		if shard < 0 || shard >= l.Shards {
 			s.close()
-			return nil, nil, usagef("shard %d: outbox %s has the shards 0 to %d", shard, c.Outbox.Name, l.Shards-1)
+			return nil, nil, usagef("shard %d: outbox %s has the shards 0 to %d", shard, c.Outbox.Name,
+				l.Shards-1)
 		}
 	}
 	return c, s, nil

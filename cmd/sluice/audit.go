@@ -45,18 +45,22 @@ func newAuditCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Compare the entries in Redis with the records in Kafka",
-		Long: `Compare every entry since the last audit with its record: key, payload, headers, topic, partition and order.
+		Long: `Compare every entry since the last audit with its record: key, payload, headers, topic,
+partition and order.
 
-What was audited is kept in the topic sluice.<outbox>.audits; the next audit goes on there. An audit takes --settle at least, and twice as long
-if it finds something, because a suspicion is looked at a second time before it is reported.
+What was audited is kept in the topic sluice.<outbox>.audits; the next audit goes on there. An audit
+takes --settle at least, and twice as long if it finds something, because a suspicion is looked at a
+second time before it is reported.
 
-With --schedule it audits for ever, at the times of audit.schedule or of CRON: five fields, @hourly, or @every 15m. A time that comes while an
-audit is running is skipped. The listener (http.listen) serves /metrics, /livez and /readyz. SIGTERM ends it at once; the next audit goes on
-at the same place. 'sluice relay' audits by itself where audit.schedule is set.
+With --schedule it audits for ever, at the times of audit.schedule or of CRON: five fields, @hourly,
+or @every 15m. A time that comes while an audit is running is skipped. The listener (http.listen)
+serves /metrics, /livez and /readyz. SIGTERM ends it at once; the next audit goes on at the same
+place. 'sluice relay' audits by itself where audit.schedule is set.
 
 What stands in the section audit of the configuration is the default of the flags.
 
-Exit status: 0 both sides agree; 3 they do not; 1 something could not be compared, which is listed with its reason.`,
+Exit status: 0 both sides agree; 3 they do not; 1 something could not be compared, which is listed
+with its reason.`,
 		Example: `  sluice audit
   sluice audit --full -o json
   sluice audit --html report.html
@@ -90,20 +94,32 @@ Exit status: 0 both sides agree; 3 they do not; 1 something could not be compare
 	flags := cmd.Flags()
 	flags.BoolVar(&f.full, "full", false, "start over from what both sides still hold")
 	flags.Duration("settle", 0, "how long an entry may take to Kafka (default: audit.settle)")
-	flags.String("schedule", "", "audit for ever, at the times of this `CRON` expression (without one: audit.schedule)")
+	flags.String("schedule", "",
+		"audit for ever, at the times of this `CRON` expression (without one: audit.schedule)")
 	flags.Lookup("schedule").NoOptDefVal = configuredSchedule
 	flags.Int("rate", 0, "most entries and records read a second; 0: no limit (default: audit.rate)")
-	flags.Int("effort", 0, "`PERCENT` of the time in which it reads and compares (default: audit.effort; 20 with --schedule, else 100)")
-	flags.StringSlice("watch", nil, "`PATTERN` of topics in which records may be that should not; can be repeated (default: audit.watch)")
-	flags.String("replica", "", "`URL` of a Redis replica to read entries from (default: audit.replica)")
-	flags.String("on-duplicate", "", "what a second record is, `drift or report` (default: audit.on_duplicate)")
-	flags.String("listen", "", "with --schedule: `ADDRESS` of the listener, or off (default: http.listen)")
-	flags.BoolVar(&f.outside, "outside", false, "compare without layout, positions and earlier audits, and remember nothing")
-	flags.StringSliceVar(&f.topics, "topics", nil, "`PATTERN` of topics: the same as --outside --watch PATTERN; can be repeated")
-	flags.IntVar(&f.shards, "shards", 0, "with --outside: number of shards (default: as many as there are streams)")
+	flags.Int("effort", 0,
+		"`PERCENT` of the time in which it reads and compares (default: audit.effort; 20 with "+
+			"--schedule, else 100)")
+	flags.StringSlice("watch", nil,
+		"`PATTERN` of topics in which records may be that should not; can be repeated (default: "+
+			"audit.watch)")
+	flags.String("replica", "",
+		"`URL` of a Redis replica to read entries from (default: audit.replica)")
+	flags.String("on-duplicate", "",
+		"what a second record is, `drift or report` (default: audit.on_duplicate)")
+	flags.String("listen", "",
+		"with --schedule: `ADDRESS` of the listener, or off (default: http.listen)")
+	flags.BoolVar(&f.outside, "outside", false,
+		"compare without layout, positions and earlier audits, and remember nothing")
+	flags.StringSliceVar(&f.topics, "topics", nil,
+		"`PATTERN` of topics: the same as --outside --watch PATTERN; can be repeated")
+	flags.IntVar(&f.shards, "shards", 0,
+		"with --outside: number of shards (default: as many as there are streams)")
 	flags.StringVar(&f.from, "from", "", "with --outside: first `ENTRY`")
 	flags.StringVar(&f.to, "to", "", "with --outside: last `ENTRY`")
-	flags.StringVar(&f.plan, "plan", "", "write to `FILE` how what is lost could be sent again; see 'sluice repair'")
+	flags.StringVar(&f.plan, "plan", "",
+		"write to `FILE` how what is lost could be sent again; see 'sluice repair'")
 	f.view.flags(flags)
 	cmd.AddCommand(newAuditHistoryCommand(a), newAuditShowCommand(a))
 	return cmd
@@ -117,7 +133,7 @@ type audits struct {
 	close  func() // ends the clients of Redis
 }
 
-// auditor makes an auditor that looks as the configured relay should deliver. The caller closes it.
+// auditor makes an auditor for what the configured relay should deliver. The caller closes it.
 func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 	c, err := a.config(settings...)
 	if err != nil {
@@ -217,7 +233,7 @@ func (a *app) auditOnce(ctx context.Context, auditor *consistency.Auditor, v *au
 		if errors.Is(status, errQuiet) {
 			return err
 		}
-		return errors.Join(status, err) // drift stays drift, shown or not
+		return errors.Join(status, err) // drift stays drift, even if it could not be printed
 	}
 	return status
 }
@@ -239,9 +255,10 @@ func newAuditHistoryCommand(a *app) *cobra.Command {
 		Short: "List the audits that are remembered",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAuditor(cmd.Context(), func(_ context.Context, _ *consistency.Auditor, reports []*consistency.Report) error {
-				return a.print(reports, func(p *page) { p.auditHistory(reports) })
-			})
+			return a.withAuditor(cmd.Context(),
+				func(_ context.Context, _ *consistency.Auditor, reports []*consistency.Report) error {
+					return a.print(reports, func(p *page) { p.auditHistory(reports) })
+				})
 		},
 	}
 }
@@ -253,8 +270,10 @@ func (p *page) auditHistory(reports []*consistency.Report) {
 	}
 	t := newTable("RUN", "FINISHED", "VERDICT", "ENTRIES", "RECORDS", "FINDINGS", "NOT COMPARED")
 	for _, r := range reports {
-		t.row(strconv.FormatInt(r.Run, 10), r.Finished.UTC().Format(time.RFC3339), cell{string(r.Verdict), verdictStyles[r.Verdict]},
-			strconv.FormatInt(r.Entries, 10), strconv.FormatInt(r.Records, 10), strconv.Itoa(len(r.Findings)), strconv.Itoa(len(r.Incomplete)))
+		t.row(strconv.FormatInt(r.Run, 10), r.Finished.UTC().Format(time.RFC3339),
+			cell{string(r.Verdict), verdictStyles[r.Verdict]},
+			strconv.FormatInt(r.Entries, 10), strconv.FormatInt(r.Records,
+				10), strconv.Itoa(len(r.Findings)), strconv.Itoa(len(r.Incomplete)))
 	}
 	p.table(t)
 }
@@ -279,17 +298,18 @@ func newAuditShowCommand(a *app) *cobra.Command {
 			if err := v.checkPage(); err != nil {
 				return err
 			}
-			return a.withAuditor(cmd.Context(), func(ctx context.Context, auditor *consistency.Auditor, reports []*consistency.Report) error {
-				for i := len(reports) - 1; i >= 0; i-- {
-					if r := reports[i]; r.Run == run || run < 0 {
-						return a.showReport(ctx, auditor, r, &v)
+			return a.withAuditor(cmd.Context(),
+				func(ctx context.Context, auditor *consistency.Auditor, reports []*consistency.Report) error {
+					for i := len(reports) - 1; i >= 0; i-- {
+						if r := reports[i]; r.Run == run || run < 0 {
+							return a.showReport(ctx, auditor, r, &v)
+						}
 					}
-				}
-				if run < 0 {
-					return errors.New("no audit yet: run sluice audit")
-				}
-				return fmt.Errorf("audit %d is not remembered: see sluice audit history", run)
-			})
+					if run < 0 {
+						return errors.New("no audit yet: run sluice audit")
+					}
+					return fmt.Errorf("audit %d is not remembered: see sluice audit history", run)
+				})
 		},
 	}
 	v.flags(cmd.Flags())
@@ -297,7 +317,9 @@ func newAuditShowCommand(a *app) *cobra.Command {
 }
 
 // withAuditor calls fn with the reports that are remembered.
-func (a *app) withAuditor(ctx context.Context, fn func(context.Context, *consistency.Auditor, []*consistency.Report) error) error {
+func (a *app) withAuditor(ctx context.Context,
+	fn func(context.Context, *consistency.Auditor, []*consistency.Report) error,
+) error {
 	auditor, err := a.auditor(&auditFlags{})
 	if err != nil {
 		return err

@@ -23,11 +23,12 @@ type auditView struct {
 }
 
 func (v *auditView) flags(flags *pflag.FlagSet) {
-	flags.BoolVar(&v.long, "long", false, "show all findings with their evidence, and the tiles that did not agree")
+	flags.BoolVar(&v.long, "long", false,
+		"show all findings with their evidence, and the tiles that did not agree")
 	flags.StringVar(&v.html, "html", "", "write the report to `FILE` too, as one self-contained page")
 }
 
-// fullReport is a report as JSON has it. Long, with its tiles.
+// fullReport is a report in JSON, with its tiles if it is long.
 type fullReport struct {
 	Summary string `json:"summary"`
 	*consistency.Report
@@ -36,11 +37,13 @@ type fullReport struct {
 }
 
 // showReport prints a report, and writes the page if one is wanted.
-func (a *app) showReport(ctx context.Context, auditor *consistency.Auditor, r *consistency.Report, v *auditView) error {
+func (a *app) showReport(ctx context.Context, auditor *consistency.Auditor, r *consistency.Report,
+	v *auditView,
+) error {
 	var tiles []consistency.Tile
 	var failed error
 	if v.long || v.html != "" {
-		// Without its tiles a report is still a report: what is missing is said, and the rest is shown.
+		// If its tiles cannot be read the report is shown without them, and says so.
 		if tiles, failed = auditor.Tiles(ctx, r); failed != nil {
 			failed = fmt.Errorf("the tiles of the report cannot be read: %w", failed)
 		}
@@ -93,12 +96,15 @@ func writePage(file string, r *consistency.Report, tiles []consistency.Tile) err
 	return os.Rename(f.Name(), file)
 }
 
-// fewFindings are printed of a short report.
+// fewFindings is how many findings a short report prints.
 const fewFindings = 10
 
-var verdictStyles = map[consistency.Verdict]style{consistency.Agree: green, consistency.Drift: red, consistency.Incomplete: yellow}
+var verdictStyles = map[consistency.Verdict]style{
+	consistency.Agree: green, consistency.Drift: red,
+	consistency.Incomplete: yellow,
+}
 
-// reportWidth is where sentences are broken; evidence and tables are as long as they are.
+// reportWidth is where sentences are broken. Evidence and tables are not broken.
 const reportWidth = 110
 
 func (p *page) reportHead(r *consistency.Report) {
@@ -177,8 +183,10 @@ func (p *page) shortReport(r *consistency.Report) {
 	p.notCompared(r)
 	p.next(r)
 	if r.Run > 0 && (len(r.Findings) > 0 || len(r.Incomplete) > 0) {
-		p.printf("- %-42s all findings, with their evidence\n", fmt.Sprintf("sluice audit show %d --long", r.Run))
-		p.printf("- %-42s the same as a page\n", fmt.Sprintf("sluice audit show %d --html audit-%d.html", r.Run, r.Run))
+		p.printf("- %-42s all findings, with their evidence\n",
+			fmt.Sprintf("sluice audit show %d --long", r.Run))
+		p.printf("- %-42s the same as a page\n",
+			fmt.Sprintf("sluice audit show %d --html audit-%d.html", r.Run, r.Run))
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 // configuredSchedule is the value of --schedule without one.
 const configuredSchedule = "that of the configuration"
 
-// scheduleArgument gives --schedule the argument behind it: a flag whose value may be left out takes one only behind an equals sign, which
-// nobody expects of it.
+// scheduleArgument gives --schedule the argument after it. pflag accepts an optional value only
+// after an equals sign, which nobody expects.
 func scheduleArgument(flags *pflag.FlagSet, args []string) error {
 	value := flags.Lookup("schedule").Value
 	switch {
@@ -66,7 +66,8 @@ func auditSettingFlags(flags *pflag.FlagSet) ([]config.Flag, error) {
 // auditForEver audits at the times of the schedule until ctx ends.
 func (a *app) auditForEver(ctx context.Context, f *auditFlags, settings []config.Flag) error {
 	if f.full || f.outside || f.plan != "" {
-		return usagef("--schedule goes on where the last audit ended; it cannot be used with --full, --outside or --plan")
+		return usagef("--schedule goes on where the last audit ended; it cannot be used with --full, " +
+			"--outside or --plan")
 	}
 	if err := f.view.checkPage(); err != nil {
 		return err
@@ -79,11 +80,13 @@ func (a *app) auditForEver(ctx context.Context, f *auditFlags, settings []config
 	defer auditor.close()
 	c := auditor.config
 	if c.Audit.Schedule == "" {
-		return usagef("--schedule: the configuration has no audit.schedule: set it, or give a time such as --schedule \"*/15 * * * *\"")
+		return usagef("--schedule: the configuration has no audit.schedule: set it, or give a time " +
+			"such as --schedule \"*/15 * * * *\"")
 	}
 	slog.SetDefault(auditor.log)
 	b := thisBuild()
-	m := metrics.NewAudits(c.Outbox.Name, metrics.Build{Version: b.Version, Revision: b.Revision, Go: b.Go})
+	m := metrics.NewAudits(c.Outbox.Name,
+		metrics.Build{Version: b.Version, Revision: b.Revision, Go: b.Go})
 	service, err := auditor.service(m)
 	if err != nil {
 		return err
@@ -103,11 +106,14 @@ func (a *app) auditForEver(ctx context.Context, f *auditFlags, settings []config
 	})
 }
 
-// service makes what audits at the times of audit.schedule.
+// service makes the service that audits at the times of audit.schedule.
 func (a *audits) service(m *metrics.Audits) (*auditing.Service, error) {
 	times, err := auditing.ParseSchedule(a.config.Audit.Schedule)
 	if err != nil {
 		return nil, a.config.Problemf("audit.schedule", "%v", err)
 	}
-	return &auditing.Service{Auditor: a.Auditor, Schedule: times, Metrics: m, Logger: a.log.With("outbox", a.config.Outbox.Name)}, nil
+	return &auditing.Service{
+		Auditor: a.Auditor, Schedule: times, Metrics: m,
+		Logger: a.log.With("outbox", a.config.Outbox.Name),
+	}, nil
 }

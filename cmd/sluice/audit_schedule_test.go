@@ -22,13 +22,14 @@ func metric(t *testing.T, url, series string) string {
 	return m[1]
 }
 
-// Audits on a schedule of the configuration go on until they are stopped, which is no failure; each report is printed, and the listener
-// tells of the last one.
+// Audits on a schedule of the configuration go on until they are stopped, which is no failure; each
+// report is printed, and the listener tells of the last one.
 func TestAuditSchedule(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	out := &lockedBuffer{}
-	url, stop := s.serve(t, out, "audit", "--schedule", "-o", "jsonl", "--settle", "0", "--set", "audit.schedule=@every 1s", "--set", "audit.on_duplicate=report")
+	url, stop := s.serve(t, out, "audit", "--schedule", "-o", "jsonl", "--settle", "0", "--set",
+		"audit.schedule=@every 1s", "--set", "audit.on_duplicate=report")
 	if code, body := get(t, url+"/livez"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("/livez: %d %q", code, body)
 	}
@@ -39,13 +40,15 @@ func TestAuditSchedule(t *testing.T) {
 	if got := metric(t, url, `sluice_audit_verdict{outbox="orders",verdict="agree"}`); got != "1" {
 		t.Errorf("the verdict is not agree: %q", got)
 	}
-	if got := metric(t, url, `sluice_audit_last_success_timestamp_seconds{outbox="orders"}`); got == "" {
+	if got := metric(t, url,
+		`sluice_audit_last_success_timestamp_seconds{outbox="orders"}`); got == "" {
 		t.Error("no audit has agreed")
 	}
 	stop()
 	line, _, _ := strings.Cut(out.String(), "\n")
 	var r consistency.Report
-	if err := json.Unmarshal([]byte(line), &r); err != nil || r.Run != 1 || r.Verdict != consistency.Agree {
+	if err := json.Unmarshal([]byte(line), &r); err != nil || r.Run != 1 ||
+		r.Verdict != consistency.Agree {
 		t.Errorf("%v: %s", err, line)
 	}
 }
@@ -69,11 +72,14 @@ func TestAuditScheduleWithoutLayout(t *testing.T) {
 func TestRelayAudits(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	url, stop := s.relay(t, "--set", "audit.schedule=@every 1s", "--set", "audit.settle=2s", "--set", "relay.trim.after_audit=true", "--set", "relay.trim.keep=1ms")
+	url, stop := s.relay(t, "--set", "audit.schedule=@every 1s", "--set", "audit.settle=2s", "--set",
+		"relay.trim.after_audit=true", "--set", "relay.trim.keep=1ms")
 	for range 3 {
 		s.add(t, 1, event...)
 	}
-	eventually(t, "an audit has compared what was added", func() bool { return metric(t, url, `sluice_audit_entries_total{outbox="orders"}`) == "3" })
+	eventually(t, "an audit has compared what was added", func() bool {
+		return metric(t, url, `sluice_audit_entries_total{outbox="orders"}`) == "3"
+	})
 	if got := metric(t, url, `sluice_audit_verdict{outbox="orders",verdict="drift"}`); got != "0" {
 		t.Errorf("drift: %q", got)
 	}
@@ -90,7 +96,9 @@ func TestRelayWithoutSchedule(t *testing.T) {
 	s := newShop(t)
 	url, _ := s.relay(t, "--set", "relay.trim.after_audit=true")
 	s.add(t, 1, event...)
-	eventually(t, "delivered", func() bool { return metric(t, url, `sluice_shard_position_entries{outbox="orders",shard="1"}`) == "1" })
+	eventually(t, "delivered", func() bool {
+		return metric(t, url, `sluice_shard_position_entries{outbox="orders",shard="1"}`) == "1"
+	})
 	if _, body := get(t, url+"/metrics"); strings.Contains(body, "sluice_audit_") {
 		t.Errorf("%s", body)
 	}

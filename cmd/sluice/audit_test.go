@@ -55,7 +55,8 @@ func TestAuditCommand(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if out, err = s.auditing(t, "text", "--settle", "0"); !errors.Is(err, errQuiet) || !strings.Contains(out, "not delivered yet") {
+	if out, err = s.auditing(t, "text", "--settle", "0"); !errors.Is(err, errQuiet) ||
+		!strings.Contains(out, "not delivered yet") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	// From outside it counts as lost.
@@ -64,12 +65,14 @@ func TestAuditCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 2, 1, nil, "outbox.event.order"); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 2, 1, nil,
+		"outbox.event.order"); err != nil {
 		t.Fatal(err)
 	}
 	var drift *thresholdError
 	for _, flags := range [][]string{{"--outside"}, {"--topics", "outbox.event.*"}} {
-		if out, err = s.auditing(t, "text", append(flags, "--settle", "0")...); !errors.As(err, &drift) || !strings.Contains(out, "1 lost") {
+		if out, err = s.auditing(t, "text", append(flags, "--settle", "0")...); !errors.As(err, &drift) ||
+			!strings.Contains(out, "1 lost") {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
@@ -143,7 +146,10 @@ func TestRepairCommandRefusesWhatIsNoPlan(t *testing.T) {
 		}
 	}
 	// With consent the plan is compared with what is there.
-	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, file: s.file, yes: true}
+	a := &app{
+		in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, file: s.file,
+		yes: true,
+	}
 	cmd := newRepairCommand(a)
 	cmd.SetArgs([]string{filepath.Join(dir, "consent")})
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true

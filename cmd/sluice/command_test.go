@@ -43,9 +43,14 @@ func newShop(t *testing.T) *shop {
 	}
 	t.Cleanup(cluster.Close)
 	mini := miniredis.RunT(t)
-	s := &shop{mini: mini, redis: redis.NewClient(&redis.Options{Addr: mini.Addr()}), kafka: cluster.ListenAddrs()[0], file: filepath.Join(t.TempDir(), "sluice.yaml")}
+	s := &shop{
+		mini: mini, redis: redis.NewClient(&redis.Options{Addr: mini.Addr()}),
+		kafka: cluster.ListenAddrs()[0], file: filepath.Join(t.TempDir(), "sluice.yaml"),
+	}
 	t.Cleanup(func() { _ = s.redis.Close() })
-	text := "outbox: {name: orders, shards: 2}\nredis: {url: redis://" + mini.Addr() + "}\nkafka: {brokers: [" + s.kafka + "]}\nhttp: {listen: '127.0.0.1:0'}\nrelay: {topics: {partitions: 2}}\n"
+	text := "outbox: {name: orders, shards: 2}\nredis: {url: redis://" + mini.Addr() +
+		"}\nkafka: {brokers: [" + s.kafka +
+		"]}\nhttp: {listen: '127.0.0.1:0'}\nrelay: {topics: {partitions: 2}}\n"
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +62,11 @@ func newShop(t *testing.T) *shop {
 func (s *shop) run(t *testing.T, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	got := run(t.Context(), &app{in: strings.NewReader(""), out: &out, err: &errs}, append([]string{"-c", s.file}, args...))
+	got := run(t.Context(), &app{in: strings.NewReader(""), out: &out, err: &errs},
+		append([]string{"-c", s.file}, args...))
 	if got != want {
-		t.Errorf("sluice %s: exit status %d, want %d\n%s%s", strings.Join(args, " "), got, want, &out, &errs)
+		t.Errorf("sluice %s: exit status %d, want %d\n%s%s", strings.Join(args, " "), got, want, &out,
+			&errs)
 	}
 	return out.String(), errs.String()
 }
@@ -85,18 +92,23 @@ func (b *lockedBuffer) String() string {
 // relay runs `sluice relay` until the test ends it. It gives the address of its listener.
 func (s *shop) relay(t *testing.T, args ...string) (address string, stop func()) {
 	t.Helper()
-	args = append([]string{"relay", "--instance", "r1", "--init", "--set", "relay.housekeeping_interval=50ms"}, args...)
+	args = append([]string{
+		"relay", "--instance", "r1", "--init", "--set",
+		"relay.housekeeping_interval=50ms",
+	}, args...)
 	return s.serve(t, io.Discard, args...)
 }
 
-// serve runs a command that has a listener until the test ends it. It gives the address of its listener.
+// serve runs a command that has a listener until the test ends it. It gives the address of its
+// listener.
 func (s *shop) serve(t *testing.T, out io.Writer, args ...string) (address string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	log := &lockedBuffer{}
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, &app{in: strings.NewReader(""), out: out, err: log}, append([]string{"-c", s.file}, args...))
+		done <- run(ctx, &app{in: strings.NewReader(""), out: out, err: log},
+			append([]string{"-c", s.file}, args...))
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -143,20 +155,28 @@ func get(t *testing.T, url string) (int, string) {
 
 func (s *shop) add(t *testing.T, shard int, values ...string) string {
 	t.Helper()
-	id, err := s.redis.XAdd(t.Context(), &redis.XAddArgs{Stream: outbox.StreamKey("orders", shard), Values: values}).Result()
+	id, err := s.redis.XAdd(t.Context(),
+		&redis.XAddArgs{Stream: outbox.StreamKey("orders", shard), Values: values}).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return id
 }
 
-var event = []string{"id", "e1", "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "p", "headers", "{}"}
+var event = []string{
+	"id", "e1", "aggregatetype", "order", "aggregateid", "1", "type", "t",
+	"payload", "p", "headers", "{}",
+}
 
-// One event's way through the commands that a user has: relay, metrics, status, pause, dead letters, resume.
+// One event's way through the commands that a user has: relay, metrics, status, pause, dead
+// letters, resume.
 func TestCommands(t *testing.T) {
 	s := newShop(t)
 	url, stop := s.relay(t)
-	eventually(t, "ready", func() bool { code, _ := get(t, url+"/readyz"); return code == http.StatusOK })
+	eventually(t, "ready", func() bool {
+		code, _ := get(t, url+"/readyz")
+		return code == http.StatusOK
+	})
 	if code, body := get(t, url+"/livez"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("/livez: %d %q", code, body)
 	}
@@ -171,24 +191,32 @@ func TestCommands(t *testing.T) {
 		}
 		return st.Shards[1].Position == bad
 	})
-	if sh := st.Shards[1]; sh.Owner != "r1" || sh.State != "running" || sh.Lag == nil || *sh.Lag != 0 || *st.Relays != 1 {
+	if sh := st.Shards[1]; sh.Owner != "r1" || sh.State != "running" || sh.Lag == nil ||
+		*sh.Lag != 0 || *st.Relays != 1 {
 		t.Errorf("status: %+v", st)
 	}
 	for _, series := range []string{
-		`sluice_relay_published_total{outbox="orders",topic="outbox.event.order"} 1`, `sluice_dead_letters_total{outbox="orders",reason="undecodable"} 1`,
-		`sluice_shard_state{outbox="orders",shard="1",state="running"} 1`, `sluice_build_info{`, `sluice_relay_end_to_end_seconds_count{outbox="orders"} `,
+		`sluice_relay_published_total{outbox="orders",topic="outbox.event.order"} 1`,
+		`sluice_dead_letters_total{outbox="orders",reason="undecodable"} 1`,
+		`sluice_shard_state{outbox="orders",shard="1",state="running"} 1`, `sluice_build_info{`,
+		`sluice_relay_end_to_end_seconds_count{outbox="orders"} `,
 	} {
 		// Who observes hears of a commit after the position has moved.
-		eventually(t, series, func() bool { _, metrics := get(t, url+"/metrics"); return strings.Contains(metrics, series) })
+		eventually(t, series, func() bool {
+			_, metrics := get(t, url+"/metrics")
+			return strings.Contains(metrics, series)
+		})
 	}
 
 	// Dead letters.
 	out, _ := s.run(t, exitFine, "dlq", "list", "-o", "jsonl")
 	var letter deadletter.Letter
-	if err := json.Unmarshal([]byte(out), &letter); err != nil || letter.Ref() != "1/"+bad || letter.Reason != "undecodable" {
+	if err := json.Unmarshal([]byte(out), &letter); err != nil || letter.Ref() != "1/"+bad ||
+		letter.Reason != "undecodable" {
 		t.Fatalf("dlq list: %s (%v)", out, err)
 	}
-	if out, _ = s.run(t, exitFine, "dlq", "show", bad); !strings.Contains(out, "not          an event") {
+	if out, _ = s.run(t, exitFine, "dlq", "show", bad); !strings.Contains(out,
+		"not          an event") {
 		t.Errorf("dlq show: %s", out)
 	}
 	s.run(t, exitFailed, "dlq", "show", "9-9")
@@ -198,7 +226,10 @@ func TestCommands(t *testing.T) {
 		t.Errorf("dlq drop without consent: %s", errs)
 	}
 	s.run(t, exitUsage, "dlq", "replay", bad, "--set", "nothing=1", "--yes")
-	replay := []string{"dlq", "replay", bad, "--yes", "--unset", "not", "--set", "kafka.client_id=test"}
+	replay := []string{
+		"dlq", "replay", bad, "--yes", "--unset", "not", "--set",
+		"kafka.client_id=test",
+	}
 	for i := 0; i < len(event); i += 2 {
 		replay = append(replay, "--set", event[i]+"="+event[i+1])
 	}
@@ -220,7 +251,10 @@ func TestCommands(t *testing.T) {
 		t.Errorf("resume of all: %s", out)
 	}
 	s.run(t, exitFine, "resume", "--shard", "1")
-	eventually(t, "running again", func() bool { code, _ := get(t, url+"/readyz"); return code == http.StatusOK })
+	eventually(t, "running again", func() bool {
+		code, _ := get(t, url+"/readyz")
+		return code == http.StatusOK
+	})
 
 	// A position by hand.
 	s.run(t, exitUsage, "resume", "--from-start")
@@ -243,10 +277,12 @@ func TestHalted(t *testing.T) {
 	s := newShop(t)
 	s.mini.HSet(names.StatusKey("orders"), "1", `{"shard":1,"state":"halted","instance":"r1","since":1,"reason":"rolled back"}`)
 	out, errs := s.run(t, exitThreshold, "status")
-	if !strings.Contains(out, "shard 1: halted") || !strings.Contains(out, "sluice resume --shard 1") || !strings.Contains(errs, "shard 1: halted") {
+	if !strings.Contains(out, "shard 1: halted") ||
+		!strings.Contains(out, "sluice resume --shard 1") || !strings.Contains(errs, "shard 1: halted") {
 		t.Errorf("status: %s%s", out, errs)
 	}
-	if _, errs := s.run(t, exitFailed, "resume"); !strings.Contains(errs, "--after ENTRY, --from-start or --at-end") {
+	if _, errs := s.run(t, exitFailed, "resume"); !strings.Contains(errs,
+		"--after ENTRY, --from-start or --at-end") {
 		t.Errorf("resume: %s", errs)
 	}
 }
@@ -255,7 +291,8 @@ func TestCheckCommand(t *testing.T) {
 	s := newShop(t)
 	out, _ := s.run(t, exitFine, "check", "-o", "json")
 	var c checked
-	if err := json.Unmarshal([]byte(out), &c); err != nil || c.Outbox != "orders" || len(c.Findings) < 5 {
+	if err := json.Unmarshal([]byte(out), &c); err != nil || c.Outbox != "orders" ||
+		len(c.Findings) < 5 {
 		t.Errorf("%s (%v)", out, err)
 	}
 	s.mini.FlushAll()
@@ -267,7 +304,9 @@ func TestCheckCommand(t *testing.T) {
 // Mistakes in the command line or the configuration are status 2, and say what was meant.
 func TestUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("bad.yaml", []byte("outbox: {name: orders}\nredis: {url: redis://h}\nkafka: {brokers: [h:1]}\nrelay:\n  dead_leter: {}\n"), 0o600); err != nil {
+	if err := os.WriteFile("bad.yaml",
+		[]byte("outbox: {name: orders}\nredis: {url: redis://h}\nkafka: {brokers: [h:1]}\nrelay:\n  "+
+			"dead_leter: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -281,12 +320,19 @@ func TestUsage(t *testing.T) {
 		{[]string{"status", "-o", "xml"}, "expected text, json, jsonl"},
 		{[]string{"status"}, "run 'sluice init'"},
 		{[]string{"status", "-c", "none.yaml"}, "none.yaml"},
-		{[]string{"status", "-c", "bad.yaml"}, `bad.yaml:5:3: unknown field "dead_leter" (did you mean "dead_letter"?)`},
-		{[]string{"relay", "-c", "bad.yaml", "--delivery", "twice"}, "--delivery: relay.delivery: expected exactly-once or at-least-once"},
+		{
+			[]string{"status", "-c", "bad.yaml"},
+			`bad.yaml:5:3: unknown field "dead_leter" (did you mean "dead_letter"?)`,
+		},
+		{
+			[]string{"relay", "-c", "bad.yaml", "--delivery", "twice"},
+			"--delivery: relay.delivery: expected exactly-once or at-least-once",
+		},
 		{[]string{"config", "show", "-c", "bad.yaml"}, `unknown field "dead_leter"`},
 	} {
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), &app{in: strings.NewReader(""), out: &out, err: &errs}, tt.args); code != exitUsage {
+		if code := run(t.Context(), &app{in: strings.NewReader(""), out: &out, err: &errs},
+			tt.args); code != exitUsage {
 			t.Errorf("sluice %s: exit status %d", strings.Join(tt.args, " "), code)
 		}
 		if !strings.Contains(errs.String(), tt.want) {
@@ -298,10 +344,12 @@ func TestUsage(t *testing.T) {
 // An unreachable server is named.
 func TestUnreachable(t *testing.T) {
 	s := newShop(t)
-	if _, errs := s.run(t, exitFailed, "status", "--set", "redis.url=redis://127.0.0.1:1"); !strings.Contains(errs, "Redis at 127.0.0.1:1 cannot be used") {
+	if _, errs := s.run(t, exitFailed, "status", "--set",
+		"redis.url=redis://127.0.0.1:1"); !strings.Contains(errs, "Redis at 127.0.0.1:1 cannot be used") {
 		t.Errorf("status: %s", errs)
 	}
-	if _, errs := s.run(t, exitFailed, "dlq", "list", "--set", "kafka.brokers=127.0.0.1:1"); !strings.Contains(errs, "Kafka at 127.0.0.1:1 cannot be used") {
+	if _, errs := s.run(t, exitFailed, "dlq", "list", "--set",
+		"kafka.brokers=127.0.0.1:1"); !strings.Contains(errs, "Kafka at 127.0.0.1:1 cannot be used") {
 		t.Errorf("dlq: %s", errs)
 	}
 	out, _ := s.run(t, exitFailed, "status", "--set", "kafka.brokers=127.0.0.1:1")
@@ -324,7 +372,8 @@ func TestPlainCommands(t *testing.T) {
 		{[]string{"dlq"}, "replay"},
 	} {
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), &app{in: strings.NewReader(""), out: &out, err: &errs}, tt.args); code != exitFine || !strings.Contains(out.String(), tt.want) {
+		if code := run(t.Context(), &app{in: strings.NewReader(""), out: &out, err: &errs},
+			tt.args); code != exitFine || !strings.Contains(out.String(), tt.want) {
 			t.Errorf("sluice %s: exit status %d\n%s%s", strings.Join(tt.args, " "), code, &out, &errs)
 		}
 	}

@@ -26,8 +26,9 @@ func newConfigShowCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the configuration as it is used, secrets redacted",
-		Long: `Print the configuration as it is used: defaults, file, environment, --set and flags put together, secrets redacted.
-With --origin each value says where it comes from. Mistakes are listed after the values; the exit status is then 2.`,
+		Long: `Print the configuration as it is used: defaults, file, environment, --set and flags put
+together, secrets redacted. With --origin each value says where it comes from. Mistakes are listed
+after the values; the exit status is then 2.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			c, wrong := a.config()
@@ -60,7 +61,10 @@ func (a *app) showConfig(c *config.Config, origin, changed bool) error {
 		if changed && o.Layer == config.FromDefault {
 			continue
 		}
-		values = append(values, setValue{Setting: s.Path, Value: s.Value(c), Layer: o.Layer.String(), Origin: o.String()})
+		values = append(values, setValue{
+			Setting: s.Path, Value: s.Value(c), Layer: o.Layer.String(),
+			Origin: o.String(),
+		})
 		shown, from := cell{text: s.Show(c)}, cell{text: o.String()}
 		if shown.text == "" && s.Unset != "" {
 			shown = cell{"(" + s.Unset + ")", dim}

@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// consent asks before a command destroys something or sends it again. The caller has shown a preview on a.err.
-// --yes answers for the user; without it and without a terminal on both ends the command refuses, since nobody
-// can answer.
+// consent asks before a command destroys something or sends it again. The caller has shown a
+// preview on a.err. --yes answers for the user; without it and without a terminal on both ends the
+// command refuses, since nobody can answer.
 func (a *app) consent(question string) error {
 	if a.yes {
 		return nil
 	}
 	if !a.inTerminal || !a.errTerminal {
-		return usagef("%q cannot be asked without a terminal; nothing was changed; add --yes to consent", question)
+		return usagef("%q cannot be asked without a terminal; nothing was changed; add --yes to consent",
+			question)
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.in).ReadString('\n')

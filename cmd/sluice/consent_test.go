@@ -25,7 +25,10 @@ func TestConsent(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var errs bytes.Buffer
-			a := &app{in: strings.NewReader(tt.answer), err: &errs, inTerminal: tt.terminal, errTerminal: tt.terminal, yes: tt.yes}
+			a := &app{
+				in: strings.NewReader(tt.answer), err: &errs, inTerminal: tt.terminal,
+				errTerminal: tt.terminal, yes: tt.yes,
+			}
 			err := a.consent("Do it?")
 			var usage *usageError
 			if (err == nil) != tt.want || err != nil && !errors.As(err, &usage) {

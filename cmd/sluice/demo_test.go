@@ -12,7 +12,8 @@ import (
 // What was planted and found is drift, for scripts too.
 func TestDemoPlant(t *testing.T) {
 	var out, errs bytes.Buffer
-	code := run(t.Context(), &app{out: &out, err: &errs}, []string{"demo", "--events", "50", "--plant", "misdirected", "-o", "json"})
+	code := run(t.Context(), &app{out: &out, err: &errs},
+		[]string{"demo", "--events", "50", "--plant", "misdirected", "-o", "json"})
 	if code != exitThreshold {
 		t.Errorf("exit status %d: %s", code, &errs)
 	}
@@ -24,7 +25,9 @@ func TestDemoPlant(t *testing.T) {
 		t.Errorf("%s", &out)
 	}
 	errs.Reset()
-	if code := run(t.Context(), &app{out: &out, err: &errs}, []string{"demo", "--plant", "stolen"}); code != exitUsage || !strings.Contains(errs.String(), "want one of") {
+	if code := run(t.Context(), &app{out: &out, err: &errs},
+		[]string{"demo", "--plant", "stolen"}); code != exitUsage ||
+		!strings.Contains(errs.String(), "want one of") {
 		t.Errorf("exit status %d: %s", code, &errs)
 	}
 }

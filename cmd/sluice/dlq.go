@@ -67,12 +67,14 @@ type selection struct {
 }
 
 func (s *selection) register(cmd *cobra.Command, all bool) {
-	cmd.Flags().StringVar(&s.reason, "reason", "", "only those with this `REASON`: "+strings.Join(reasons(), ", "))
+	cmd.Flags().StringVar(&s.reason, "reason", "",
+		"only those with this `REASON`: "+strings.Join(reasons(), ", "))
 	cmd.Flags().IntVar(&s.shard, "shard", -1, "only those of this `SHARD`")
 	if all {
 		cmd.Flags().BoolVar(&s.all, "all", false, "all that the other flags leave")
 	}
-	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(reasons(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("reason",
+		cobra.FixedCompletions(reasons(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 func reasons() []string {
@@ -84,13 +86,14 @@ func reasons() []string {
 	return nil
 }
 
-// check refuses what cannot be meant before anything is asked of a server.
+// check refuses contradictions before a server is asked.
 func (s *selection) check(refs []string, acts bool) error {
 	if s.reason != "" && !slices.Contains(reasons(), s.reason) {
 		return usagef("--reason %s: expected %s", s.reason, strings.Join(reasons(), ", "))
 	}
 	if acts && len(refs) == 0 && !s.all && s.reason == "" && s.shard < 0 {
-		return usagef("name the dead letters, or choose them with --reason, --shard or --all; 'sluice dlq list' shows them")
+		return usagef("name the dead letters, or choose them with --reason, --shard or --all; 'sluice " +
+			"dlq list' shows them")
 	}
 	if len(refs) > 0 && s.all {
 		return usagef("--all and names of dead letters exclude each other")
@@ -99,7 +102,8 @@ func (s *selection) check(refs []string, acts bool) error {
 }
 
 func (l *letters) choose(refs []string, s selection) ([]*deadletter.Letter, error) {
-	chosen, err := deadletter.Select(l.all, deadletter.Selection{Refs: refs, Reason: s.reason, Shard: s.shard})
+	chosen, err := deadletter.Select(l.all,
+		deadletter.Selection{Refs: refs, Reason: s.reason, Shard: s.shard})
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", l.name, err)
 	}

@@ -15,9 +15,10 @@ type dropped struct {
 func newDLQDropCommand(a *app) *cobra.Command {
 	var s selection
 	cmd := &cobra.Command{
-		Use:     "drop [ENTRY...]",
-		Short:   "End dead letters for good",
-		Long:    "End dead letters for good: their events will never be delivered. Kafka removes the records when it compacts the topic.",
+		Use:   "drop [ENTRY...]",
+		Short: "End dead letters for good",
+		Long: "End dead letters for good: their events will never be delivered. Kafka removes the " +
+			"records when it compacts the topic.",
 		Example: "  sluice dlq drop 3/1700000000000-5\n  sluice dlq drop --reason undecodable",
 		RunE: func(cmd *cobra.Command, refs []string) error {
 			if err := s.check(refs, true); err != nil {
@@ -41,13 +42,16 @@ func (a *app) drop(ctx context.Context, l *letters, refs []string, s selection) 
 		return err
 	}
 	if len(chosen) == 0 {
-		return a.print(dropped{Dropped: []string{}}, func(p *page) { p.printf("no dead letters to drop\n") })
+		return a.print(dropped{Dropped: []string{}}, func(p *page) {
+			p.printf("no dead letters to drop\n")
+		})
 	}
 	a.preview(func(p *page) {
 		p.printf("To be dropped, and never delivered:\n")
 		printChosen(p, chosen)
 	})
-	if err := a.consent(fmt.Sprintf("Drop %s for good?", count(len(chosen), "dead letter"))); err != nil {
+	if err := a.consent(fmt.Sprintf("Drop %s for good?",
+		count(len(chosen), "dead letter"))); err != nil {
 		return err
 	}
 	if err := l.topic.Drop(ctx, chosen...); err != nil {
@@ -57,5 +61,7 @@ func (a *app) drop(ctx context.Context, l *letters, refs []string, s selection) 
 	for _, letter := range chosen {
 		result.Dropped = append(result.Dropped, letter.Ref())
 	}
-	return a.print(result, func(p *page) { p.printf("%s dropped\n", count(len(chosen), "dead letter")) })
+	return a.print(result, func(p *page) {
+		p.printf("%s dropped\n", count(len(chosen), "dead letter"))
+	})
 }

@@ -35,7 +35,8 @@ func newDLQListCommand(a *app) *cobra.Command {
 		},
 	}
 	s.register(cmd, false)
-	cmd.Flags().IntVar(&limit, "limit", 20, "most `LINES` for each reason; 0: all; json and jsonl have always all")
+	cmd.Flags().IntVar(&limit, "limit", 20,
+		"most `LINES` for each reason; 0: all; json and jsonl have always all")
 	return cmd
 }
 
@@ -56,7 +57,8 @@ func byReason(all []*deadletter.Letter) [][]*deadletter.Letter {
 }
 
 func printLetters(p *page, l *letters, chosen []*deadletter.Letter, limit int, now time.Time) {
-	p.printf("outbox %s: %s in topic %s\n", p.paint(bold, l.config.Outbox.Name), count(len(chosen), "dead letter"), l.name)
+	p.printf("outbox %s: %s in topic %s\n", p.paint(bold, l.config.Outbox.Name),
+		count(len(chosen), "dead letter"), l.name)
 	for _, group := range byReason(chosen) {
 		p.printf("\n%s: %d\n", p.paint(yellow, dash(group[0].Reason)), len(group))
 		t := newTable("ENTRY", "AGE", "BYTES", "AGGREGATE", "TYPE", "TOPIC", "DETAIL")
@@ -64,7 +66,8 @@ func printLetters(p *page, l *letters, chosen []*deadletter.Letter, limit int, n
 			if limit > 0 && i == limit {
 				break
 			}
-			t.row(d.Ref(), short(now.Sub(d.At)), strconv.Itoa(d.Bytes), dash(d.AggregateType), dash(d.Type), dash(d.Topic), d.Detail)
+			t.row(d.Ref(), short(now.Sub(d.At)), strconv.Itoa(d.Bytes), dash(d.AggregateType), dash(d.Type),
+				dash(d.Topic), d.Detail)
 		}
 		p.table(t)
 		if limit > 0 && len(group) > limit {
@@ -75,6 +78,7 @@ func printLetters(p *page, l *letters, chosen []*deadletter.Letter, limit int, n
 		p.printf("\n%s in the topic are no dead letters of sluice\n", count(l.index.Foreign, "record"))
 	}
 	if len(chosen) > 0 {
-		p.printf("\nOne in full: sluice dlq show ENTRY. Again: sluice dlq replay ENTRY, or --reason. For good: sluice dlq drop.\n")
+		p.printf("\nOne in full: sluice dlq show ENTRY. Again: sluice dlq replay ENTRY, or --reason. " +
+			"For good: sluice dlq drop.\n")
 	}
 }

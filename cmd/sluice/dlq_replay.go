@@ -19,13 +19,16 @@ func newDLQReplayCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [ENTRY...]",
 		Short: "Append dead letters to their streams again",
-		Long: `Append dead letters to their streams again, and end them in the dead-letter topic. The event keeps its id and its time and gets a
-new entry ID; it comes after the events that were appended since, so the order of its key is not kept.
+		Long: `Append dead letters to their streams again, and end them in the dead-letter topic. The
+event keeps its id and its time and gets a new entry ID; it comes after the events that were
+appended since, so the order of its key is not kept.
 
-Mend what was wrong first (create the topic, raise max.message.bytes), or on the way: --set FIELD=VALUE sets a field of the wire
-format for all that are replayed, --unset FIELD removes one. (The name of a setting has a dot, that of a field has none, so --set
-keeps its general meaning as well.) Repeating a replay that was cut off appends nothing twice.`,
-		Example: "  sluice dlq replay 3/1700000000000-5\n  sluice dlq replay --reason no_route --set topic=orders.misc",
+Mend what was wrong first (create the topic, raise max.message.bytes), or on the way: --set
+FIELD=VALUE sets a field of the wire format for all that are replayed, --unset FIELD removes one.
+(The name of a setting has a dot, that of a field has none, so --set keeps its general meaning as
+well.) Repeating a replay that was cut off appends nothing twice.`,
+		Example: "  sluice dlq replay 3/1700000000000-5\n  sluice dlq replay --reason no_route --set " +
+			"topic=orders.misc",
 		RunE: func(cmd *cobra.Command, refs []string) error {
 			if err := s.check(refs, true); err != nil {
 				return err
@@ -71,9 +74,11 @@ func (a *app) takeEdit(unset []string) (deadletter.Edit, error) {
 	return e, nil
 }
 
-// replay previews, asks, and replays one after the other. Each is prepared twice, so that no more than one
-// payload is held at a time.
-func (a *app) replay(ctx context.Context, l *letters, refs []string, s selection, edit deadletter.Edit) error {
+// replay previews, asks, and replays one after the other. Each is prepared twice, so that no more
+// than one payload is held at a time.
+func (a *app) replay(ctx context.Context, l *letters, refs []string, s selection,
+	edit deadletter.Edit,
+) error {
 	layout, err := l.layout(ctx, l.config)
 	if err != nil {
 		return err
@@ -147,9 +152,12 @@ func printReplay(p *page, chosen []*deadletter.Letter, edit deadletter.Edit) {
 	for _, name := range edit.Unset {
 		p.printf("  with %s removed\n", name)
 	}
-	undecodable := slices.ContainsFunc(chosen, func(l *deadletter.Letter) bool { return l.Reason == string(relay.ReasonUndecodable) })
+	undecodable := slices.ContainsFunc(chosen, func(l *deadletter.Letter) bool {
+		return l.Reason == string(relay.ReasonUndecodable)
+	})
 	if undecodable && len(edit.Set)+len(edit.Unset) == 0 {
-		p.printf("  %s\n", p.paint(yellow, "undecodable entries come back as dead letters unless they are edited"))
+		p.printf("  %s\n", p.paint(yellow,
+			"undecodable entries come back as dead letters unless they are edited"))
 	}
 	p.printf("  They come after the events appended since: the order of their keys is not kept.\n")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/internal/deadletter"
 )
 
-// shownLetter is a letter with its fields. Text stands as it is; what is not UTF-8 is in hex.
+// shownLetter is a letter with its fields. Text is unchanged; what is not UTF-8 is in hex.
 type shownLetter struct {
 	*deadletter.Letter
 	Fields []shownField `json:"fields"`
@@ -35,9 +35,10 @@ const shownBytes = 512
 func newDLQShowCommand(a *app) *cobra.Command {
 	var full bool
 	cmd := &cobra.Command{
-		Use:     "show ENTRY...",
-		Short:   "Show dead letters with their fields",
-		Long:    "Show dead letters with their fields as they stood in Redis: text if printable, else hex. This shows payloads and keys.",
+		Use:   "show ENTRY...",
+		Short: "Show dead letters with their fields",
+		Long: "Show dead letters with their fields as they stood in Redis: text if printable, else " +
+			"hex. This shows payloads and keys.",
 		Example: "  sluice dlq show 3/1700000000000-5",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, refs []string) error {

@@ -37,7 +37,7 @@ func thresholdf(format string, args ...any) error {
 // errQuiet ends the command with exitFailed without a message: the output has said it.
 var errQuiet = errors.New("failed")
 
-// status tells the error and gives the exit status.
+// status prints the error and gives the exit status.
 func (a *app) status(err error) int {
 	var usage *usageError
 	var wrong *config.Error

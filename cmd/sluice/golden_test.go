@@ -57,9 +57,25 @@ func TestStatusText(t *testing.T) {
 		Shards: []admin.Shard{
 			{Shard: 0, State: "running", Owner: "a-1", Position: "1700000000000-0", LastEntry: "1700000000009-0", Retained: ref(int64(1200)), Lag: ref(int64(9)), OldestUndelivered: ref(0.25)},
 			{
-				Shard: 1, State: "halted", Owner: "a-1", Since: ref(noon.Add(-90 * time.Second)), Reason: "the stream does not hold the last delivered entry", Entry: "1700000000000-3",
-				Expected: "entry 1700000000000-3 with fingerprint aa", Found: "no entry at or after it", Next: "sluice resume --shard 1, with --after ENTRY, --from-start or --at-end",
-				Position: "1700000000000-3", LastEntry: "1700000000000-1", Retained: ref(int64(2)), OldestUndelivered: ref(7265.0),
+				Shard: 0, State: "running", Owner: "a-1", Position: "1700000000000-0",
+				LastEntry: "1700000000009-0", Retained: ref(int64(1200)), Lag: ref(int64(9)),
+				OldestUndelivered: ref(0.25),
+			},
+			{
+				Shard: 1, State: "halted", Owner: "a-1", Since: ref(noon.Add(-90 * time.Second)),
+				Reason: "the stream does not hold the last delivered entry", Entry: "1700000000000-3",
+				Expected: "entry 1700000000000-3 with fingerprint aa", Found: "no entry at or after it",
+				Next:     "sluice resume --shard 1, with --after ENTRY, --from-start or --at-end",
+				Position: "1700000000000-3", LastEntry: "1700000000000-1", Retained: ref(int64(2)),
+				OldestUndelivered: ref(7265.0),
+			},
+			{
+				Shard: 2, State: operate.StateNone, Next: "sluice relay", Retained: ref(int64(0)),
+				Lag: ref(int64(0)), OldestUndelivered: ref(0.0),
+			},
+			{
+				Shard: 3, State: operate.StateNone, Next: "sluice relay", Retained: ref(int64(0)),
+				Lag: ref(int64(0)), OldestUndelivered: ref(0.0),
 			},
 			{Shard: 2, State: admin.StateNone, Next: "sluice relay", Retained: ref(int64(0)), Lag: ref(int64(0)), OldestUndelivered: ref(0.0)},
 			{Shard: 3, State: admin.StateNone, Next: "sluice relay", Retained: ref(int64(0)), Lag: ref(int64(0)), OldestUndelivered: ref(0.0)},
@@ -70,14 +86,22 @@ func TestStatusText(t *testing.T) {
 	audited.Audits, audited.Problems = true, nil
 	audited.Shards = slices.Clone(status.Shards[:1])
 	audited.Shards[0].Audited, audited.Shards[0].TrimHeld = "1699999990000-0", ref(7800.0)
-	golden(t, "status", rendered(func(p *page) { printStatus(p, status, noon) })+rendered(func(p *page) { printStatus(p, audited, noon) }))
+	golden(t, "status", rendered(func(p *page) {
+		printStatus(p, status, noon)
+	})+rendered(func(p *page) { printStatus(p, audited, noon) }))
 }
 
 func TestCheckText(t *testing.T) {
 	findings := []preflight.Finding{
 		{Level: preflight.OK, Area: "redis", Name: "reachable", Detail: "Redis at localhost:6379"},
-		{Level: preflight.Warn, Area: "redis", Name: "persistence", Detail: "the append-only file is off", Fix: "set appendonly yes"},
-		{Level: preflight.Fail, Area: "kafka", Name: "relay.session_timeout", Detail: "2s is below the brokers' 6s", Fix: "set it to at least 6s"},
+		{
+			Level: preflight.Warn, Area: "redis", Name: "persistence", Detail: "the append-only file is off",
+			Fix: "set appendonly yes",
+		},
+		{
+			Level: preflight.Fail, Area: "kafka", Name: "relay.session_timeout",
+			Detail: "2s is below the brokers' 6s", Fix: "set it to at least 6s",
+		},
 	}
 	golden(t, "check", rendered(func(p *page) { printChecked(p, checked{Findings: findings}) })+
 		rendered(func(p *page) { printChecked(p, checked{Findings: findings[:2]}) })+
@@ -108,7 +132,10 @@ func TestDeadLetterText(t *testing.T) {
 	l := &letters{config: c, name: "sluice.orders.dlq", index: &deadletter.Index{Foreign: 1}}
 	golden(t, "dlq_list", rendered(func(p *page) {
 		printLetters(p, l, all, 1, noon)
-		printReplay(p, all, deadletter.Edit{Set: map[string]string{"topic": "x", "key": "k"}, Unset: []string{"foo"}})
+		printReplay(p, all, deadletter.Edit{
+			Set:   map[string]string{"topic": "x", "key": "k"},
+			Unset: []string{"foo"},
+		})
 		printReplay(p, all[1:], deadletter.Edit{})
 	}))
 	shown := shownLetter{Letter: all[1], Fields: []shownField{
@@ -146,7 +173,8 @@ func TestFirstConfigText(t *testing.T) {
 		t.Error("init has changed a file that was there")
 	}
 	out.Reset()
-	if code := run(t.Context(), &app{out: &out, err: &errs}, []string{"config", "show", "--origin", "--changed"}); code != exitFine {
+	if code := run(t.Context(), &app{out: &out, err: &errs},
+		[]string{"config", "show", "--origin", "--changed"}); code != exitFine {
 		t.Fatalf("exit status %d: %s", code, &errs)
 	}
 	t.Chdir(dir)

@@ -23,15 +23,18 @@ type listener struct {
 	log    *slog.Logger
 }
 
-// listen opens the address of the configuration, so that a taken port is found before the relay starts. nil: none
-// is wanted.
-func listen(c *config.Config, log *slog.Logger, metrics prometheus.Gatherer, ready func() error) (*listener, error) {
+// listen opens the address of the configuration, so that a taken port is found before the relay
+// starts. nil: none is wanted.
+func listen(c *config.Config, log *slog.Logger, metrics prometheus.Gatherer,
+	ready func() error,
+) (*listener, error) {
 	if c.HTTP.Listen == "off" {
 		return nil, nil
 	}
 	l, err := net.Listen("tcp", c.HTTP.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("http.listen: %w (another relay on this machine? choose another address, or off)", err)
+		return nil, fmt.Errorf(
+			"http.listen: %w (another relay on this machine? choose another address, or off)", err)
 	}
 	return &listener{
 		net: l, log: log,
@@ -51,8 +54,10 @@ func handler(c *config.Config, metrics prometheus.Gatherer, ready func() error) 
 		w.WriteHeader(status)
 		_, _ = fmt.Fprintln(w, body) // the client has gone if this fails
 	}
-	// The process lives as long as it answers. A relay that waits for Redis or Kafka must not be restarted for it.
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
+	// The process is alive if it answers. A relay that waits for Redis or Kafka must not be restarted.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		text(w, http.StatusOK, "ok")
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := ready(); err != nil {
 			text(w, http.StatusServiceUnavailable, err.Error())
@@ -77,7 +82,8 @@ func handler(c *config.Config, metrics prometheus.Gatherer, ready func() error) 
 func (l *listener) serve() error {
 	l.log.Info("listening", "address", l.net.Addr().String(), "paths", "/metrics /livez /readyz")
 	if tcp, ok := l.net.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		l.log.Warn("the listener is reachable from other machines and has no authentication: keep it behind a network policy", "address", l.net.Addr().String())
+		l.log.Warn("the listener is reachable from other machines and has no authentication: keep it "+
+			"behind a network policy", "address", l.net.Addr().String())
 	}
 	if err := l.server.Serve(l.net); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("http.listen: %w", err)
@@ -85,7 +91,8 @@ func (l *listener) serve() error {
 	return nil
 }
 
-// serveWhile serves while run runs, and ends with it. A listener that fails ends run: a process that nobody can watch is better started anew.
+// serveWhile serves while run runs, and ends with it. A listener that fails ends run: a process
+// that nobody can watch is better started anew.
 func serveWhile(ctx context.Context, l *listener, run func(context.Context) error) error {
 	if l == nil {
 		return run(ctx)

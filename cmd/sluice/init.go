@@ -11,16 +11,19 @@ import (
 	"github.com/sluice-outbox/sluice/internal/config"
 )
 
-// firstConfig is the file of `sluice init`: everything that must be decided, and the defaults that are decided most often.
+// firstConfig is the file of `sluice init`: everything that must be decided, and the defaults that
+// are decided most often.
 const firstConfig = `# Configuration of sluice. Every setting: sluice config reference
 outbox: {name: %s, shards: %d}   # shards: how many relays can share the work; fixed once created
-redis:  {url: %s}   # or addrs: [..] for a cluster, or sentinel: {..}; password from SLUICE_REDIS_PASSWORD or password_file
+# Redis: or addrs: [..] for a cluster, or sentinel: {..}. The password comes from
+# SLUICE_REDIS_PASSWORD or password_file.
+redis:  {url: %s}
 kafka:  {brokers: ["%s"]}   # tls: {..} and sasl: {..} as needed
 relay:
   delivery: exactly-once                       # or at-least-once
   route: "outbox.event.{{.AggregateType}}"     # topic of an event
-  trim: {keep: 1h}                             # how long delivered entries stay in Redis; off: for ever
-audit: {schedule: "*/15 * * * *"}              # when the relays compare both sides; leave it out for never
+  trim: {keep: 1h}                             # age at which delivered entries go; off: never
+audit: {schedule: "*/15 * * * *"}              # when the relays compare both sides
 http: {listen: "127.0.0.1:8080"}               # /metrics, /livez, /readyz
 `
 
@@ -30,9 +33,9 @@ func newInitCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a commented sluice.yaml to begin with",
-		Long: `Write a commented sluice.yaml to begin with, or the file of -c. A file that is there is left alone.
-Afterwards: 'sluice migrate apply' creates the outbox on both servers, 'sluice check' looks for what would fail later,
-and 'sluice relay' delivers.`,
+		Long: `Write a commented sluice.yaml to begin with, or the file of -c. A file that is there is
+left alone. Afterwards: 'sluice migrate apply' creates the outbox on both servers, 'sluice check'
+looks for what would fail later, and 'sluice relay' delivers.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			text := fmt.Sprintf(firstConfig, name, shards, redisURL, broker)
@@ -70,7 +73,8 @@ and 'sluice relay' delivers.`,
 	return cmd
 }
 
-// checkFirst loads the text as the other commands will, so that init never writes a file they refuse.
+// checkFirst loads the text as the other commands will, so that init never writes a file they
+// refuse.
 func checkFirst(text string) error {
 	f, err := os.CreateTemp("", "sluice-*.yaml")
 	if err != nil {

@@ -1,8 +1,10 @@
-// Command sluice runs and operates transactional outboxes: it relays the events that applications append in Redis
-// to Kafka, exactly once and in order, and shows and mends what stands in their way.
+// Command sluice runs and operates transactional outboxes: it relays the events that applications
+// append in Redis to Kafka, exactly once and in order, and shows and removes what keeps them from
+// it.
 //
-// One file holds one command. What they share is in app.go (global flags, configuration, clients), print.go and table.go
-// (output), consent.go (asking before something is destroyed or sent again) and exit.go (statuses).
+// One file holds one command. What they share is in app.go (global flags, configuration, clients),
+// print.go and table.go (output), consent.go (asking before something is destroyed or sent again)
+// and exit.go (statuses).
 package main
 
 import (
@@ -24,7 +26,7 @@ func main() {
 		outTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		errTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
-	logging.Disable() // what go-redis logs is also in the errors it returns, which commands tell once
+	logging.Disable() // go-redis logs what is also in the errors it returns, which commands print once
 	ctx, stop := untilSignal(a.err, os.Exit)
 	code := run(ctx, a, os.Args[1:])
 	stop()
@@ -41,8 +43,9 @@ func run(ctx context.Context, a *app, args []string) int {
 	return a.status(root.ExecuteContext(ctx))
 }
 
-// untilSignal gives a context that ends at the first SIGINT or SIGTERM, which lets a relay finish its open
-// transactions. The second one ends the process at once: what is open then is aborted by the next owner.
+// untilSignal gives a context that ends at the first SIGINT or SIGTERM, which lets a relay finish
+// its open transactions. The second one ends the process at once: what is open then is aborted by
+// the next owner.
 func untilSignal(w io.Writer, exit func(int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -33,7 +33,8 @@ func (f *migrateFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.IntVar(&f.to, "to", migrations.Newest, "layout `VERSION` to go to")
 	flags.BoolVar(&f.recreatePositions, "recreate-positions", false,
-		"create the positions topic again though it was lost; each shard's position must then be set by hand")
+		"create the positions topic again though it was lost; each shard's position must then be set "+
+			"by hand")
 	flags.BoolVar(&f.adoptPositions, "adopt-positions", false,
 		"go on with the positions in Kafka though this Redis has no layout, because it lost its data")
 }
@@ -43,8 +44,8 @@ func newMigratePlanCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what 'migrate apply' would do",
-		Long: `Show what exists on Redis and Kafka, what 'sluice migrate apply' would create and what stands in its way.
-Nothing is changed. The exit status is 1 if apply would refuse.`,
+		Long: `Show what exists on Redis and Kafka, what 'sluice migrate apply' would create and what
+is in its way. Nothing is changed. The exit status is 1 if apply would refuse.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.migrate(cmd.Context(), f, func(ctx context.Context, m *migrations.Migrator) error {
@@ -74,9 +75,9 @@ func newMigrateApplyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Create what is missing on Redis and Kafka",
-		Long: `Create what is missing: on Redis the layout, a stream and a consumer group for each shard; on Kafka the topics for positions
-and dead letters. Nothing is ever deleted or altered, so it does not ask. It can be run again at any time, by
-several at once, and after it was interrupted.
+		Long: `Create what is missing: on Redis the layout, a stream and a consumer group for each shard;
+on Kafka the topics for positions and dead letters. Nothing is ever deleted or altered, so it does
+not ask. It can be run again at any time, by several at once, and after it was interrupted.
 
 It refuses what it does not know, and says what to do.`,
 		Args: cobra.NoArgs,
@@ -123,33 +124,37 @@ func newMigrateStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the layout version and what has drifted from it",
-		Long: `Show which layout version the outbox has reached, which is the newest, and what differs from it: a stream, a group or a
-topic that is missing, a topic of another shape. The exit status is 3 if anything differs or the newest version is not reached.`,
+		Long: `Show which layout version the outbox has reached, which is the newest, and what differs
+from it: a stream, a group or a topic that is missing, a topic of another shape. The exit status is
+3 if anything differs or the newest version is not reached.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.migrate(cmd.Context(), migrateFlags{to: migrations.Newest}, func(ctx context.Context, m *migrations.Migrator) error {
-				status, err := m.Status(ctx)
-				if err != nil {
-					return err
-				}
-				if err := a.print(status, func(p *page) { p.printf("%s", written(status)) }); err != nil {
-					return err
-				}
-				switch {
-				case len(status.Drift) > 0:
-					return thresholdf("the outbox has drifted from its layout")
-				case !status.Current():
-					return thresholdf("the outbox is at layout version %d of %d", status.Version, status.Newest)
-				}
-				return nil
-			})
+			return a.migrate(cmd.Context(), migrateFlags{to: migrations.Newest},
+				func(ctx context.Context, m *migrations.Migrator) error {
+					status, err := m.Status(ctx)
+					if err != nil {
+						return err
+					}
+					if err := a.print(status, func(p *page) { p.printf("%s", written(status)) }); err != nil {
+						return err
+					}
+					switch {
+					case len(status.Drift) > 0:
+						return thresholdf("the outbox has drifted from its layout")
+					case !status.Current():
+						return thresholdf("the outbox is at layout version %d of %d", status.Version, status.Newest)
+					}
+					return nil
+				})
 		},
 	}
 }
 
 // migrate runs one migration command with its clients. The servers are asked for a sign of life
 // first, so that the one that does not answer is named at once.
-func (a *app) migrate(ctx context.Context, f migrateFlags, run func(context.Context, *migrations.Migrator) error) error {
+func (a *app) migrate(ctx context.Context, f migrateFlags,
+	run func(context.Context, *migrations.Migrator) error,
+) error {
 	c, err := a.config()
 	if err != nil {
 		return err
@@ -191,15 +196,16 @@ func (a *app) migrate(ctx context.Context, f migrateFlags, run func(context.Cont
 // outbox was created. Only for a new outbox does the default count.
 func (s *servers) wantedShards(ctx context.Context, c *config.Config) int {
 	if c.Origin("outbox.shards").Layer == config.FromDefault {
-		// What is wrong with a layout that cannot be read, the migration itself says.
-		if l, err := outbox.ReadLayout(ctx, s.redis, c.Outbox.Name); err == nil && l.Shards <= migrations.MaxShards {
+		// The migration itself says what is wrong with a layout that cannot be read.
+		if l, err := outbox.ReadLayout(ctx, s.redis, c.Outbox.Name); err == nil &&
+			l.Shards <= migrations.MaxShards {
 			return l.Shards
 		}
 	}
 	return c.Outbox.Shards
 }
 
-// quietly ends the command with exitFailed where the output has told what is wrong.
+// quietly ends the command with exitFailed if the output has said what is wrong.
 func quietly(err error) error {
 	if err != nil {
 		return errQuiet

@@ -38,8 +38,12 @@ func newMigrateStage(t *testing.T, more string) *migrateStage {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	s := &migrateStage{t: t, redis: miniredis.RunT(t), client: client, kafka: kadm.NewClient(client), file: filepath.Join(t.TempDir(), "sluice.yaml")}
-	text := "redis: {url: redis://" + s.redis.Addr() + "/0}\nkafka: {brokers: [" + cluster.ListenAddrs()[0] + "]}\n" + more
+	s := &migrateStage{
+		t: t, redis: miniredis.RunT(t), client: client, kafka: kadm.NewClient(client),
+		file: filepath.Join(t.TempDir(), "sluice.yaml"),
+	}
+	text := "redis: {url: redis://" + s.redis.Addr() + "/0}\nkafka: {brokers: [" +
+		cluster.ListenAddrs()[0] + "]}\n" + more
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +77,8 @@ func TestMigrate(t *testing.T) {
 	s.wants(errs, "the outbox is at layout version 0 of 3")
 
 	out, _ := s.run(exitFine, "plan")
-	s.wants(out, "outbox orders: version 0 -> 3", "create  stream   sluice:{orders:1}", "create  topic    sluice.orders.positions")
+	s.wants(out, "outbox orders: version 0 -> 3", "create  stream   sluice:{orders:1}",
+		"create  topic    sluice.orders.positions")
 	if len(s.redis.Keys()) > 0 {
 		t.Errorf("plan created %v", s.redis.Keys())
 	}
@@ -146,7 +151,8 @@ func TestMigrateRefuses(t *testing.T) {
 	}
 	var applied appliedPlan
 	out, _ := s.run(exitFailed, "apply", "-o", "json")
-	if err := json.Unmarshal([]byte(out), &applied); err != nil || applied.Applied || len(applied.Refused) != 1 {
+	if err := json.Unmarshal([]byte(out), &applied); err != nil || applied.Applied ||
+		len(applied.Refused) != 1 {
 		t.Errorf("%v in %s", err, out)
 	}
 	out, errs := s.run(exitThreshold, "status")
@@ -189,7 +195,9 @@ func TestMigrateShards(t *testing.T) {
 
 // What the file says of topics is what is created.
 func TestMigrateTopics(t *testing.T) {
-	s := newMigrateStage(t, "outbox: {name: orders, shards: 2}\nrelay: {dead_letter: {topic: letters}, topics: {replication_factor: 1}}\n")
+	s := newMigrateStage(t,
+		"outbox: {name: orders, shards: 2}\nrelay: {dead_letter: {topic: letters}, topics: "+
+			"{replication_factor: 1}}\n")
 	out, _ := s.run(exitFine, "plan")
 	s.wants(out, "letters", "replication factor 1")
 	s.run(exitFine, "apply")

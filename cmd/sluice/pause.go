@@ -30,8 +30,9 @@ func newPauseCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause",
 		Short: "Stop delivering, without losing anything",
-		Long: `Stop delivering all shards, or those named, until 'sluice resume'. Relays finish their open transactions and follow within about a
-second; events stay in Redis meanwhile, so watch its memory. The pause also holds relays that start later.`,
+		Long: `Stop delivering all shards, or those named, until 'sluice resume'. Relays finish their open
+transactions and follow within about a second; events stay in Redis meanwhile, so watch its memory.
+The pause also holds relays that start later.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, s, err := a.outbox(cmd, shards)
@@ -45,9 +46,13 @@ second; events stay in Redis meanwhile, so watch its memory. The pause also hold
 					return err
 				}
 			}
-			result := paused{Outbox: c.Outbox.Name, Shards: slices.Clone(shards), Paused: true, Reason: reason, Changed: true}
+			result := paused{
+				Outbox: c.Outbox.Name, Shards: slices.Clone(shards), Paused: true,
+				Reason: reason, Changed: true,
+			}
 			return a.print(result, func(p *page) {
-				p.printf("%s of outbox %s: paused. To go on: sluice resume%s\n", shardsText(shards), c.Outbox.Name, shardFlags(shards))
+				p.printf("%s of outbox %s: paused. To go on: sluice resume%s\n", shardsText(shards),
+					c.Outbox.Name, shardFlags(shards))
 			})
 		},
 	}

@@ -13,7 +13,8 @@ import (
 // outputs are the forms of a command's result.
 var outputs = []string{"text", "json", "jsonl"}
 
-// print writes a result in the form that -o asks for. In jsonl a slice is one line an element, anything else is one line.
+// print writes a result in the form that -o asks for. In jsonl a slice is one line an element,
+// anything else is one line.
 func (a *app) print(v any, text func(p *page)) error {
 	switch a.output {
 	case "json":

@@ -31,12 +31,13 @@ func newRelayCommand(a *app) *cobra.Command {
 		Short: "Deliver the events of the outbox to Kafka until stopped",
 		Long: `Deliver the events of the outbox to Kafka until stopped.
 
-Any number of relays can run at once; they share the shards among each other. A server that does not answer is named in the
-log and tried again. SIGTERM or SIGINT lets open transactions finish (relay.drain_timeout); a second one ends
-the process at once, which loses and doubles nothing either.
+Any number of relays can run at once; they share the shards among each other. A server that does not
+answer is named in the log and tried again. SIGTERM or SIGINT lets open transactions finish
+(relay.drain_timeout); a second one ends the process at once, which loses and doubles nothing
+either.
 
-Where audit.schedule is set, the relay that owns shard 0 audits the outbox at its times. Where relay.trim.after_audit is set, a relay trims
-only what audits have compared.
+Where audit.schedule is set, the relay that owns shard 0 audits the outbox at its times. Where
+relay.trim.after_audit is set, a relay trims only what audits have compared.
 
 The listener (http.listen) serves /metrics, /livez and /readyz.`,
 		Args: cobra.NoArgs,
@@ -52,7 +53,8 @@ The listener (http.listen) serves /metrics, /livez and /readyz.`,
 	f.String("delivery", "", "exactly-once or at-least-once")
 	f.String("assign", "", "fixed `SHARDS` of this relay, for example 0,2")
 	f.String("instance", "", "`NAME` of this relay in logs and status")
-	f.Bool("init", false, "begin at the first retained entry of a stream that may have been trimmed before")
+	f.Bool("init", false,
+		"begin at the first retained entry of a stream that may have been trimmed before")
 	f.String("listen", "", "`ADDRESS` of the listener, or off")
 	return cmd
 }
@@ -86,7 +88,8 @@ func (a *app) runRelay(ctx context.Context, c *config.Config) error {
 	}
 	defer func() { _ = rc.Redis.Close() }()
 	b := thisBuild()
-	m := metrics.NewRelay(c.Outbox.Name, metrics.Build{Version: b.Version, Revision: b.Revision, Go: b.Go})
+	m := metrics.NewRelay(c.Outbox.Name,
+		metrics.Build{Version: b.Version, Revision: b.Revision, Go: b.Go})
 	rc.Observer, rc.Logger = m.Observer(), log
 	beside, err := newBesideRelay(c, log)
 	if err != nil {
@@ -108,12 +111,16 @@ func (a *app) runRelay(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	log.Info("starting", "version", b.Version, "outbox", c.Outbox.Name, "delivery", c.Relay.Delivery, "redis", config.RedisName(c), "kafka", config.KafkaName(c))
+	log.Info("starting", "version", b.Version, "outbox", c.Outbox.Name, "delivery", c.Relay.Delivery,
+		"redis", config.RedisName(c), "kafka", config.KafkaName(c))
 	return runUntilEnd(ctx, log, r, beside, l)
 }
 
-// runUntilEnd runs relay and listener, and the audits beside. The relay drains first, so that its last state can still be seen.
-func runUntilEnd(ctx context.Context, log *slog.Logger, r *relay.Relay, beside *besideRelay, l *listener) error {
+// runUntilEnd runs relay and listener, and the audits beside. The relay drains first, so that its
+// last state can still be seen.
+func runUntilEnd(ctx context.Context, log *slog.Logger, r *relay.Relay, beside *besideRelay,
+	l *listener,
+) error {
 	return serveWhile(ctx, l, func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() {
 			log.Info("stopping: open transactions are finished first; a second signal ends at once")
@@ -122,7 +129,7 @@ func runUntilEnd(ctx context.Context, log *slog.Logger, r *relay.Relay, beside *
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		auditing, end := context.WithCancel(ctx)
-		defer end() // a relay that ends by itself takes them along
+		defer end() // if the relay ends by itself the audits end too
 		wg.Go(func() { beside.run(auditing) })
 		return r.Run(ctx)
 	})

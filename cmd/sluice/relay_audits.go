@@ -14,8 +14,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// besideRelay is what a relay's process does about audits: it runs them, and follows how far they have come. Relay and audits share no client,
-// so that neither waits for the other's connections, and the relay knows nothing of it but the limit of its trimming.
+// besideRelay is what a relay's process does about audits: it runs them, and follows how far they
+// have come. Relay and audits share no client, so that neither waits for the other's connections.
+// The relay knows nothing of audits but the limit of its trimming.
 type besideRelay struct {
 	*audits // nil if neither is wanted
 
@@ -38,8 +39,8 @@ func newBesideRelay(c *config.Config, log *slog.Logger) (*besideRelay, error) {
 	return b, nil
 }
 
-// audit lets the process audit when r owns shard 0, if a schedule is set: of many relays one does. Two that believe for a moment that they own
-// it compare the same thing twice.
+// audit lets the process audit when r owns shard 0, if a schedule is set: of many relays one does.
+// Two that believe for a moment that they own it compare the same thing twice.
 func (b *besideRelay) audit(m *metrics.Relay, r *relay.Relay) (err error) {
 	if b.audits == nil || b.config.Audit.Schedule == "" {
 		return nil

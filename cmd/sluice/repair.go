@@ -19,11 +19,13 @@ func newRepairCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "repair FILE",
 		Short: "Send entries again that audits have found lost, as a plan of 'sluice audit --plan' says",
-		Long: `Send entries again that audits have found lost, as the plan in FILE says: in their order, in one Kafka transaction, each record marked by the
-header sluice-repair. Nothing is ever deleted from Kafka. The records stand behind later ones of their keys: consumers have to bear that.
+		Long: `Send entries again that audits have found lost, as the plan in FILE says: in their order,
+in one Kafka transaction, each record marked by the header sluice-repair. Nothing is ever deleted
+from Kafka. The records come after later ones of their keys: consumers have to bear that.
 
-Before anything is sent, the plan is compared with both sides: an entry that is gone or another one, or that has a record by now, makes the whole plan
-void. The plan is shown, and the command asks, or takes --yes. The next audit accepts exactly what was sent.`,
+Before anything is sent, the plan is compared with both sides: an entry that is gone or another one,
+or that has a record by now, makes the whole plan void. The plan is shown, and the command asks, or
+takes --yes. The next audit accepts exactly what was sent.`,
 		Example: "  sluice audit --plan repair.json\n  sluice repair repair.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +48,8 @@ func readPlan(file string) (*consistency.Plan, error) {
 		return nil, usagef("%s is not a plan of 'sluice audit --plan': %w", file, err)
 	}
 	if plan.V != 1 {
-		return nil, usagef("%s is not a plan of 'sluice audit --plan', or one of another version of sluice", file)
+		return nil, usagef(
+			"%s is not a plan of 'sluice audit --plan', or one of another version of sluice", file)
 	}
 	return plan, nil
 }
@@ -76,14 +79,17 @@ func (a *app) repair(ctx context.Context, plan *consistency.Plan) error {
 	if err != nil {
 		return err
 	}
-	return a.print(repairResult{plan.Outbox, sent}, func(p *page) { p.printf("%d records sent; the next audit compares them\n", sent) })
+	return a.print(repairResult{plan.Outbox, sent}, func(p *page) {
+		p.printf("%d records sent; the next audit compares them\n", sent)
+	})
 }
 
 // fewSends are shown of a plan; the file has all.
 const fewSends = 50
 
 func (p *page) plan(plan *consistency.Plan) {
-	p.printf("Plan for %s, made at %s after audit %d: %d entries to send again\n", plan.Outbox, plan.Made.Format(time.RFC3339), plan.Run, len(plan.Send))
+	p.printf("Plan for %s, made at %s after audit %d: %d entries to send again\n", plan.Outbox,
+		plan.Made.Format(time.RFC3339), plan.Run, len(plan.Send))
 	if len(plan.Send) > 0 {
 		t := newTable("SHARD", "ENTRY", "EVENT", "TO")
 		for _, s := range plan.Send[:min(fewSends, len(plan.Send))] {
@@ -99,7 +105,8 @@ func (p *page) plan(plan *consistency.Plan) {
 	}
 }
 
-// writePlan writes the plan for everything that audits have found lost. It does not write over a file.
+// writePlan writes the plan for everything that audits have found lost. It does not overwrite a
+// file.
 func (a *app) writePlan(ctx context.Context, auditor *consistency.Auditor, file string) error {
 	plan, err := auditor.Plan(ctx)
 	if err != nil {

@@ -23,12 +23,14 @@ func newResumeCommand(a *app) *cobra.Command {
 		Short: "End a pause, or tell a halted shard from where to go on",
 		Long: `End the pause of all shards, or of those named.
 
-A halted shard needs to be told from where to go on, because nobody else can know: compare what Redis holds with what is in Kafka
+A halted shard needs to be told from where to go on, because nobody else can know: compare what
+Redis holds with what is in Kafka
 first. One of
   --after ENTRY   send what comes after this entry ID
   --from-start    send everything that Redis holds
   --at-end        send only what is appended from now on
-The command shows what is sent, sent again and skipped by that, and asks. The shard's relay is fenced and starts over.`,
+The command shows what is sent, sent again and skipped by that, and asks. The shard's relay is
+fenced and starts over.`,
 		Example: "  sluice resume\n  sluice resume --shard 3 --after 1700000000000-5",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -112,7 +114,8 @@ func (a *app) endPause(ctx context.Context, c *config.Config, s *servers, shards
 	return a.stillHalted(ctx, s, c, shards)
 }
 
-// stillHalted fails if a shard that the user wants to run is halted: ending a pause does not help it.
+// stillHalted fails if a shard that the user wants to run is halted: ending a pause does not help
+// it.
 func (a *app) stillHalted(ctx context.Context, s *servers, c *config.Config, shards []int) error {
 	st, err := admin.ReadStatus(ctx, s.adminServers(c), c.Outbox.Name)
 	if err != nil {
@@ -124,7 +127,8 @@ func (a *app) stillHalted(ctx context.Context, s *servers, c *config.Config, sha
 	}
 	for _, sh := range st.Shards {
 		if sh.State == string(relay.StateHalted) && (len(shards) == 0 || wanted[sh.Shard]) {
-			return fmt.Errorf("shard %d is halted and a pause is not why: %s; run: %s", sh.Shard, sh.Reason, sh.Next)
+			return fmt.Errorf("shard %d is halted and a pause is not why: %s; run: %s", sh.Shard, sh.Reason,
+				sh.Next)
 		}
 	}
 	return nil
@@ -147,7 +151,8 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 	}
 	sh := st.Shards[shard]
 	if sh.State == string(relay.StateRunning) && sh.Delivery == relay.DeliveryAtLeastOnce.String() {
-		return usagef("shard %d runs with at-least-once delivery, which setting a position does not interrupt: run sluice pause --shard %d first", shard, shard)
+		return usagef("shard %d runs with at-least-once delivery, which setting a position does not "+
+			"interrupt: run sluice pause --shard %d first", shard, shard)
 	}
 	m, err := admin.PlanMove(ctx, s.adminServers(c), c.Outbox.Name, sh, where)
 	if err != nil {
@@ -194,13 +199,17 @@ func printMove(p *page, outboxName string, sh admin.Shard, m admin.Move) {
 	}
 	p.printf("\n")
 	if m.SendsAgain > 0 {
-		p.printf("  %s\n", p.paint(yellow, fmt.Sprintf("again:       %s at or below the old position: consumers may get them a second time", entries(m.SendsAgain))))
+		p.printf("  %s\n", p.paint(yellow,
+			fmt.Sprintf("again:       %s at or below the old position: consumers may get them a second time",
+				entries(m.SendsAgain))))
 	}
 	if m.Skips > 0 {
-		p.printf("  %s\n", p.paint(red, fmt.Sprintf("skipped:     %s will never be sent", entries(m.Skips))))
+		p.printf("  %s\n", p.paint(red,
+			fmt.Sprintf("skipped:     %s will never be sent", entries(m.Skips))))
 	}
 	if m.To.Fingerprint == "" && !m.To.Entry.IsZero() {
-		p.printf("  %s\n", p.paint(yellow, "note:        no entry has this ID, so the next read has no anchor to check"))
+		p.printf("  %s\n", p.paint(yellow,
+			"note:        no entry has this ID, so the next read has no anchor to check"))
 	}
 }
 

@@ -20,10 +20,13 @@ func newStatusCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each shard: state, owner, position, lag",
-		Long: `Show each shard: its state and owner as its relay reports them, the committed position, the lag and the age of the oldest
-entry that is not delivered. Where audit.schedule or relay.trim.after_audit is set, also how far audits have come. What cannot be found out is shown as "unknown", never as 0.
+		Long: `Show each shard: its state and owner as its relay reports them, the committed position, the
+lag and the age of the oldest entry that is not delivered. Where audit.schedule or
+relay.trim.after_audit is set, also how far audits have come. What cannot be found out is shown as
+"unknown", never as 0.
 
-Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed or cannot be checked.`,
+Exit status 3 when a shard is halted, or when --max-lag or --max-age is crossed or cannot be
+checked.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config()
@@ -135,8 +138,12 @@ func printStatus(p *page, st admin.Status, now time.Time) {
 	if st.Relays != nil {
 		relays = count(*st.Relays, "relay")
 	}
-	p.printf("outbox %s: layout %d, %s, %s\n\n", p.paint(bold, st.Outbox), st.Version, count(len(st.Shards), "shard"), relays)
-	columns := []string{"SHARD", "STATE", "LAG", "OLDEST", "POSITION", "LAST ENTRY", "RETAINED", "OWNER"}
+	p.printf("outbox %s: layout %d, %s, %s\n\n", p.paint(bold, st.Outbox), st.Version,
+		count(len(st.Shards), "shard"), relays)
+	columns := []string{
+		"SHARD", "STATE", "LAG", "OLDEST", "POSITION", "LAST ENTRY", "RETAINED",
+		"OWNER",
+	}
 	if st.Audits {
 		columns = append(columns, "AUDITED UP TO")
 	}
@@ -163,7 +170,8 @@ func printStatus(p *page, st admin.Status, now time.Time) {
 	p.table(t)
 	for _, s := range st.Shards {
 		if s.TrimHeld != nil {
-			p.printf("\n%s trimming waits for audits since %s: see sluice audit history\n", p.paint(yellow, shardsText([]int{s.Shard})+":"), short(seconds(*s.TrimHeld)))
+			p.printf("\n%s trimming waits for audits since %s: see sluice audit history\n",
+				p.paint(yellow, shardsText([]int{s.Shard})+":"), short(seconds(*s.TrimHeld)))
 		}
 	}
 	for _, alike := range troubles(st.Shards) {
@@ -209,7 +217,9 @@ func printTrouble(p *page, alike []admin.Shard, now time.Time) {
 		p.printf(", %s", config.NameSettings(s.Reason))
 	}
 	p.printf("\n")
-	for _, f := range []struct{ name, text string }{{"entry", s.Entry}, {"expected", s.Expected}, {"found", s.Found}, {"run", s.Next}} {
+	for _, f := range []struct {
+		name, text string
+	}{{"entry", s.Entry}, {"expected", s.Expected}, {"found", s.Found}, {"run", s.Next}} {
 		if f.text != "" {
 			p.printf("  %-9s %s\n", f.name+":", f.text)
 		}
