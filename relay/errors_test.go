@@ -91,12 +91,14 @@ func TestRedisErrorClasses(t *testing.T) {
 			"a text that mentions WRONGTYPE and ERR unknown",
 		},
 	} {
-		for _, err := range []error{rawreply.Error(text), fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text))} {
-			if got := isWrongType(err); got != want.wrongType {
-				t.Errorf("%v: wrong type is %v", err, got)
-			}
-			if got := isUnknownCommand(err); got != want.unknown {
-				t.Errorf("%v: unknown command is %v", err, got)
+		for _, text := range texts {
+			for _, err := range []error{rawreply.Error(text), fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text))} {
+				if got := isWrongType(err); got != want.wrongType {
+					t.Errorf("%v: wrong type is %v", err, got)
+				}
+				if got := isUnknownCommand(err); got != want.unknown {
+					t.Errorf("%v: unknown command is %v", err, got)
+				}
 			}
 		}
 	}
