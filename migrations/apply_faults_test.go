@@ -15,7 +15,7 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// The tests of this file are functions of a stage: here they run in memory, and against real
+// The tests of this file are functions of a testEnv: here they run in memory, and against real
 // servers with the tag integration.
 
 func TestKilledAtAnyCall(t *testing.T) { killedAtAnyCall(t, inMemory(t), named("killed")) }
@@ -43,7 +43,7 @@ func named(prefix string) func() string {
 // killedAtAnyCall lets a migration die at its N-th call to either server, for every N, the request
 // lost and the reply lost, and runs another after it. Two things must hold: what was recorded when
 // the first one died is there, and the end is the same as without a death.
-func killedAtAnyCall(t *testing.T, s stage, name func() string) {
+func killedAtAnyCall(t *testing.T, s testEnv, name func() string) {
 	reference := Config{Outbox: name(), Shards: 2}
 	mustMigrate(t, s.migrator(t, reference))
 	want := s.snapshot(t, reference)
@@ -76,7 +76,7 @@ func killedAtAnyCall(t *testing.T, s stage, name func() string) {
 }
 
 // dying migrates with clients that give up at the first failure.
-func (s stage) dying(t *testing.T, cfg Config, onRedis, onKafka *integration.CallFaults) error {
+func (s testEnv) dying(t *testing.T, cfg Config, onRedis, onKafka *integration.CallFaults) error {
 	options := *s.redis
 	options.Dialer, options.MaxRetries = onRedis.Dial, -1
 	rdb := redis.NewUniversalClient(&options)
@@ -95,7 +95,7 @@ func (s stage) dying(t *testing.T, cfg Config, onRedis, onKafka *integration.Cal
 }
 
 // goesOn checks what a dead migration left, migrates again and compares the end.
-func (s stage) goesOn(t *testing.T, cfg Config, want string) error {
+func (s testEnv) goesOn(t *testing.T, cfg Config, want string) error {
 	m := s.migrator(t, cfg)
 	status, err := m.Status(testContext(t))
 	if err != nil {
@@ -116,7 +116,7 @@ func (s stage) goesOn(t *testing.T, cfg Config, want string) error {
 
 // twoAtOnceStepByStep lets a second migration run from beginning to end after each step of the
 // first, which then goes on with its plan of before.
-func twoAtOnceStepByStep(t *testing.T, s stage, name func() string) {
+func twoAtOnceStepByStep(t *testing.T, s testEnv, name func() string) {
 	reference := Config{Outbox: name(), Shards: 2}
 	mustMigrate(t, s.migrator(t, reference))
 	want := s.snapshot(t, reference)
@@ -144,7 +144,7 @@ func twoAtOnceStepByStep(t *testing.T, s stage, name func() string) {
 }
 
 // manyAtOnce lets several migrations of one outbox race.
-func manyAtOnce(t *testing.T, s stage, name func() string) {
+func manyAtOnce(t *testing.T, s testEnv, name func() string) {
 	reference := Config{Outbox: name(), Shards: 3}
 	mustMigrate(t, s.migrator(t, reference))
 	want := s.snapshot(t, reference)
@@ -165,7 +165,7 @@ func manyAtOnce(t *testing.T, s stage, name func() string) {
 
 // differentShardsAtOnce lets migrations race that do not agree on the number of shards: one number
 // wins, and the others leave nothing.
-func differentShardsAtOnce(t *testing.T, s stage, name func() string) {
+func differentShardsAtOnce(t *testing.T, s testEnv, name func() string) {
 	for range 5 {
 		two := Config{Outbox: name(), Shards: 2}
 		three := two
@@ -196,7 +196,7 @@ func differentShardsAtOnce(t *testing.T, s stage, name func() string) {
 }
 
 // race runs a migration for each configuration at the same time and returns their errors.
-func race(t *testing.T, s stage, cfgs ...Config) []error {
+func race(t *testing.T, s testEnv, cfgs ...Config) []error {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	errs := make([]error, len(cfgs))

@@ -50,12 +50,12 @@ func childMigration(job []string) error {
 	return migrate(context.Background(), m, 0)
 }
 
-// realServers is the stage of the servers that all tests share.
-func realServers(t *testing.T) stage {
+// realServers is the testEnv of the servers that all tests share.
+func realServers(t *testing.T) testEnv {
 	t.Helper()
 	s := integration.Servers(t)
 	o := s.Redis.Options()
-	return stage{
+	return testEnv{
 		redis: &redis.UniversalOptions{
 			Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username,
 			Password: o.Password,
@@ -107,7 +107,7 @@ sluice.OUTBOX.positions 2 1 map[cleanup.policy:compact delete.retention.ms:60000
 	}
 }
 
-// Lost parts and strangers, as real brokers show them.
+// Lost parts and names in use, as real brokers show them.
 func TestRealRepair(t *testing.T) {
 	s := realServers(t)
 	cfg := Config{Outbox: integration.Prefix(t), Shards: 2}

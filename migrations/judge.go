@@ -12,9 +12,9 @@ import (
 // This file decides from the observation alone what is fine, what is missing and what is in the
 // way. It says what to do about the latter.
 
-// verdict is what a part of the layout is found to be: fine, or exactly one of missing, wrong and
+// judgement is what a part of the layout is found to be: fine, or exactly one of missing, wrong and
 // others.
-type verdict struct {
+type judgement struct {
 	fine    bool
 	missing Kind     // the part is missing and can be created
 	lost    bool     // the missing part is the positions topic
@@ -24,22 +24,22 @@ type verdict struct {
 
 // judge compares one part with what the servers have. reached says that the layout version of the
 // part was recorded before, so that its parts once existed.
-func (cfg Config) judge(p part, o observed, reached bool) verdict {
+func (cfg Config) judge(p part, o observed, reached bool) judgement {
 	switch p.kind {
 	case KindLayout:
 		if !o.layout.exists {
-			return verdict{missing: KindLayout}
+			return judgement{missing: KindLayout}
 		}
-		return verdict{fine: true}
+		return judgement{fine: true}
 	case KindTopic:
 		t, exists := o.topics[p.name]
 		if !exists {
-			return verdict{missing: KindTopic, lost: reached && p.topic.positions}
+			return judgement{missing: KindTopic, lost: reached && p.topic.positions}
 		}
 		if f := cfg.checkTopic(p, t, reached); f != nil {
-			return verdict{wrong: f}
+			return judgement{wrong: f}
 		}
-		return verdict{fine: true}
+		return judgement{fine: true}
 	default:
 		return judgeStream(p, o.streams[p.shard], reached)
 	}
@@ -49,28 +49,28 @@ func (cfg Config) judge(p part, o observed, reached bool) verdict {
 // has not had an entry, or before the layout existed. Afterwards the group held how far the shard
 // was delivered, or in exactly-once delivery shows it: a group at 0 would make an at-least-once
 // relay, which stops without its group, deliver everything that is retained a second time.
-func judgeStream(p part, s streamState, reached bool) verdict {
+func judgeStream(p part, s streamState, reached bool) judgement {
 	switch {
 	case s.kind == "none":
-		return verdict{missing: KindStream}
+		return judgement{missing: KindStream}
 	case s.kind != "stream":
-		return verdict{wrong: &Finding{
+		return judgement{wrong: &Finding{
 			Problem: WrongType, Name: p.name,
 			Detail: fmt.Sprintf("is a %s, not a stream", s.kind),
 			Fix: "another program uses this key: rename its key, or give the outbox another name or " +
 				"Redis database",
 		}}
 	case !s.group && reached && s.used:
-		return verdict{others: &Finding{
+		return judgement{others: &Finding{
 			Problem: Missing, Name: p.name,
 			Detail: "has no consumer group " + names.ConsumerGroup,
 			Fix: "with exactly-once delivery nothing: a relay that runs creates it where it stands; at-least-once delivery has lost its " +
 				"position with it: 'sluice resume --shard N --after ENTRY' with the last entry that is in Kafka",
 		}}
 	case !s.group:
-		return verdict{missing: KindGroup}
+		return judgement{missing: KindGroup}
 	}
-	return verdict{fine: true}
+	return judgement{fine: true}
 }
 
 // unknown returns why a recorded layout cannot be worked on by this build with this configuration,
@@ -170,9 +170,9 @@ func compactOnly(policy string) bool {
 	})
 }
 
-// stranger returns findings about the outbox as a whole before it has a layout: signs that its name
-// is in use elsewhere, or was used here with other settings.
-func (cfg Config) stranger(o observed) []Finding {
+// nameInUse returns findings about the outbox as a whole before it has a layout: signs that its
+// name is in use elsewhere, or was used here with other settings.
+func (cfg Config) nameInUse(o observed) []Finding {
 	if o.layout.exists {
 		return nil
 	}

@@ -150,7 +150,7 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 			Fix:    "use Apache Kafka 0.11 or later, or a compatible broker with transactions enabled",
 		})
 	}
-	refused = append(refused, cfg.stranger(o)...)
+	refused = append(refused, cfg.nameInUse(o)...)
 	if o.relays != "" {
 		refused = append(refused, Finding{
 			Problem: RelaysRunning, Name: names.RelayGroup(cfg.Outbox),
@@ -165,8 +165,8 @@ func (cfg Config) obstacles(o observed) (refused []Finding, notes []string) {
 	return refused, notes
 }
 
-// add appends the step, or the finding, that a verdict calls for.
-func (p *Plan) add(cfg Config, version Version, part part, v verdict, reached bool) {
+// add appends the step, or the finding, that a judgement calls for.
+func (p *Plan) add(cfg Config, version Version, part part, v judgement, reached bool) {
 	step := Step{
 		Version: version.Number, Store: version.Store, Action: Keep, Kind: part.kind,
 		Name: part.name,
@@ -206,7 +206,7 @@ func positionsLost(topic string) Finding {
 }
 
 // afterRepair says what creating a lost part does not bring back.
-func afterRepair(v verdict) string {
+func afterRepair(v judgement) string {
 	switch {
 	case v.lost:
 		return "every shard's position must be set by hand"

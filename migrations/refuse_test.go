@@ -26,8 +26,9 @@ func TestRefusals(t *testing.T) {
 			s.redisClient(t).HSet(testContext(t), layout, fields...)
 		}
 	}
-	replace := func(topic string, partitions int, settings map[string]string) func(*testing.T, stage) {
-		return func(t *testing.T, s stage) {
+	replace := func(topic string, partitions int, settings map[string]string) func(*testing.T,
+		testEnv) {
+		return func(t *testing.T, s testEnv) {
 			mustMigrate(t, s.migrator(t, orders))
 			s.deleteTopic(t, topic)
 			s.createTopic(t, topic, partitions, settings)
@@ -36,7 +37,7 @@ func TestRefusals(t *testing.T) {
 	compact := map[string]string{"cleanup.policy": "compact"}
 	for _, c := range []struct {
 		name    string
-		prepare func(*testing.T, stage)
+		prepare func(*testing.T, testEnv)
 		want    Problem
 		says    string // part of the finding or its fix
 		drift   bool
@@ -52,21 +53,21 @@ func TestRefusals(t *testing.T) {
 		},
 		{"no version", set("version", ""), UnreadableLayout, `field "version" is ""`, true},
 		{"nonsense", set("shards", "many"), UnreadableLayout, `field "shards" is "many"`, true},
-		{"layout key taken", func(t *testing.T, s stage) {
+		{"layout key taken", func(t *testing.T, s testEnv) {
 			s.redisClient(t).Set(testContext(t), layout, "x", 0)
 		}, WrongType, "is not a hash", true},
-		{"stream key taken", func(t *testing.T, s stage) {
+		{"stream key taken", func(t *testing.T, s testEnv) {
 			s.redisClient(t).LPush(testContext(t), outbox.StreamKey(orders.Outbox, 1), "x")
 		}, WrongType, "is a list, not a stream", false},
-		{"stream key replaced", func(t *testing.T, s stage) {
+		{"stream key replaced", func(t *testing.T, s testEnv) {
 			mustMigrate(t, s.migrator(t, orders))
 			s.redisClient(t).Set(testContext(t), outbox.StreamKey(orders.Outbox, 1), "x", 0)
 		}, WrongType, "is a string, not a stream", true},
-		{"more streams", func(t *testing.T, s stage) {
+		{"more streams", func(t *testing.T, s testEnv) {
 			s.redisClient(t).XAdd(testContext(t),
 				&redis.XAddArgs{Stream: outbox.StreamKey(orders.Outbox, 2), Values: []any{"a", "b"}})
 		}, OtherShards, "set shards to the number of its streams", true},
-		{"positions partitions", func(t *testing.T, s stage) {
+		{"positions partitions", func(t *testing.T, s testEnv) {
 			s.createTopic(t, positions, 1, compact)
 		}, WrongPartitions, "delete it and run this again", false},
 		{
@@ -82,11 +83,11 @@ func TestRefusals(t *testing.T) {
 				map[string]string{"cleanup.policy": "compact,delete"}),
 			WrongPolicy, "--topic sluice.orders.positions --add-config cleanup.policy=compact", true,
 		},
-		{"positions gone", func(t *testing.T, s stage) {
+		{"positions gone", func(t *testing.T, s testEnv) {
 			mustMigrate(t, s.migrator(t, orders))
 			s.deleteTopic(t, positions)
 		}, PositionsLost, "a relay would not know its position", true},
-		{"positions of others", func(t *testing.T, s stage) {
+		{"positions of others", func(t *testing.T, s testEnv) {
 			s.createTopic(t, positions, 2, compact)
 			s.produce(t, positions)
 		}, PositionsFound, "--adopt-positions", false},
@@ -217,7 +218,7 @@ func TestRefusesKafkaWithoutTransactions(t *testing.T) {
 // A server that cannot be asked is an error, not a finding and not an assumption.
 func TestUnreachableServers(t *testing.T) {
 	s := inMemory(t)
-	nowhere := stage{
+	nowhere := testEnv{
 		redis:   &redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}, MaxRetries: -1},
 		brokers: []string{"127.0.0.1:1"},
 	}

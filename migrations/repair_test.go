@@ -16,12 +16,12 @@ import (
 func TestRepair(t *testing.T) {
 	stream, letters := outbox.StreamKey(orders.Outbox, 1), names.DeadLetterTopic(orders.Outbox)
 	for name, c := range map[string]struct {
-		lose func(*testing.T, stage)
+		lose func(*testing.T, testEnv)
 		want Step
 		says string
 	}{
 		"stream": {
-			func(t *testing.T, s stage) { s.redisClient(t).Del(testContext(t), stream) },
+			func(t *testing.T, s testEnv) { s.redisClient(t).Del(testContext(t), stream) },
 			Step{Version: 1, Store: Redis, Action: Create, Kind: KindStream, Name: stream, Repair: true},
 			"the shard halts at its missing position",
 		},
@@ -33,7 +33,7 @@ func TestRepair(t *testing.T) {
 			"nothing was delivered from the stream yet",
 		},
 		"dead-letter topic": {
-			func(t *testing.T, s stage) { s.deleteTopic(t, letters) },
+			func(t *testing.T, s testEnv) { s.deleteTopic(t, letters) },
 			Step{Version: 2, Store: Kafka, Action: Create, Kind: KindTopic, Name: letters, Repair: true},
 			"dead letters that were in it do not come back",
 		},

@@ -140,14 +140,14 @@ func forbid(request kmsg.Request) kmsg.Response {
 }
 
 // scriptable is inMemory with the Kafka substitute at hand.
-func scriptable(t *testing.T) (*kfake.Cluster, stage) {
+func scriptable(t *testing.T) (*kfake.Cluster, testEnv) {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	return cluster, stage{
+	return cluster, testEnv{
 		redis:   &redis.UniversalOptions{Addrs: []string{miniredis.RunT(t).Addr()}},
 		brokers: cluster.ListenAddrs(),
 	}

@@ -19,16 +19,16 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// newClusterPlace creates the outbox of the test on a cluster of its own. Six shards are on all
+// newClusterEnv creates the outbox of the test on a cluster of its own. Six shards are on all
 // three of its nodes.
-func newClusterPlace(t *testing.T) *place {
+func newClusterEnv(t *testing.T) *testEnv {
 	t.Helper()
 	c, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, c)
-	p := &place{name: integration.Prefix(t), shards: 6}
+	p := &testEnv{name: integration.Prefix(t), shards: 6}
 	admin := redis.NewClusterClient(c.Options())
 	client := redis.NewClusterClient(c.Options())
 	integration.CloseAtEnd(t, admin)
@@ -40,7 +40,7 @@ func newClusterPlace(t *testing.T) *place {
 
 // TestClusterEveryWay commits on every shard in every way that there is.
 func TestClusterEveryWay(t *testing.T) {
-	p := newClusterPlace(t)
+	p := newClusterEnv(t)
 	ctx := integration.Context(t, time.Minute)
 	w := p.writer(t, outbox.Config{})
 	nodes := map[string]bool{}
@@ -101,7 +101,7 @@ func keyOf(t testing.TB, shard, shards int) string {
 // TestClusterRefusesOtherSlots: go-redis itself splits or refuses such transactions, depending on
 // its version and on what it knows about a command. Here nothing is sent.
 func TestClusterRefusesOtherSlots(t *testing.T) {
-	p := newClusterPlace(t)
+	p := newClusterEnv(t)
 	ctx := integration.Context(t, time.Minute)
 	w := p.writer(t, outbox.Config{})
 	in, out := p.state("42"), "elsewhere"
@@ -159,7 +159,7 @@ func TestClusterRefusesOtherSlots(t *testing.T) {
 // TestClusterMovesTheSlot moves the shard's slot from node to node while it is written to. Nothing
 // is lost, nothing is written twice, whatever the transactions answered.
 func TestClusterMovesTheSlot(t *testing.T) {
-	p := newClusterPlace(t)
+	p := newClusterEnv(t)
 	ctx := integration.Context(t, time.Minute)
 	w := p.writer(t, outbox.Config{Attempts: 20})
 
@@ -212,7 +212,7 @@ func TestClusterMovesTheSlot(t *testing.T) {
 }
 
 // moveAround moves the slot of key 42 over all nodes, three times around.
-func moveAround(ctx context.Context, p *place) error {
+func moveAround(ctx context.Context, p *testEnv) error {
 	admin := p.admin.(*redis.ClusterClient)
 	slot, err := admin.ClusterKeySlot(ctx, p.stream("42")).Result()
 	if err != nil {

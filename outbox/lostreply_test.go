@@ -19,21 +19,21 @@ import (
 // repeated by whoever got an unknown outcome.
 var ways = map[string]struct {
 	safe bool
-	run  func(ctx context.Context, p *place, w *outbox.Writer) error
+	run  func(ctx context.Context, p *testEnv, w *outbox.Writer) error
 }{
-	"Tx": {false, func(ctx context.Context, p *place, w *outbox.Writer) error {
+	"Tx": {false, func(ctx context.Context, p *testEnv, w *outbox.Writer) error {
 		_, err := w.Tx(ctx, "42", p.count(ctx, "42"))
 		return err
 	}},
-	"Tx with watch": {false, func(ctx context.Context, p *place, w *outbox.Writer) error {
+	"Tx with watch": {false, func(ctx context.Context, p *testEnv, w *outbox.Writer) error {
 		_, err := w.Tx(ctx, "42", p.count(ctx, "42"), outbox.WithWatch(p.state("42")))
 		return err
 	}},
-	"Tx with idempotency key": {true, func(ctx context.Context, p *place, w *outbox.Writer) error {
+	"Tx with idempotency key": {true, func(ctx context.Context, p *testEnv, w *outbox.Writer) error {
 		_, err := w.Tx(ctx, "42", p.count(ctx, "42"), outbox.WithIdempotencyKey("request"))
 		return err
 	}},
-	"Append": {false, func(ctx context.Context, p *place, w *outbox.Writer) error {
+	"Append": {false, func(ctx context.Context, p *testEnv, w *outbox.Writer) error {
 		pipe := p.client.TxPipeline()
 		pipe.Incr(ctx, p.state("42"))
 		appended, err := w.Append(ctx, pipe, event("42"))
@@ -43,7 +43,7 @@ var ways = map[string]struct {
 		_, _ = pipe.Exec(ctx)
 		return appended.Err()
 	}},
-	"Idempotent": {true, func(ctx context.Context, p *place, w *outbox.Writer) error {
+	"Idempotent": {true, func(ctx context.Context, p *testEnv, w *outbox.Writer) error {
 		var appended *outbox.Appended
 		err := p.client.Watch(ctx, func(conn *redis.Tx) error {
 			idem, err := w.Idempotent(ctx, conn, "42", "request")
@@ -76,7 +76,7 @@ func TestEveryCallLost(t *testing.T) {
 				ctx := integration.Context(t, time.Minute)
 				faults := integration.RedisFaults()
 				failed, err := faults.EachCall(mode, 100, func(int) error {
-					p := newPlace(t, r, 1, func(o *redis.Options) { o.Dialer = faults.Dial })
+					p := newTestEnv(t, r, 1, func(o *redis.Options) { o.Dialer = faults.Dial })
 					w := p.writer(t, outbox.Config{})
 					err := way.run(ctx, p, w)
 					n := p.committed(t, "42")
@@ -142,7 +142,7 @@ func TestExecTimesOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := integration.Context(t, time.Minute)
-			p := newPlace(t, r, 1, func(o *redis.Options) {
+			p := newTestEnv(t, r, 1, func(o *redis.Options) {
 				o.ReadTimeout, o.PipelinePoolSize = timeout, -1
 			})
 			warm(ctx, t, p.client, 6)
@@ -176,7 +176,7 @@ func TestExecTimesOut(t *testing.T) {
 func TestPipelineIsRepeated(t *testing.T) {
 	r := startRedis(t, slow)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, func(o *redis.Options) {
+	p := newTestEnv(t, r, 1, func(o *redis.Options) {
 		o.ReadTimeout, o.PipelinePoolSize = 300*time.Millisecond, -1
 	})
 	warm(ctx, t, p.client, 6)
@@ -200,7 +200,7 @@ func TestHalfOpenConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, proxy)
-	p := newPlace(t, r, 1, func(o *redis.Options) {
+	p := newTestEnv(t, r, 1, func(o *redis.Options) {
 		o.Addr, o.ReadTimeout = proxy.Addr(), 300*time.Millisecond
 	})
 	w := p.writer(t, outbox.Config{})

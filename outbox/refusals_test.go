@@ -137,7 +137,7 @@ func TestRefusals(t *testing.T) {
 					o.MaxRetries = -1
 				}), r: r}
 				do(ctx, t, s.admin, "acl", "setuser", "writer", "on", ">pass", "~*", "+@all")
-				p := newPlace(t, r, 1, func(o *redis.Options) { o.Username, o.Password = "writer", "pass" })
+				p := newTestEnv(t, r, 1, func(o *redis.Options) { o.Username, o.Password = "writer", "pass" })
 				w := p.writer(t, outbox.Config{Attempts: 2, TypeCheckInterval: time.Hour})
 				var opts []outbox.TxOption
 				if watch != "" {
@@ -171,7 +171,7 @@ func TestRefusals(t *testing.T) {
 func TestWrongPassword(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, func(o *redis.Options) { o.Username, o.Password = "nobody", "x" })
+	p := newTestEnv(t, r, 1, func(o *redis.Options) { o.Username, o.Password = "nobody", "x" })
 	_, err := p.writer(t, outbox.Config{}).Tx(ctx, "42", p.count(ctx, "42"))
 	if !errors.Is(err, outbox.ErrDenied) || outbox.OutcomeOf(err) != outbox.NotCommitted {
 		t.Errorf("got %v", err)
@@ -186,7 +186,7 @@ func TestWrongPassword(t *testing.T) {
 func TestStreamReplacedAfterTheCheck(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, nil)
+	p := newTestEnv(t, r, 1, nil)
 	w := p.writer(t, outbox.Config{TypeCheckInterval: time.Hour})
 	tx := func(keys ...string) error {
 		_, err := w.Tx(ctx, "42", func(tx *outbox.Tx) error {
@@ -231,7 +231,7 @@ func TestStreamReplacedAfterTheCheck(t *testing.T) {
 func TestHighestEntryID(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, nil)
+	p := newTestEnv(t, r, 1, nil)
 	const highest = "18446744073709551615-18446744073709551615"
 	if err := p.admin.XAdd(ctx, &redis.XAddArgs{
 		Stream: p.stream("42"), ID: highest,
@@ -253,7 +253,7 @@ func TestHighestEntryID(t *testing.T) {
 func TestFailedStateCommand(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, nil)
+	p := newTestEnv(t, r, 1, nil)
 	p.admin.Set(ctx, "state", "text", 0)
 	_, err := p.writer(t, outbox.Config{}).Tx(ctx, "42", func(tx *outbox.Tx) error {
 		tx.Queue().Incr(ctx, "state")

@@ -28,7 +28,7 @@ func TestSentinelFailover(t *testing.T) {
 	client, admin := redis.NewFailoverClient(s.Options()), redis.NewFailoverClient(s.Options())
 	integration.CloseAtEnd(t, client)
 	integration.CloseAtEnd(t, admin)
-	p := &place{name: integration.Prefix(t), client: client, admin: admin, shards: 1}
+	p := &testEnv{name: integration.Prefix(t), client: client, admin: admin, shards: 1}
 	createLayout(t, admin, p.name, p.shards)
 	w := p.writer(t, outbox.Config{Wait: outbox.Wait{Replicas: 1, Timeout: 500 * time.Millisecond}})
 

@@ -32,8 +32,8 @@ func startRedis(t testing.TB, config ...string) *servers.Redis {
 	return r
 }
 
-// place is an outbox on a real server, and the client of its writer.
-type place struct {
+// testEnv is an outbox on a real server, and the client of its writer.
+type testEnv struct {
 	name   string
 	client redis.UniversalClient
 	admin  redis.Cmdable // what the test itself uses; nothing breaks it
@@ -43,7 +43,7 @@ type place struct {
 // newPlace creates the outbox of the test on a server. change may adapt the options of the writer's client.
 func newPlace(t testing.TB, r *servers.Redis, shards int, change func(*redis.Options)) *place {
 	t.Helper()
-	p := &place{
+	p := &testEnv{
 		name: integration.Prefix(t),
 		client: integration.RedisClient(t, r, func(o *redis.Options) {
 			o.ClientName = "under-test"
@@ -67,7 +67,7 @@ func createLayout(t testing.TB, client redis.Cmdable, name string, shards int) {
 	}
 }
 
-func (p *place) writer(t testing.TB, cfg outbox.Config) *outbox.Writer {
+func (p *testEnv) writer(t testing.TB, cfg outbox.Config) *outbox.Writer {
 	t.Helper()
 	cfg.Outbox = p.name
 	w, err := outbox.NewWriter(p.client, cfg)
@@ -77,19 +77,19 @@ func (p *place) writer(t testing.TB, cfg outbox.Config) *outbox.Writer {
 	return w
 }
 
-func (p *place) stream(key string) string {
+func (p *testEnv) stream(key string) string {
 	return outbox.StreamKey(p.name, outbox.Shard(key, p.shards))
 }
 
 // state is the key of a counter that every transaction of a test increments, in the slot of key's
 // shard.
-func (p *place) state(key string) string {
+func (p *testEnv) state(key string) string {
 	return outbox.StateKey(p.name, outbox.Shard(key, p.shards), "count")
 }
 
 // drain closes the client and waits until the server has read, and run, whatever it sent: only then
 // do its connections disappear.
-func (p *place) drain(ctx context.Context, t testing.TB) {
+func (p *testEnv) drain(ctx context.Context, t testing.TB) {
 	t.Helper()
 	if err := p.client.Close(); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func (p *place) drain(ctx context.Context, t testing.TB) {
 
 // committed is how many transactions that increment the counter and append one event took effect.
 // It fails the test if state and events differ.
-func (p *place) committed(t testing.TB, key string) int {
+func (p *testEnv) committed(t testing.TB, key string) int {
 	t.Helper()
 	ctx := context.Background()
 	events, err := p.admin.XLen(ctx, p.stream(key)).Result()
@@ -129,7 +129,7 @@ func (p *place) committed(t testing.TB, key string) int {
 }
 
 // count is a transaction of such a test.
-func (p *place) count(ctx context.Context, key string) func(*outbox.Tx) error {
+func (p *testEnv) count(ctx context.Context, key string) func(*outbox.Tx) error {
 	return func(tx *outbox.Tx) error {
 		tx.Queue().Incr(ctx, p.state(key))
 		return tx.Append(event(key))

@@ -42,7 +42,7 @@ func withReplica(t *testing.T) (primary, replica *servers.Redis) {
 func TestWaitForReplicas(t *testing.T) {
 	primary, replica := withReplica(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, primary, 1, nil)
+	p := newTestEnv(t, primary, 1, nil)
 	w := p.writer(t, outbox.Config{Wait: outbox.Wait{Replicas: 1, Timeout: 5 * time.Second}})
 	onReplica := integration.RedisClient(t, replica, nil)
 
@@ -83,7 +83,7 @@ func TestWaitForReplicas(t *testing.T) {
 func TestWaitOfTheCallersTransaction(t *testing.T) {
 	primary, _ := withReplica(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, primary, 1, nil)
+	p := newTestEnv(t, primary, 1, nil)
 	w := p.writer(t, outbox.Config{})
 	for replicas, ok := range map[int]bool{0: true, 1: true, 2: false} {
 		err := p.client.Watch(ctx, func(conn *redis.Tx) error {
@@ -109,7 +109,7 @@ func TestWaitOfTheCallersTransaction(t *testing.T) {
 func TestWaitForDisk(t *testing.T) {
 	r := startRedis(t)
 	ctx := integration.Context(t, time.Minute)
-	p := newPlace(t, r, 1, nil)
+	p := newTestEnv(t, r, 1, nil)
 	w := p.writer(t, outbox.Config{Wait: outbox.Wait{Disk: true, Timeout: 5 * time.Second}})
 	res, err := w.Tx(ctx, "42", p.count(ctx, "42"))
 	if outbox.OutcomeOf(err) != outbox.Committed || len(res.Entries) != 1 ||

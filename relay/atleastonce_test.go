@@ -36,7 +36,7 @@ func TestDeliveryErrorText(t *testing.T) {
 // is stranded.
 func TestClaimsWhatOthersLeft(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		cfg := l.config()
 		cfg.Delivery = DeliveryAtLeastOnce
 		_, stop := l.run(cfg) // the group holds the position from now on
@@ -70,7 +70,7 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 // A paused ex-owner's read comes back late: it holds an entry that nobody else reads.
 func TestFindsStrayedEntries(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		cfg := l.config()
 		cfg.Delivery = DeliveryAtLeastOnce
 		r, stop := l.run(cfg)
@@ -109,7 +109,7 @@ func TestDestroyedGroup(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				cfg := l.config()
 				cfg.Delivery = delivery
 				r, stop := l.run(cfg)

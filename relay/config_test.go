@@ -197,9 +197,9 @@ func TestNamesOfChoices(t *testing.T) {
 
 // facts is what a relay did in a scenario that has something for every field of the configuration
 // to change.
-func facts(t *testing.T, change func(*lab, *Config)) (text string) {
+func facts(t *testing.T, change func(*testEnv, *Config)) (text string) {
 	t.Helper()
-	inLab(t, 3, func(t *testing.T, l *lab) {
+	inTestEnv(t, 3, func(t *testing.T, l *testEnv) {
 		found := map[string]any{}
 		var mu sync.Mutex
 		note := func(name string, value any) {
@@ -379,8 +379,8 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		"Assign": []int{1}, "Init": true, "Instance": "relay-2", "Logger": slog.New(slog.DiscardHandler),
 		"Observer": &Observer{},
 	}
-	usual := facts(t, func(*lab, *Config) {})
-	if again := facts(t, func(*lab, *Config) {}); again != usual {
+	usual := facts(t, func(*testEnv, *Config) {})
+	if again := facts(t, func(*testEnv, *Config) {}); again != usual {
 		t.Fatalf("the scenario is not always the same:\n%s\n%s", usual, again)
 	}
 	var fields func(path string, of reflect.Type) []string
@@ -404,7 +404,7 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 			t.Errorf("%s: no other value to try; a new field needs one here", path)
 			continue
 		}
-		got := facts(t, func(_ *lab, c *Config) {
+		got := facts(t, func(_ *testEnv, c *Config) {
 			v := reflect.ValueOf(c).Elem()
 			for name := range strings.SplitSeq(path, ".") {
 				v = v.FieldByName(name)

@@ -32,7 +32,7 @@ func (c *controller) follow(t *testing.T, current func() []ShardStatus, changed 
 
 func TestControlPauses(t *testing.T) {
 	t.Parallel()
-	inLab(t, 2, func(t *testing.T, l *lab) {
+	inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 		c := l.control()
 		var changed atomic.Int64
 		defer c.follow(t, func() []ShardStatus { return nil }, func() { changed.Add(1) })()
@@ -93,7 +93,7 @@ func (l *lab) told(t *testing.T, shard int) control.Report {
 
 func TestControlTells(t *testing.T) {
 	t.Parallel()
-	inLab(t, 2, func(t *testing.T, l *lab) {
+	inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 		c := l.control()
 		var state atomic.Value
 		state.Store(StateRunning)
@@ -140,7 +140,7 @@ func TestControlTells(t *testing.T) {
 // No promise rests on the hashes: what cannot be written is kept, logged once, and written later.
 func TestControlWithoutRedis(t *testing.T) {
 	t.Parallel()
-	inLab(t, 2, func(t *testing.T, l *lab) {
+	inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 		var broken atomic.Bool
 		broken.Store(true)
 		l.on(func(c *server.Peer, cmd string, _ ...string) bool {

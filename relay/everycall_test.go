@@ -35,8 +35,8 @@ func (c *call) now() bool {
 }
 
 // kafkaFaults are the ways in which a call to Kafka fails.
-var kafkaFaults = map[string]func(l *lab, c *call){
-	"refused": func(l *lab, c *call) {
+var kafkaFaults = map[string]func(l *testEnv, c *call){
+	"refused": func(l *testEnv, c *call) {
 		l.cluster.Fault(kfake.Fault{
 			Err: kerr.UnknownServerError, Count: -1,
 			When: func(kmsg.Request) bool {
@@ -44,12 +44,12 @@ var kafkaFaults = map[string]func(l *lab, c *call){
 			},
 		})
 	},
-	"timed out": func(l *lab, c *call) { // and done all the same, where the broker can say so
+	"timed out": func(l *testEnv, c *call) { // and done all the same, where the broker can say so
 		l.cluster.Fault(kfake.Fault{Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool {
 			return c.now()
 		}})
 	},
-	"disconnected": func(l *lab, c *call) {
+	"disconnected": func(l *testEnv, c *call) {
 		l.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
 			l.cluster.KeepControl()
 			if c.now() {
@@ -61,8 +61,8 @@ var kafkaFaults = map[string]func(l *lab, c *call){
 }
 
 // redisFaults are the ways in which a call to Redis fails.
-var redisFaults = map[string]func(l *lab, c *call){
-	"refused": func(l *lab, c *call) {
+var redisFaults = map[string]func(l *testEnv, c *call){
+	"refused": func(l *testEnv, c *call) {
 		l.on(func(p *server.Peer, cmd string, _ ...string) bool {
 			if cmd == "HELLO" || !c.now() {
 				return false
@@ -71,7 +71,7 @@ var redisFaults = map[string]func(l *lab, c *call){
 			return true
 		})
 	},
-	"request lost": func(l *lab, c *call) {
+	"request lost": func(l *testEnv, c *call) {
 		l.on(func(p *server.Peer, _ string, _ ...string) bool {
 			if !c.now() {
 				return false
@@ -80,7 +80,7 @@ var redisFaults = map[string]func(l *lab, c *call){
 			return true
 		})
 	},
-	"reply lost": func(l *lab, c *call) {
+	"reply lost": func(l *testEnv, c *call) {
 		l.on(func(p *server.Peer, cmd string, args ...string) bool {
 			// Those that block, and scripts with what they call, belong to their connection.
 			if slices.Contains([]string{"HELLO", "XREAD", "XREADGROUP", "EVAL", "EVALSHA"}, cmd) ||
@@ -97,9 +97,11 @@ var redisFaults = map[string]func(l *lab, c *call){
 
 // deliverWith runs a relay over four groups of three events and one that cannot be decoded, with a
 // fault, and checks what came out.
-func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n int64) (hit bool) {
+func deliverWith(t *testing.T, delivery Delivery, fault func(l *testEnv, c *call),
+	n int64,
+) (hit bool) {
 	t.Helper()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +165,7 @@ func deliverWith(t *testing.T, delivery Delivery, fault func(l *lab, c *call), n
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
-		for server, faults := range map[string]map[string]func(*lab, *call){
+		for server, faults := range map[string]map[string]func(*testEnv, *call){
 			"Kafka": kafkaFaults,
 			"Redis": redisFaults,
 		} {

@@ -18,31 +18,33 @@ import (
 func TestFirstPosition(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		prepare func(t *testing.T, l *lab)
+		prepare func(t *testing.T, l *testEnv)
 		missing uint64 // with init
 		halts   string
 	}{
-		"no stream": {func(_ *testing.T, l *lab) { l.mini.Del(l.stream(0)) }, 0, ""},
-		"empty":     {func(*testing.T, *lab) {}, 0, ""},
-		"untrimmed": {func(_ *testing.T, l *lab) { l.addEvents(0, 0, 5) }, 0, ""},
-		"trimmed": {func(_ *testing.T, l *lab) {
+		"no stream": {func(_ *testing.T, l *testEnv) { l.mini.Del(l.stream(0)) }, 0, ""},
+		"empty":     {func(*testing.T, *testEnv) {}, 0, ""},
+		"untrimmed": {func(_ *testing.T, l *testEnv) { l.addEvents(0, 0, 5) }, 0, ""},
+		"trimmed": {func(_ *testing.T, l *testEnv) {
 			l.addEvents(0, 0, 5)
 			l.added[l.stream(0)] = 9
 		}, 4, "has 5 entries of 9"},
-		"all trimmed": {func(_ *testing.T, l *lab) { l.added[l.stream(0)] = 9 }, 9, "has 0 entries of 9"},
-		"no group": {func(t *testing.T, l *lab) {
+		"all trimmed": {func(_ *testing.T, l *testEnv) {
+			l.added[l.stream(0)] = 9
+		}, 9, "has 0 entries of 9"},
+		"no group": {func(t *testing.T, l *testEnv) {
 			l.addEvents(0, 0, 5)
 			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, ""},
-		"delivered before": {func(t *testing.T, l *lab) {
+		"delivered before": {func(t *testing.T, l *testEnv) {
 			l.addEvents(0, 0, 5)
 			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, "were delivered"},
-		"another type": {func(t *testing.T, l *lab) {
+		"another type": {func(t *testing.T, l *testEnv) {
 			l.mini.Del(l.stream(0))
 			if err := l.mini.Set(l.stream(0), "text"); err != nil {
 				t.Fatal(err)
@@ -51,7 +53,7 @@ func TestFirstPosition(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				c.prepare(t, l)
 				cfg := l.config()
 				pos, err := l.source(t, cfg).beginning().position(t.Context(), nil)
@@ -196,7 +198,7 @@ func TestPositionAfter(t *testing.T) {
 // the other stopped cleanly.
 func TestHandover(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		n := 0
 		for round := range 6 {
 			cfg := l.config()
@@ -232,7 +234,7 @@ func TestHandover(t *testing.T) {
 // What at-least-once left unconfirmed is what exactly-once begins with.
 func TestGroupPosition(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		b := l.source(t, l.config()).beginning()
 		committed, err := json.Marshal(Position{Delivery: DeliveryAtLeastOnce, Entry: outbox.EntryID{MS: 1 << 50}, Count: 99}) // only says where to look
 		if err != nil {

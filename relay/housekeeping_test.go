@@ -19,7 +19,7 @@ import (
 )
 
 // source makes the source of shard 0, beside a relay that does not run.
-func (l *lab) source(t *testing.T, cfg Config) *stream {
+func (l *testEnv) source(t *testing.T, cfg Config) *stream {
 	t.Helper()
 	r, err := New(cfg)
 	if err != nil {
@@ -32,7 +32,7 @@ func (l *lab) source(t *testing.T, cfg Config) *stream {
 
 func TestLag(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		now := time.Now()
 		entry := outbox.EntryID{MS: uint64(now.UnixMilli())}
 		later := outbox.EntryID{MS: entry.MS + 1}
@@ -116,7 +116,7 @@ func TestLag(t *testing.T) {
 }
 
 // trims records the trims that a relay asks for.
-func (l *lab) trims() func() []string {
+func (l *testEnv) trims() func() []string {
 	var mu sync.Mutex
 	var asked []string
 	l.on(func(_ *server.Peer, cmd string, args ...string) bool {
@@ -148,7 +148,7 @@ func TestTrim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				asked := l.trims()
 				id := func(ago time.Duration) outbox.EntryID {
 					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
@@ -211,7 +211,7 @@ func TestTrimLimit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				asked := l.trims()
 				id := func(ago time.Duration) outbox.EntryID {
 					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
@@ -254,7 +254,7 @@ func TestTrimLimit(t *testing.T) {
 	}
 }
 
-func mustStream(t *testing.T, l *lab, shard int) []miniredis.StreamEntry {
+func mustStream(t *testing.T, l *testEnv, shard int) []miniredis.StreamEntry {
 	t.Helper()
 	entries, err := l.mini.Stream(l.stream(shard))
 	if err != nil || len(entries) == 0 {
@@ -267,7 +267,7 @@ func mustStream(t *testing.T, l *lab, shard int) []miniredis.StreamEntry {
 // the trim.
 func TestTrimSparesPendingEntries(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		cfg := l.config()
 		cfg.Delivery, cfg.Trim.Keep = DeliveryAtLeastOnce, time.Nanosecond
 		s := l.source(t, cfg)
@@ -309,7 +309,7 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 // or set it back.
 func TestMirror(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		var mu sync.Mutex
 		var set []string
 		var answer atomic.Value
@@ -388,7 +388,7 @@ func TestMirror(t *testing.T) {
 // What waits is seen while Kafka is away, which is when an alert is needed.
 func TestMeasuresWithoutKafka(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 10)
 		cfg := l.config()
 		cfg.Assign = []int{0}
@@ -412,7 +412,7 @@ func TestMeasuresWithoutKafka(t *testing.T) {
 
 func TestHousekeepingGoesOn(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		var broken atomic.Bool
 		l.on(func(c *server.Peer, cmd string, _ ...string) bool {
 			if broken.Load() && (cmd == "XINFO" || cmd == "XTRIM" || cmd == "XGROUP") {

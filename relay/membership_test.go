@@ -9,7 +9,7 @@ import (
 // Relays come and go; the shards move, and every event is there once, in the order of its key.
 func TestRelaysShareShards(t *testing.T) {
 	t.Parallel()
-	inLab(t, 4, func(t *testing.T, l *lab) {
+	inTestEnv(t, 4, func(t *testing.T, l *testEnv) {
 		n := 0
 		add := func() {
 			for shard := range 4 {
@@ -72,7 +72,7 @@ func TestRelaysShareShards(t *testing.T) {
 // (invariant 1).
 func TestTwoOwners(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		n := 0
 		var stops []func()
 		for i := range 2 {

@@ -13,7 +13,7 @@ func TestTransactionsAreTold(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 2, func(t *testing.T, l *lab) {
+			inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 				var (
 					mu           sync.Mutex
 					transactions int

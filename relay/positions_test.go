@@ -16,7 +16,7 @@ import (
 
 func TestReadPositions(t *testing.T) {
 	t.Parallel()
-	inLab(t, 3, func(t *testing.T, l *lab) {
+	inTestEnv(t, 3, func(t *testing.T, l *testEnv) {
 		got, err := ReadPositions(t.Context(), l.opts, l.outbox, 3)
 		if err != nil || len(got) != 0 {
 			t.Fatalf("of a new outbox: %v, %v", got, err)
@@ -49,7 +49,7 @@ func TestReadPositions(t *testing.T) {
 	})
 }
 
-func (l *lab) lastPosition(t *testing.T, outboxName string, shard int) (Position, bool, error) {
+func (l *testEnv) lastPosition(t *testing.T, outboxName string, shard int) (Position, bool, error) {
 	t.Helper()
 	topic := names.PositionsTopic(outboxName)
 	found, err := kafkalog.Leaders(t.Context(), l.kafka, topic)
@@ -129,7 +129,7 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 
 func TestLastPositionUnreadable(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		if pos, ok, err := l.lastPosition(t, l.outbox, 0); ok || err != nil {
 			t.Errorf("of an empty partition: %+v, %v", pos, err)
 		}
@@ -174,7 +174,7 @@ func TestLastPositionUnreadable(t *testing.T) {
 // Whoever sets a position has fenced the owner, who starts over from it.
 func TestSetPositionMovesTheOwner(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 10)
 		r, stop := l.run(l.config())
 		defer stop()

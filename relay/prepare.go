@@ -99,7 +99,7 @@ func (p *preparer) chunk(ctx context.Context, raws []rawEntry) (*chunk, error) {
 		}
 		if dead.reason != "" && !slices.Contains(p.deadLetter.On, dead.reason) {
 			*c = whole
-			p.quarantine.reconsider(raw.id)
+			p.quarantine.remove(raw.id)
 			c.halt = p.halt(dead)
 			break
 		}

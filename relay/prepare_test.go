@@ -264,7 +264,7 @@ func TestChunkLargeDeadLetter(t *testing.T) {
 // A server that cannot be asked is no reason to dead-letter.
 func TestChunkWithoutKafka(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		r, err := New(l.config())
 		if err != nil {
 			t.Fatal(err)

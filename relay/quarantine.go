@@ -19,20 +19,20 @@ func newQuarantine() *quarantine { return &quarantine{poison: map[outbox.EntryID
 func (q *quarantine) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.poison) == 0
+	return len(q.entries) == 0
 }
 
 func (q *quarantine) add(d deadLetter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.poison[d.id] = d
+	q.entries[d.id] = d
 }
 
 // poisoned is why an entry was refused, if it was.
 func (q *quarantine) poisoned(id outbox.EntryID) (deadLetter, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	d, ok := q.poison[id]
+	d, ok := q.entries[id]
 	return d, ok
 }
 
@@ -41,7 +41,7 @@ func (q *quarantine) poisoned(id outbox.EntryID) (deadLetter, bool) {
 func (q *quarantine) reconsider(id outbox.EntryID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.poison, id)
+	delete(q.entries, id)
 }
 
 // release forgets entries that have been delivered or dead-lettered.
@@ -49,6 +49,6 @@ func (q *quarantine) release(ids []outbox.EntryID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, id := range ids {
-		delete(q.poison, id)
+		delete(q.entries, id)
 	}
 }

@@ -114,7 +114,7 @@ type reading struct {
 	ended    chan struct{}
 }
 
-func (l *lab) read(from anchor, maxBytes int, on ...Reason) *reading {
+func (l *testEnv) read(from anchor, maxBytes int, on ...Reason) *reading {
 	ctx, cancel := context.WithCancel(l.t.Context())
 	r := &reading{chunks: make(chan *chunk), stop: cancel, ended: make(chan struct{})}
 	p := testPreparer(l.t, on...)
@@ -163,7 +163,7 @@ func (r *reading) end() error {
 
 func TestReaderRuns(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		r := l.read(anchor{}, 1<<20)
 		synctest.Wait()
 		if n := r.caughtUp.Load(); n != 1 { // an idle shard is known to run
@@ -202,7 +202,7 @@ func TestReaderRuns(t *testing.T) {
 // A reader that begins at the last entry is caught up; one with something to read is not.
 func TestReaderCaughtUp(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 3)
 		r := l.read(anchor{}, 1<<20)
 		c := r.next(t)
@@ -222,7 +222,7 @@ func TestReaderCaughtUp(t *testing.T) {
 // A failure of what takes the reader's chunks ends the reader.
 func TestReaderEndsWithWhatFollowsIt(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 3)
 		failed := errors.New("no seat")
 		err := newStreamReader(l.redis, 0, l.stream(0)).run(t.Context(), anchor{}, testPreparer(t), 1<<20,
@@ -248,7 +248,7 @@ func TestReaderKeepsGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				payload := strings.Repeat("x", c.payload)
 				group := map[outbox.EntryID]int{}
 				for g := range c.groups {
@@ -313,7 +313,7 @@ func TestReaderCutsGiants(t *testing.T) {
 
 func TestReaderHalts(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 3)
 		bad := l.add(0, "*", "colour", "red")
 		l.addEvents(0, 4, 3)
@@ -359,7 +359,7 @@ func TestReaderNoticesRollBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				l.addEvents(0, 0, 3)
 				r := l.read(anchor{}, 1<<20)
 				c := r.next(t)
@@ -383,7 +383,7 @@ func TestReaderNoticesRollBack(t *testing.T) {
 // on when that does.
 func TestReaderWaitsForWhatFollowsIt(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		for i := range 1000 {
 			l.add(0, "*", event(fmt.Sprint(i), "k")...)
 		}
@@ -405,7 +405,7 @@ func TestReaderWaitsForWhatFollowsIt(t *testing.T) {
 // go-redis does not look into raw replies: their errors and redirections are the reader's to see.
 func TestReaderRepliesWithErrors(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 2)
 		var answer atomic.Value
 		var asked, exists atomic.Int64
@@ -459,7 +459,7 @@ func TestReaderRepliesWithErrors(t *testing.T) {
 // Entries so large that a reply with two of them is refused at first are read all the same.
 func TestReaderLargeEntries(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		payload := strings.Repeat("x", readLimit*2/3)
 		var ids []outbox.EntryID
 		for i := range 3 {

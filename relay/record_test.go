@@ -217,7 +217,7 @@ func TestRecordSizeIsNotTooSmall(t *testing.T) {
 // broker's: it is sent to a topic that takes exactly as much.
 func TestRecordSizeAgreesWithProducer(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		for i, size := range []int{2000, 9000, 700_000} {
 			topic := fmt.Sprintf("limited-%d", i)
 			r := &kgo.Record{

@@ -15,7 +15,7 @@ import (
 func TestRelayDelivers(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
-			inLab(t, 2, func(t *testing.T, l *lab) {
+			inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 				cfg := l.config()
 				cfg.Delivery = delivery
 				l.addEvents(0, 0, 300)
@@ -71,7 +71,7 @@ func TestRelayDelivers(t *testing.T) {
 // Stopped and started again and again, in the middle of things: each event once, each key in order.
 func TestRestarts(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		n := 0
 		for i := range 20 {
 			l.addEvents(0, n, 100)
@@ -170,7 +170,7 @@ func TestRunEndsWhileWaiting(t *testing.T) {
 // TestRunTwice: what Run made for the first call is not there for a second one, during it or after.
 func TestRunTwice(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		r, stop := l.run(l.config())
 		l.until(r, 0, StateRunning)
 		ended, cancel := context.WithCancel(t.Context())
@@ -190,7 +190,7 @@ func TestStopWithoutKafka(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				cfg := l.config()
 				cfg.Delivery, cfg.DrainTimeout = delivery, 3*time.Second
 				r, stop := l.run(cfg)

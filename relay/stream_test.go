@@ -21,7 +21,7 @@ func TestIdleShardRuns(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 2, func(t *testing.T, l *lab) {
+			inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 				cfg := l.config()
 				cfg.Delivery = delivery
 				r, stop := l.run(cfg)
@@ -41,7 +41,7 @@ func TestPauseAndResume(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 2, func(t *testing.T, l *lab) {
+			inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 				cfg := l.config()
 				cfg.Delivery = delivery
 				r, stop := l.run(cfg)
@@ -79,7 +79,7 @@ func TestHaltAndRecover(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 2, func(t *testing.T, l *lab) {
+			inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 				cfg := l.config()
 				cfg.Delivery, cfg.Topics.OnUnknown, cfg.Route = delivery, UnknownTopicHalt, "{{.Type}}"
 				if err := l.cluster.CreateTopic("Placed", 1, nil); err != nil {
@@ -132,7 +132,7 @@ func TestHaltAndRecover(t *testing.T) {
 // A lost anchor halts with evidence, and an operator's position lets the shard go on.
 func TestHaltAtLostAnchor(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.addEvents(0, 0, 5)
 		r, stop := l.run(l.config())
 		defer stop()
@@ -179,7 +179,7 @@ func TestPoison(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(delivery, ", ", name), func(t *testing.T) {
 				t.Parallel()
-				inLab(t, 1, func(t *testing.T, l *lab) {
+				inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 					if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
 						t.Fatal(err)
 					}
@@ -233,7 +233,7 @@ func TestPoison(t *testing.T) {
 // restart.
 func TestPoisonHaltsAndRecovers(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		if err := l.cluster.CreateTopic("outbox.event.order", 1, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestLogsAreFew(t *testing.T) {
 	for _, assign := range [][]int{nil, {0}} {
 		t.Run(fmt.Sprint("assigned ", assign), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				var log strings.Builder
 				cfg := l.config()
 				cfg.Assign = assign

@@ -14,13 +14,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-func (l *lab) topics(policy Topics) *topics {
+func (l *testEnv) topics(policy Topics) *topics {
 	return newTopics(l.kafka, policy, func() int { return l.shards }, slog.New(slog.DiscardHandler))
 }
 
 func TestTopicsLimits(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		for topic, limit := range map[string]string{"small": "2000", "large": "104857600", "usual": ""} {
 			configs := map[string]string{"max.message.bytes": limit}
 			if limit == "" {
@@ -57,7 +57,7 @@ func TestTopicsUnknown(t *testing.T) {
 	} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 3, func(t *testing.T, l *lab) {
+			inTestEnv(t, 3, func(t *testing.T, l *testEnv) {
 				topics := l.topics(Topics{OnUnknown: policy})
 				got, err := topics.info(t.Context(), "new")
 				if policy == UnknownTopicCreate {
@@ -89,7 +89,7 @@ func TestTopicsUnknown(t *testing.T) {
 
 func TestTopicsCreation(t *testing.T) {
 	t.Parallel()
-	inLab(t, 3, func(t *testing.T, l *lab) {
+	inTestEnv(t, 3, func(t *testing.T, l *testEnv) {
 		var mu sync.Mutex
 		var asked []string
 		l.cluster.ControlKey(int16(kmsg.CreateTopics),
@@ -140,7 +140,7 @@ func TestTopicsCreation(t *testing.T) {
 
 func TestTopicsErrors(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		if err := l.cluster.CreateTopic("events", 1,
 			map[string]string{"max.message.bytes": "5000"}); err != nil {
 			t.Fatal(err)
@@ -185,8 +185,8 @@ func TestTopicsErrors(t *testing.T) {
 // faults.md: a topic that is deleted and created again, or given partitions, is noticed.
 func TestTopicsChanged(t *testing.T) {
 	t.Parallel()
-	changes := map[string]func(*testing.T, *lab){
-		"created again": func(t *testing.T, l *lab) {
+	changes := map[string]func(*testing.T, *testEnv){
+		"created again": func(t *testing.T, l *testEnv) {
 			if err := l.cluster.DeleteTopic("events"); err != nil {
 				t.Fatal(err)
 			}
@@ -194,18 +194,18 @@ func TestTopicsChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"given partitions": func(t *testing.T, l *lab) {
+		"given partitions": func(t *testing.T, l *testEnv) {
 			if _, err := l.admin().CreatePartitions(t.Context(), 3, "events"); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"nothing": func(*testing.T, *lab) {},
+		"nothing": func(*testing.T, *testEnv) {},
 	}
 	for name, change := range changes {
 		for _, policy := range []TopicChangePolicy{TopicChangeHalt, TopicChangeContinue} {
 			t.Run(name+", "+policy.String(), func(t *testing.T) {
 				t.Parallel()
-				inLab(t, 1, func(t *testing.T, l *lab) {
+				inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 					if err := l.cluster.CreateTopic("events", 2, nil); err != nil {
 						t.Fatal(err)
 					}

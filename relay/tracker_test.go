@@ -11,7 +11,7 @@ import (
 
 func TestTrackerTellsNews(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		s := l.source(t, l.config()).tracker
 		halt := func(found string) *HaltError {
 			return &HaltError{Entry: outbox.EntryID{MS: 5}, Expected: "e", Found: found}

@@ -16,7 +16,7 @@ import (
 )
 
 // reads counts the XREADs that Redis is asked, and the streams of the largest.
-func (l *lab) reads() func() (asked, streams int) {
+func (l *testEnv) reads() func() (asked, streams int) {
 	var mu sync.Mutex
 	var asked, most int
 	l.on(func(_ *server.Peer, cmd string, args ...string) bool {
@@ -44,7 +44,7 @@ func (l *lab) reads() func() (asked, streams int) {
 // Quiet streams are waited for with one command, busy ones with one of their own.
 func TestQuietStreamsShareARead(t *testing.T) {
 	t.Parallel()
-	inLab(t, 20, func(t *testing.T, l *lab) {
+	inTestEnv(t, 20, func(t *testing.T, l *testEnv) {
 		r, stop := l.run(l.config())
 		defer stop()
 		for shard := range 20 {
@@ -82,12 +82,12 @@ func TestQuietStreamsShareARead(t *testing.T) {
 func TestWaiterWakes(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		then  func(l *lab)
+		then  func(l *testEnv)
 		woken int
 	}{
-		"an entry": {func(l *lab) { l.addEvents(0, 0, 1) }, 1},
-		"nothing":  {func(*lab) {}, 0},
-		"a round that fails": {func(l *lab) {
+		"an entry": {func(l *testEnv) { l.addEvents(0, 0, 1) }, 1},
+		"nothing":  {func(*testEnv) {}, 0},
+		"a round that fails": {func(l *testEnv) {
 			l.on(func(c *server.Peer, cmd string, _ ...string) bool {
 				if cmd == "XREAD" {
 					c.WriteError("LOADING Redis is loading the dataset in memory")
@@ -98,7 +98,7 @@ func TestWaiterWakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 2, func(t *testing.T, l *lab) {
+			inTestEnv(t, 2, func(t *testing.T, l *testEnv) {
 				w := newWaiter(l.redis)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()

@@ -28,10 +28,10 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// lab is an in-memory Redis and an in-memory Kafka with one outbox, inside a bubble of
+// testEnv is an in-memory Redis and an in-memory Kafka with one outbox, inside a bubble of
 // testing/synctest: nothing touches the network, and waiting costs no time. What it shows of Redis
 // and Kafka is what the stand-ins know; claims about the real ones are proved on the real ones.
-type lab struct {
+type testEnv struct {
 	t       *testing.T
 	outbox  string
 	shards  int
@@ -48,20 +48,20 @@ type lab struct {
 	dead   []Reason
 }
 
-// inLab runs f in a bubble with a lab whose outbox is laid out. Everything that f starts has to
-// have ended when it returns.
-func inLab(t *testing.T, shards int, f func(t *testing.T, l *lab)) {
+// inTestEnv runs f in a bubble with a testEnv whose outbox is laid out. Everything that f starts
+// has to have ended when it returns.
+func inTestEnv(t *testing.T, shards int, f func(t *testing.T, l *testEnv)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, shards)
+		l := newTestEnv(t, shards)
 		defer l.close()
 		f(t, l)
 	})
 }
 
-func newLab(t *testing.T, shards int) *lab {
+func newTestEnv(t *testing.T, shards int) *testEnv {
 	t.Helper()
-	l := &lab{
+	l := &testEnv{
 		t: t, outbox: "orders", shards: shards, mini: miniredis.NewMiniRedis(),
 		added: map[string]int{},
 	}
@@ -99,7 +99,7 @@ func newLab(t *testing.T, shards int) *lab {
 	return l
 }
 
-func (l *lab) close() {
+func (l *testEnv) close() {
 	l.kafka.Close()
 	l.cluster.Close()
 	if err := l.redis.Close(); err != nil {
@@ -108,11 +108,11 @@ func (l *lab) close() {
 	l.mini.Close()
 }
 
-func (l *lab) stream(shard int) string { return outbox.StreamKey(l.outbox, shard) }
+func (l *testEnv) stream(shard int) string { return outbox.StreamKey(l.outbox, shard) }
 
 // hook answers XINFO STREAM as Redis 7 does, of which miniredis knows a part, and then whatever a
 // test has set.
-func (l *lab) hook(c *server.Peer, cmd string, args ...string) bool {
+func (l *testEnv) hook(c *server.Peer, cmd string, args ...string) bool {
 	l.mu.Lock()
 	hooks := slices.Clone(l.hooks)
 	l.mu.Unlock()
@@ -153,7 +153,7 @@ func (l *lab) hook(c *server.Peer, cmd string, args ...string) bool {
 
 // setGroup is XGROUP SETID, which miniredis does not know: the group is made again. What is pending
 // is lost, which it is not on a real server.
-func (l *lab) setGroup(c *server.Peer, args []string) bool {
+func (l *testEnv) setGroup(c *server.Peer, args []string) bool {
 	nobody := server.NewPeer(bufio.NewWriter(io.Discard))
 	l.mini.Server().Dispatch(nobody, []string{"XGROUP", "DESTROY", args[1], args[2]})
 	l.mini.Server().Dispatch(c, []string{"XGROUP", "CREATE", args[1], args[2], args[3]})
@@ -161,7 +161,7 @@ func (l *lab) setGroup(c *server.Peer, args []string) bool {
 }
 
 // on lets f answer commands before the stand-in does; it returns true if it did.
-func (l *lab) on(f server.Hook) {
+func (l *testEnv) on(f server.Hook) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hooks = append(l.hooks, f)
@@ -193,14 +193,14 @@ func (l *lab) add(shard int, id string, fields ...string) outbox.EntryID {
 }
 
 // addEvents appends n events with the ids e-<from>… and ten keys.
-func (l *lab) addEvents(shard, from, n int) {
+func (l *testEnv) addEvents(shard, from, n int) {
 	l.t.Helper()
 	for i := from; i < from+n; i++ {
 		l.add(shard, "*", event("e-"+strconv.Itoa(i), "k"+strconv.Itoa(i%10))...)
 	}
 }
 
-func (l *lab) config() Config {
+func (l *testEnv) config() Config {
 	return Config{
 		Outbox: l.outbox, Redis: l.redis, Kafka: l.opts, Instance: "relay-1",
 		Logger: slog.New(slog.NewTextHandler(l.t.Output(), nil)),
@@ -220,7 +220,7 @@ func (l *lab) config() Config {
 }
 
 // start runs a relay; the returned func stops it and gives what Run returned.
-func (l *lab) start(cfg Config) (*Relay, func() error) {
+func (l *testEnv) start(cfg Config) (*Relay, func() error) {
 	l.t.Helper()
 	r, err := New(cfg)
 	if err != nil {
@@ -233,7 +233,7 @@ func (l *lab) start(cfg Config) (*Relay, func() error) {
 }
 
 // run is start for a relay that has to end without an error.
-func (l *lab) run(cfg Config) (*Relay, func()) {
+func (l *testEnv) run(cfg Config) (*Relay, func()) {
 	l.t.Helper()
 	r, stop := l.start(cfg)
 	return r, func() {
@@ -244,7 +244,7 @@ func (l *lab) run(cfg Config) (*Relay, func()) {
 	}
 }
 
-func (l *lab) consumer(topics ...string) *kgo.Client {
+func (l *testEnv) consumer(topics ...string) *kgo.Client {
 	l.t.Helper()
 	client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.ConsumeTopics(topics...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -256,7 +256,7 @@ func (l *lab) consumer(topics ...string) *kgo.Client {
 }
 
 // consume reads n records as a read_committed consumer does.
-func (l *lab) consume(n int, topics ...string) []*kgo.Record {
+func (l *testEnv) consume(n int, topics ...string) []*kgo.Record {
 	l.t.Helper()
 	client := l.consumer(topics...)
 	defer client.Close()
@@ -273,7 +273,7 @@ func (l *lab) consume(n int, topics ...string) []*kgo.Record {
 }
 
 // all are the records that a read_committed consumer finds in topics now.
-func (l *lab) all(topics ...string) []*kgo.Record {
+func (l *testEnv) all(topics ...string) []*kgo.Record {
 	l.t.Helper()
 	client := l.consumer(topics...)
 	defer client.Close()
@@ -290,7 +290,7 @@ func (l *lab) all(topics ...string) []*kgo.Record {
 }
 
 // until waits for a state of a shard.
-func (l *lab) until(r *Relay, shard int, want State) ShardStatus {
+func (l *testEnv) until(r *Relay, shard int, want State) ShardStatus {
 	l.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(
 		10 * time.Millisecond) {
@@ -331,11 +331,11 @@ func header(r *kgo.Record, name string) string {
 	return ""
 }
 
-func (l *lab) admin() *kadm.Client { return kadm.NewClient(l.kafka) }
+func (l *testEnv) admin() *kadm.Client { return kadm.NewClient(l.kafka) }
 
 // refuse has the broker refuse batches for a topic in which a bad event is, by its id, as KIP-467
 // says it, with or without naming them.
-func (l *lab) refuse(topic string, bad func(id string) bool, named bool) {
+func (l *testEnv) refuse(topic string, bad func(id string) bool, named bool) {
 	topicID := l.cluster.TopicInfo(topic).TopicID
 	l.cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		l.cluster.KeepControl()
@@ -372,7 +372,7 @@ func (l *lab) refuse(topic string, bad func(id string) bool, named bool) {
 }
 
 // batch decodes an encoded batch.
-func (l *lab) batch(raw []byte) []*kgo.Record {
+func (l *testEnv) batch(raw []byte) []*kgo.Record {
 	fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{},
 		&kmsg.FetchResponseTopicPartition{RecordBatches: raw}, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil {

@@ -19,14 +19,14 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// stage is the pair of servers that a test plays on: in memory, or real ones.
-type stage struct {
+// testEnv is the pair of servers that a test plays on: in memory, or real ones.
+type testEnv struct {
 	redis   *redis.UniversalOptions // several addresses: a cluster
 	brokers []string
 }
 
 // inMemory starts substitutes of both servers.
-func inMemory(t testing.TB, opts ...kfake.Opt) stage {
+func inMemory(t testing.TB, opts ...kfake.Opt) testEnv {
 	t.Helper()
 	r := miniredis.RunT(t)
 	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
@@ -34,10 +34,10 @@ func inMemory(t testing.TB, opts ...kfake.Opt) stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	return stage{redis: &redis.UniversalOptions{Addrs: []string{r.Addr()}}, brokers: k.ListenAddrs()}
+	return testEnv{redis: &redis.UniversalOptions{Addrs: []string{r.Addr()}}, brokers: k.ListenAddrs()}
 }
 
-func (s stage) redisClient(t testing.TB) redis.UniversalClient {
+func (s testEnv) redisClient(t testing.TB) redis.UniversalClient {
 	t.Helper()
 	options := *s.redis
 	client := redis.NewUniversalClient(&options)
@@ -45,7 +45,7 @@ func (s stage) redisClient(t testing.TB) redis.UniversalClient {
 	return client
 }
 
-func (s stage) kafkaClient(t testing.TB, opts ...kgo.Opt) *kgo.Client {
+func (s testEnv) kafkaClient(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(s.brokers...))...)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s stage) kafkaClient(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 }
 
 // migrator returns a Migrator with clients of its own, as another process would have.
-func (s stage) migrator(t testing.TB, cfg Config) *Migrator {
+func (s testEnv) migrator(t testing.TB, cfg Config) *Migrator {
 	t.Helper()
 	m, err := New(s.redisClient(t), s.kafkaClient(t), cfg)
 	if err != nil {
@@ -103,7 +103,7 @@ func mustBeCurrent(t testing.TB, m *Migrator) {
 
 // snapshot describes everything that the outbox has on both servers, without what differs from one
 // run to the next: the time of creation and the outbox's name.
-func (s stage) snapshot(t testing.TB, cfg Config) string {
+func (s testEnv) snapshot(t testing.TB, cfg Config) string {
 	t.Helper()
 	ctx := testContext(t)
 	rdb, kafka := s.redisClient(t), kadm.NewClient(s.kafkaClient(t))
@@ -175,7 +175,7 @@ func keysOf(t testing.TB, rdb redis.UniversalClient, cfg Config) []string {
 }
 
 // produce writes one record to a topic's partition 0.
-func (s stage) produce(t testing.TB, topic string) {
+func (s testEnv) produce(t testing.TB, topic string) {
 	t.Helper()
 	client := s.kafkaClient(t, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	record := &kgo.Record{Topic: topic, Key: []byte("k"), Value: []byte("v")}
@@ -185,7 +185,9 @@ func (s stage) produce(t testing.TB, topic string) {
 }
 
 // createTopic makes a topic as another program would.
-func (s stage) createTopic(t testing.TB, name string, partitions int, settings map[string]string) {
+func (s testEnv) createTopic(t testing.TB, name string, partitions int,
+	settings map[string]string,
+) {
 	t.Helper()
 	values := make(map[string]*string)
 	for key, value := range settings {
@@ -199,7 +201,7 @@ func (s stage) createTopic(t testing.TB, name string, partitions int, settings m
 	awaitPartitions(t, client, name, partitions)
 }
 
-func (s stage) deleteTopic(t testing.TB, name string) {
+func (s testEnv) deleteTopic(t testing.TB, name string) {
 	t.Helper()
 	client := s.kafkaClient(t)
 	if _, err := kadm.NewClient(client).DeleteTopic(testContext(t), name); err != nil {
