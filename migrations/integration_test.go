@@ -217,7 +217,7 @@ func TestRealKilledProcess(t *testing.T) {
 	}
 }
 
-func child(t *testing.T, s stage, name string) *process.Process {
+func child(t *testing.T, s testEnv, name string) *process.Process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 func TestRefusals(t *testing.T) {
 	layout := names.LayoutKey(orders.Outbox)
 	positions, letters := names.PositionsTopic(orders.Outbox), names.DeadLetterTopic(orders.Outbox)
-	set := func(fields ...any) func(*testing.T, stage) {
-		return func(t *testing.T, s stage) {
+	set := func(fields ...any) func(*testing.T, testEnv) {
+		return func(t *testing.T, s testEnv) {
 			mustMigrate(t, s.migrator(t, orders))
 			s.redisClient(t).HSet(testContext(t), layout, fields...)
 		}

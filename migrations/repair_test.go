@@ -26,7 +26,7 @@ func TestRepair(t *testing.T) {
 			"the shard halts at its missing position",
 		},
 		"group": {
-			func(t *testing.T, s stage) {
+			func(t *testing.T, s testEnv) {
 				s.redisClient(t).XGroupDestroy(testContext(t), stream, names.ConsumerGroup)
 			},
 			Step{Version: 1, Store: Redis, Action: Create, Kind: KindGroup, Name: stream, Repair: true},

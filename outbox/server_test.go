@@ -40,8 +40,8 @@ type testEnv struct {
 	shards int
 }
 
-// newPlace creates the outbox of the test on a server. change may adapt the options of the writer's client.
-func newPlace(t testing.TB, r *servers.Redis, shards int, change func(*redis.Options)) *place {
+// newTestEnv creates the outbox of the test on a server. change may adapt the options of the writer's client.
+func newTestEnv(t testing.TB, r *servers.Redis, shards int, change func(*redis.Options)) *testEnv {
 	t.Helper()
 	p := &testEnv{
 		name: integration.Prefix(t),

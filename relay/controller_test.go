@@ -17,7 +17,7 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-func (l *lab) control() *controller {
+func (l *testEnv) control() *controller {
 	cfg := l.config().withDefaults()
 	return newController(&cfg)
 }
@@ -80,7 +80,7 @@ func TestControlPauses(t *testing.T) {
 	})
 }
 
-func (l *lab) told(t *testing.T, shard int) control.Report {
+func (l *testEnv) told(t *testing.T, shard int) control.Report {
 	t.Helper()
 	var st control.Report
 	if text := l.mini.HGet(names.StatusKey(l.outbox), fmt.Sprint(shard)); text != "" {

@@ -82,30 +82,30 @@ func TestFirstPosition(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		prepare   func(l *lab, at outbox.EntryID) // after ten entries, of which the fifth is the position
+		prepare   func(l *testEnv, at outbox.EntryID) // after ten entries, of which the fifth is the position
 		halts     bool
 		continues bool
 	}{
-		"as it was": {func(*lab, outbox.EntryID) {}, false, true},
-		"trimmed to it": {func(l *lab, at outbox.EntryID) {
+		"as it was": {func(*testEnv, outbox.EntryID) {}, false, true},
+		"trimmed to it": {func(l *testEnv, at outbox.EntryID) {
 			if err := l.redis.XTrimMinID(l.t.Context(), l.stream(0), at.String()).Err(); err != nil {
 				l.t.Error(err)
 			}
 		}, false, true},
-		"deleted by hand": {func(l *lab, at outbox.EntryID) {
+		"deleted by hand": {func(l *testEnv, at outbox.EntryID) {
 			if err := l.redis.XDel(l.t.Context(), l.stream(0), at.String()).Err(); err != nil {
 				l.t.Error(err)
 			}
 		}, true, true},
-		"emptied": {func(l *lab, _ outbox.EntryID) { l.mini.Del(l.stream(0)) }, true, true},
-		"the same ID again": {func(l *lab, at outbox.EntryID) {
+		"emptied": {func(l *testEnv, _ outbox.EntryID) { l.mini.Del(l.stream(0)) }, true, true},
+		"the same ID again": {func(l *testEnv, at outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			l.add(0, at.String(), event("another", "k")...)
 		}, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				var ids []outbox.EntryID
 				for i := range 10 {
 					ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint("e-", i), "k")...))
@@ -150,7 +150,7 @@ func TestReconcile(t *testing.T) {
 
 func TestPositionAfter(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		var ids []outbox.EntryID
 		for i := range 300 {
 			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(2*i + 2)}.String(), event(fmt.Sprint("e-", i), "k")...))

@@ -63,7 +63,7 @@ func (l *testEnv) lastPosition(t *testing.T, outboxName string, shard int) (Posi
 // other keys, and the position may be far before it.
 func TestLastPositionBehindOtherThings(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		want := Position{Entry: outbox.EntryID{MS: 5}, Count: 3}
 		if err := SetPosition(t.Context(), l.opts, l.outbox, 0, want); err != nil {
 			t.Fatal(err)

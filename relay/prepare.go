@@ -138,7 +138,7 @@ func (p *preparer) entry(ctx context.Context, f *formatter, r *kgo.Record, e *en
 	err error,
 ) {
 	if suspicious {
-		if d, ok := p.quarantine.poisoned(raw.id); ok {
+		if d, ok := p.quarantine.poison(raw.id); ok {
 			_ = e.decode(raw) // for e.more
 			return headers, d.topic, d, nil
 		}

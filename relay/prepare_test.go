@@ -195,7 +195,7 @@ func TestChunkDeadLetters(t *testing.T) {
 			t.Errorf("%s: got %d entries, %d records, %d dead letters", reason, len(c.ids), len(c.records),
 				len(c.dead))
 		}
-		if _, poison := p.quarantine.poisoned(refusal.id); poison != (reason != ReasonRejected) {
+		if _, poison := p.quarantine.poison(refusal.id); poison != (reason != ReasonRejected) {
 			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be tried again", reason, poison)
 		}
 	}

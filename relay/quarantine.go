@@ -9,11 +9,11 @@ import (
 // quarantine remembers which entries of a shard Kafka refused for their content. They become dead
 // letters, or halt the shard.
 type quarantine struct {
-	mu     sync.Mutex
-	poison map[outbox.EntryID]deadLetter
+	mu      sync.Mutex
+	entries map[outbox.EntryID]deadLetter
 }
 
-func newQuarantine() *quarantine { return &quarantine{poison: map[outbox.EntryID]deadLetter{}} }
+func newQuarantine() *quarantine { return &quarantine{entries: map[outbox.EntryID]deadLetter{}} }
 
 // empty is the usual case, and must cost nothing.
 func (q *quarantine) empty() bool {
@@ -28,17 +28,17 @@ func (q *quarantine) add(d deadLetter) {
 	q.entries[d.id] = d
 }
 
-// poisoned is why an entry was refused, if it was.
-func (q *quarantine) poisoned(id outbox.EntryID) (deadLetter, bool) {
+// poison is why an entry was refused.
+func (q *quarantine) poison(id outbox.EntryID) (deadLetter, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d, ok := q.entries[id]
 	return d, ok
 }
 
-// reconsider forgets a refusal: the entry's shard halts for it, and what was wrong may be mended when it is tried the next
-// time.
-func (q *quarantine) reconsider(id outbox.EntryID) {
+// remove forgets why an entry was refused. Its shard halts for it; the cause may be gone when
+// the entry is tried the next time.
+func (q *quarantine) remove(id outbox.EntryID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.entries, id)

@@ -13,21 +13,21 @@ func TestQuarantine(t *testing.T) {
 	a, b := outbox.EntryID{MS: 1}, outbox.EntryID{MS: 2}
 	expect := func(when string, empty, poisonA bool) {
 		t.Helper()
-		if _, poison := q.poisoned(a); q.empty() != empty || poison != poisonA {
+		if _, poison := q.poison(a); q.empty() != empty || poison != poisonA {
 			t.Errorf("%s: empty %v, poison %v; want %v, %v", when, q.empty(), poison, empty, poisonA)
 		}
 	}
 	expect("new", true, false)
-	q.reconsider(a)
+	q.remove(a)
 	expect("reconsidered, though never poisoned", true, false)
 	q.add(deadLetter{id: a, reason: ReasonTooLarge, detail: "why", topic: "t"})
 	expect("poisoned", false, true)
-	if d, _ := q.poisoned(a); d.reason != ReasonTooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
+	if d, _ := q.poison(a); d.reason != ReasonTooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
 		t.Errorf("poisoned: %+v", d)
 	}
 	q.release([]outbox.EntryID{b})
 	expect("another released", false, true)
-	q.reconsider(a)
+	q.remove(a)
 	expect("reconsidered", true, false)
 	q.release([]outbox.EntryID{a, b})
 	expect("released", true, false)
@@ -46,8 +46,8 @@ func TestQuarantineConcurrently(t *testing.T) {
 			for i := range uint64(200) {
 				id := outbox.EntryID{MS: i, Seq: g}
 				q.add(deadLetter{id: id, reason: ReasonRejected})
-				q.poisoned(id)
-				q.reconsider(id)
+				q.poison(id)
+				q.remove(id)
 				q.empty()
 				q.release([]outbox.EntryID{id})
 			}
@@ -55,6 +55,6 @@ func TestQuarantineConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 	if !q.empty() {
-		t.Errorf("left over: %d poisoned", len(q.poison))
+		t.Errorf("left over: %d poisoned", len(q.entries))
 	}
 }

@@ -289,7 +289,7 @@ func TestReaderKeepsGroups(t *testing.T) {
 // group: the shard goes on.
 func TestReaderCutsGiants(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		var want, got []outbox.EntryID
 		for range 3000 {
 			want = append(want, l.add(0, "*",
@@ -339,18 +339,18 @@ func TestReaderHalts(t *testing.T) {
 // new entries.
 func TestReaderNoticesRollBack(t *testing.T) {
 	t.Parallel()
-	for name, roll := range map[string]func(l *lab, last outbox.EntryID){
-		"emptied": func(l *lab, _ outbox.EntryID) { l.mini.Del(l.stream(0)) },
-		"emptied and written": func(l *lab, last outbox.EntryID) {
+	for name, roll := range map[string]func(l *testEnv, last outbox.EntryID){
+		"emptied": func(l *testEnv, _ outbox.EntryID) { l.mini.Del(l.stream(0)) },
+		"emptied and written": func(l *testEnv, last outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			l.add(0, outbox.EntryID{MS: last.MS + 1}.String(), event("new", "k")...)
 		},
-		"the same ID again": func(l *lab, last outbox.EntryID) {
+		"the same ID again": func(l *testEnv, last outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			l.add(0, last.String(), event("new", "k")...)
 			l.add(0, outbox.EntryID{MS: last.MS + 1}.String(), event("newer", "k")...)
 		},
-		"replaced by text": func(l *lab, _ outbox.EntryID) {
+		"replaced by text": func(l *testEnv, _ outbox.EntryID) {
 			l.mini.Del(l.stream(0))
 			if err := l.mini.Set(l.stream(0), "text"); err != nil {
 				l.t.Error(err)

@@ -93,7 +93,7 @@ func TestRestarts(t *testing.T) {
 
 func TestRunWaitsForItsServers(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		key := names.LayoutKey(l.outbox)
 		l.mini.Del(key)
 		r, stop := l.run(l.config())
@@ -124,7 +124,7 @@ func TestRunWaitsForItsServers(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		key := names.LayoutKey(l.outbox)
 		cfg := l.config()
 		cfg.Assign = []int{1}
@@ -155,7 +155,7 @@ func TestRunRefuses(t *testing.T) {
 
 func TestRunEndsWhileWaiting(t *testing.T) {
 	t.Parallel()
-	inLab(t, 1, func(t *testing.T, l *lab) {
+	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		l.mini.Del(names.LayoutKey(l.outbox))
 		_, stop := l.run(l.config())
 		time.Sleep(time.Minute)

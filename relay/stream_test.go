@@ -262,7 +262,7 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 	for _, delivery := range []Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce} {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
-			inLab(t, 1, func(t *testing.T, l *lab) {
+			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: names.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
 				cfg := l.config()
 				cfg.Delivery = delivery

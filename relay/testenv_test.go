@@ -176,7 +176,7 @@ func event(id, key string, more ...string) []string {
 }
 
 // add appends one entry to a shard's stream, with the ID if it is not "*".
-func (l *lab) add(shard int, id string, fields ...string) outbox.EntryID {
+func (l *testEnv) add(shard int, id string, fields ...string) outbox.EntryID {
 	l.t.Helper()
 	text, err := l.mini.XAdd(l.stream(shard), id, fields)
 	if err != nil {
@@ -305,7 +305,7 @@ func (l *testEnv) until(r *Relay, shard int, want State) ShardStatus {
 }
 
 // position waits until a shard's committed position is the entry.
-func (l *lab) position(shard int, entry outbox.EntryID) Position {
+func (l *testEnv) position(shard int, entry outbox.EntryID) Position {
 	l.t.Helper()
 	var last Position
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(
