@@ -40,12 +40,15 @@ func (a *Auditor) Run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		var p *panicError
 		if errors.As(err, &p) {
-			a.cfg.Logger.Error("audit failed", "outbox", a.cfg.Outbox, "panic", p.value, "stack", string(p.stack))
+			a.cfg.Logger.Error("audit failed", "outbox", a.cfg.Outbox, "panic", p.value,
+				"stack", string(p.stack))
 		}
 		return nil, err
 	}
-	a.cfg.Logger.Info("audited", "outbox", report.Outbox, "run", report.Run, "verdict", report.Verdict, "entries", report.Entries,
-		"records", report.Records, "findings", len(report.Findings), "incomplete", len(report.Incomplete), "took", time.Since(began).Round(time.Millisecond))
+	a.cfg.Logger.Info("audited", "outbox", report.Outbox, "run", report.Run, "verdict", report.Verdict,
+		"entries", report.Entries,
+		"records", report.Records, "findings", len(report.Findings), "incomplete", len(
+			report.Incomplete), "took", time.Since(began).Round(time.Millisecond))
 	return report, nil
 }
 
@@ -79,11 +82,13 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 		return nil, err
 	}
 	report := newReport(c.Outbox, before.Run)
-	report.Started, report.Full, report.DuplicatesAllowed = began, c.Full || c.Outside, c.AllowDuplicates
+	report.Started, report.Full, report.DuplicatesAllowed = began, c.Full || c.Outside,
+		c.AllowDuplicates
 	if c.Outside {
 		report.Run, report.Outside = 0, true
 	}
-	reader := &collector{settings: a.settings(), streams: streams, logs: s.logs, wait: sleep, now: time.Now, onPhase: c.OnPhase}
+	reader := &collector{settings: a.settings(), streams: streams, logs: s.logs, wait: sleep,
+		now: time.Now, onPhase: c.OnPhase}
 	if _, err := rand.Read(reader.key[:]); err != nil {
 		return nil, err
 	}
@@ -139,14 +144,17 @@ func (a *Auditor) saveRound(s *store) saveFunc {
 			return nil
 		}
 	}
-	return func(ctx context.Context, now state, tiles []Tile) error { return s.save(ctx, &now, tiles, nil) }
+	return func(ctx context.Context, now state, tiles []Tile) error {
+		return s.save(ctx, &now, tiles, nil)
+	}
 }
 
 // settings are what the comparison depends on.
 func (a *Auditor) settings() settings {
 	c := &a.cfg
 	return settings{
-		outbox: c.Outbox, route: c.Route, format: c.Format, source: c.Source, tombstones: c.Tombstones, deadLetter: c.DeadLetterTopic, watch: c.Watch,
+		outbox: c.Outbox, route: c.Route, format: c.Format, source: c.Source, tombstones: c.Tombstones,
+		deadLetter: c.DeadLetterTopic, watch: c.Watch,
 		settle: max(0, c.Settle), outside: c.Outside, from: c.From, to: c.To,
 		tileEntries: a.tile, roundEntries: a.round, workers: auditWorkers, mostSuspects: mostSuspects,
 	}
@@ -158,7 +166,8 @@ func (a *Auditor) shards(ctx context.Context, streams *redisStreams) (int, error
 	if !a.cfg.Outside {
 		l, err := outbox.ReadLayout(ctx, a.cfg.Redis, a.cfg.Outbox)
 		if err == nil && l.Format != 1 {
-			return 0, &outbox.LayoutError{Outbox: a.cfg.Outbox, Reason: fmt.Sprintf("entry format %d, this program reads format 1", l.Format)}
+			return 0, &outbox.LayoutError{Outbox: a.cfg.Outbox,
+				Reason: fmt.Sprintf("entry format %d, this program reads format 1", l.Format)}
 		}
 		return l.Shards, err
 	}
@@ -184,13 +193,16 @@ func (a *Auditor) open(limit *throttle) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	producer, err := kgo.NewClient(append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.ProducerBatchMaxBytes(storeBytes), kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordDeliveryTimeout(10*time.Second), kgo.UnknownTopicRetries(1))...)
+	producer, err := kgo.NewClient(
+		append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.ProducerBatchMaxBytes(storeBytes),
+			kgo.RequiredAcks(kgo.AllISRAcks()),
+			kgo.RecordDeliveryTimeout(10*time.Second), kgo.UnknownTopicRetries(1))...)
 	if err != nil {
 		reader.Close()
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return &store{logs: newKafkaLogs(reader, a.cfg.Outbox, limit), producer: producer, outbox: a.cfg.Outbox}, nil
+	return &store{logs: newKafkaLogs(reader, a.cfg.Outbox, limit), producer: producer,
+		outbox: a.cfg.Outbox}, nil
 }
 
 func (s *store) close() {

@@ -32,7 +32,8 @@ func TestReportOfAnInterruptedRunStays(t *testing.T) {
 		if err != nil || r.Run != int64(run+1) || r.Range[0].After != (EntryID{5, 0}).before() {
 			t.Fatalf("run %d: %v: %+v", run+1, err, r)
 		}
-		if refused := strings.Contains(strings.Join(r.Incomplete, ""), "connection refused"); refused != (replica != nil) {
+		if refused := strings.Contains(strings.Join(r.Incomplete, ""),
+			"connection refused"); refused != (replica != nil) {
 			t.Errorf("run %d: %v", r.Run, r.Incomplete)
 		}
 	}

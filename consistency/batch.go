@@ -92,7 +92,8 @@ func batchesEnd(in []byte) (next int64, records int) {
 
 // read gives the committed records at and above from to fn, in their order. A record is valid until
 // fn returns.
-func (b *batchReader) read(topic string, from int64, p *kmsg.FetchResponseTopicPartition, fn func(*kgo.Record) error) error {
+func (b *batchReader) read(topic string, from int64, p *kmsg.FetchResponseTopicPartition,
+	fn func(*kgo.Record) error) error {
 	b.record.Topic, b.record.Partition = topic, p.Partition
 	aborted := abortedTransactions(p)
 	for batch, rest, ok := splitBatch(p.RecordBatches); ok; batch, rest, ok = splitBatch(rest) {
@@ -100,7 +101,8 @@ func (b *batchReader) read(topic string, from int64, p *kmsg.FetchResponseTopicP
 			continue // the formats before Kafka 0.11 have no headers: none of these records is of an outbox
 		}
 		if batch[batchMagic] > 2 {
-			return fmt.Errorf("a record batch has format %d, this program reads formats up to 2", batch[batchMagic])
+			return fmt.Errorf("a record batch has format %d, this program reads formats up to 2",
+				batch[batchMagic])
 		}
 		var rb kmsg.RecordBatch
 		if err := rb.ReadFrom(batch); err != nil || rb.NumRecords < 0 {
@@ -204,7 +206,8 @@ func abortedTransactions(p *kmsg.FetchResponseTopicPartition) aborted {
 // has reports whether a batch is of an aborted transaction, or is the marker that ends one.
 func (a aborted) has(rb *kmsg.RecordBatch) bool {
 	offsets := a[rb.ProducerID]
-	return rb.Attributes&attributeTransactional != 0 && len(offsets) > 0 && offsets[0] <= rb.FirstOffset
+	return rb.Attributes&attributeTransactional != 0 && len(offsets) > 0 &&
+		offsets[0] <= rb.FirstOffset
 }
 
 // end is told the marker of an aborted transaction: what the producer writes after it is of

@@ -22,7 +22,8 @@ func newBatchReader() *batchReader {
 }
 
 // appendBatch writes records, whose offsets ascend, as a batch.
-func appendBatch(dst []byte, attributes int16, producer, first int64, records []*kgo.Record) []byte {
+func appendBatch(dst []byte, attributes int16, producer, first int64,
+	records []*kgo.Record) []byte {
 	var body []byte
 	for _, r := range records {
 		one := []byte{0, 0} // attributes, delta of the time
@@ -38,7 +39,8 @@ func appendBatch(dst []byte, attributes int16, producer, first int64, records []
 	}
 	if codec := kgo.CompressionCodecType(attributes & attributeCodec); codec != kgo.CodecNone {
 		compressor, err := kgo.DefaultCompressor(map[kgo.CompressionCodecType]kgo.CompressionCodec{
-			kgo.CodecGzip: kgo.GzipCompression(), kgo.CodecSnappy: kgo.SnappyCompression(), kgo.CodecLz4: kgo.Lz4Compression(), kgo.CodecZstd: kgo.ZstdCompression(),
+			kgo.CodecGzip: kgo.GzipCompression(), kgo.CodecSnappy: kgo.SnappyCompression(),
+			kgo.CodecLz4: kgo.Lz4Compression(), kgo.CodecZstd: kgo.ZstdCompression(),
 		}[codec])
 		if err != nil {
 			panic(err)
@@ -52,8 +54,10 @@ func appendBatch(dst []byte, attributes int16, producer, first int64, records []
 		last = records[len(records)-1].Offset
 	}
 	rb := kmsg.RecordBatch{
-		FirstOffset: first, Length: int32(batchHeader - batchLength - 4 + len(body)), Magic: 2, Attributes: attributes,
-		LastOffsetDelta: int32(last - first), ProducerID: producer, ProducerEpoch: 3, NumRecords: int32(len(records)), Records: body,
+		FirstOffset: first, Length: int32(batchHeader - batchLength - 4 + len(body)), Magic: 2,
+		Attributes:      attributes,
+		LastOffsetDelta: int32(last - first), ProducerID: producer, ProducerEpoch: 3,
+		NumRecords: int32(len(records)), Records: body,
 	}
 	b := rb.AppendTo(nil)
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[batchCRC:], castagnoli))
@@ -78,7 +82,8 @@ func fetched(t *rapid.T) *kmsg.FetchResponseTopicPartition {
 		producer := rapid.Int64Range(-1, 3).Draw(t, "producer")
 		abort, within := open[producer]
 		if within && rapid.IntRange(0, 2).Draw(t, "ends") == 0 {
-			p.RecordBatches = appendBatch(p.RecordBatches, attributeTransactional|attributeControl, producer, offset, marker(offset, !abort))
+			p.RecordBatches = appendBatch(p.RecordBatches, attributeTransactional|attributeControl, producer,
+				offset, marker(offset, !abort))
 			delete(open, producer)
 			offset++
 			continue
@@ -98,9 +103,13 @@ func fetched(t *rapid.T) *kmsg.FetchResponseTopicPartition {
 		first := offset
 		var records []*kgo.Record
 		for range rapid.IntRange(1, 4).Draw(t, "records") {
-			r := &kgo.Record{Offset: offset, Key: rapid.SampledFrom([][]byte{nil, {}, []byte("key")}).Draw(t, "key"), Value: rapid.SampledFrom([][]byte{nil, {}, []byte("value")}).Draw(t, "value")}
+			r := &kgo.Record{Offset: offset,
+				Key:   rapid.SampledFrom([][]byte{nil, {}, []byte("key")}).Draw(t, "key"),
+				Value: rapid.SampledFrom([][]byte{nil, {}, []byte("value")}).Draw(t, "value")}
 			for range rapid.IntRange(0, 3).Draw(t, "headers") {
-				r.Headers = append(r.Headers, kgo.RecordHeader{Key: rapid.SampledFrom([]string{"", "id", "type"}).Draw(t, "name"), Value: rapid.SampledFrom([][]byte{nil, {}, []byte("x")}).Draw(t, "header")})
+				r.Headers = append(r.Headers,
+					kgo.RecordHeader{Key: rapid.SampledFrom([]string{"", "id", "type"}).Draw(t, "name"),
+						Value: rapid.SampledFrom([][]byte{nil, {}, []byte("x")}).Draw(t, "header")})
 			}
 			records = append(records, r)
 			offset += rapid.Int64Range(1, 3).Draw(t, "gap") // as in a compacted topic
@@ -111,7 +120,8 @@ func fetched(t *rapid.T) *kmsg.FetchResponseTopicPartition {
 	if rapid.Bool().Draw(t, "reversed") {
 		slices.Reverse(p.AbortedTransactions)
 	}
-	p.RecordBatches = p.RecordBatches[:len(p.RecordBatches)-rapid.IntRange(0, min(20, len(p.RecordBatches))).Draw(t, "cut")]
+	p.RecordBatches = p.RecordBatches[:len(p.RecordBatches)-rapid.IntRange(0,
+		min(20, len(p.RecordBatches))).Draw(t, "cut")]
 	return p
 }
 
@@ -122,9 +132,11 @@ func TestBatchesAsTheClientReadsThem(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := fetched(t)
 		from := int64(0)
-		if first, _, ok := splitBatch(p.RecordBatches); ok { // a broker begins with the batch in which the offset is
+		// a broker begins with the batch in which the offset is
+		if first, _, ok := splitBatch(p.RecordBatches); ok {
 			begin := int64(binary.BigEndian.Uint64(first))
-			from = begin + rapid.Int64Range(0, int64(binary.BigEndian.Uint32(first[batchLastOffsetDelta:]))).Draw(t, "from")
+			from = begin + rapid.Int64Range(0,
+				int64(binary.BigEndian.Uint32(first[batchLastOffsetDelta:]))).Draw(t, "from")
 		}
 		type seen struct {
 			Offset, Producer int64
@@ -135,17 +147,23 @@ func TestBatchesAsTheClientReadsThem(t *testing.T) {
 			Headers          []kgo.RecordHeader
 		}
 		see := func(r *kgo.Record) seen {
-			s := seen{r.Offset, r.ProducerID, r.ProducerEpoch, r.Topic, r.Partition, slices.Clone(r.Key), slices.Clone(r.Value), nil}
+			s := seen{r.Offset, r.ProducerID, r.ProducerEpoch, r.Topic, r.Partition, slices.Clone(r.Key),
+				slices.Clone(r.Value), nil}
 			for _, h := range r.Headers {
 				s.Headers = append(s.Headers, kgo.RecordHeader{Key: h.Key, Value: slices.Clone(h.Value)})
 			}
 			return s
 		}
 		var got, want []seen
-		if err := newBatchReader().read("t", from, p, func(r *kgo.Record) error { got = append(got, see(r)); return nil }); err != nil {
+		if err := newBatchReader().read("t", from, p, func(r *kgo.Record) error {
+			got = append(got, see(r))
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
-		client, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: "t", Partition: 2}, p, kgo.DefaultDecompressor(), nil)
+		client, next := kgo.ProcessFetchPartition(
+			kgo.ProcessFetchPartitionOpts{Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: "t",
+				Partition: 2}, p, kgo.DefaultDecompressor(), nil)
 		if client.Err != nil {
 			t.Fatal(client.Err)
 		}
@@ -156,16 +174,23 @@ func TestBatchesAsTheClientReadsThem(t *testing.T) {
 			t.Fatal(d)
 		}
 		if end, records := batchesEnd(p.RecordBatches); max(end, from) != next || records < len(got) {
-			t.Fatalf("the next offset is %d, the client's %d; %d records of %d", end, next, len(got), records)
+			t.Fatalf("the next offset is %d, the client's %d; %d records of %d", end, next, len(got),
+				records)
 		}
 	})
 }
 
 func TestDamagedBatches(t *testing.T) {
 	t.Parallel()
-	whole := appendBatch(nil, 0, 1, 0, []*kgo.Record{{Key: []byte("k"), Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "id", Value: []byte("e")}}}})
+	whole := appendBatch(nil, 0, 1, 0,
+		[]*kgo.Record{{Key: []byte("k"), Value: []byte("v"),
+			Headers: []kgo.RecordHeader{{Key: "id", Value: []byte("e")}}}})
 	read := func(b []byte) (n int, err error) {
-		err = newBatchReader().read("t", 0, &kmsg.FetchResponseTopicPartition{RecordBatches: b}, func(*kgo.Record) error { n++; return nil })
+		err = newBatchReader().read("t", 0, &kmsg.FetchResponseTopicPartition{RecordBatches: b},
+			func(*kgo.Record) error {
+				n++
+				return nil
+			})
 		return n, err
 	}
 	if n, err := read(whole); n != 1 || err != nil {
@@ -198,7 +223,8 @@ func TestDamagedBatches(t *testing.T) {
 }
 
 func FuzzBatches(f *testing.F) {
-	f.Add(appendBatch(nil, 2, 1, 0, []*kgo.Record{{Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "id"}}}}))
+	f.Add(appendBatch(nil, 2, 1, 0,
+		[]*kgo.Record{{Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "id"}}}}))
 	f.Add(appendBatch(nil, attributeTransactional|attributeControl, 1, 0, marker(0, false)))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		if len(b) >= batchHeader { // with a right checksum, so that more than this is reached
@@ -208,7 +234,8 @@ func FuzzBatches(f *testing.F) {
 		}
 		a := kmsg.NewFetchResponseTopicPartitionAbortedTransaction()
 		a.ProducerID = 1
-		p := &kmsg.FetchResponseTopicPartition{RecordBatches: b, AbortedTransactions: []kmsg.FetchResponseTopicPartitionAbortedTransaction{a}}
+		p := &kmsg.FetchResponseTopicPartition{RecordBatches: b,
+			AbortedTransactions: []kmsg.FetchResponseTopicPartitionAbortedTransaction{a}}
 		_ = newBatchReader().read("t", 0, p, func(*kgo.Record) error { return nil })
 		batchesEnd(b)
 	})
@@ -218,7 +245,9 @@ func FuzzBatches(f *testing.F) {
 func eventBatch(n int) []byte {
 	var records []*kgo.Record
 	for i := range n {
-		r := rawRecord(0, EntryID{1700000000000, uint64(i)}, fmt.Sprintf("01890000-0000-7000-8000-%012d", i), "OrderPlaced", fmt.Sprint("order-", i%1000), string(make([]byte, 200)))
+		r := rawRecord(0, EntryID{1700000000000, uint64(i)},
+			fmt.Sprintf("01890000-0000-7000-8000-%012d", i), "OrderPlaced", fmt.Sprint("order-", i%1000),
+			string(make([]byte, 200)))
 		r.Offset = int64(i)
 		records = append(records, r)
 	}
@@ -242,7 +271,8 @@ func BenchmarkBatches(b *testing.B) {
 		b.ReportAllocs()
 		d := kgo.DefaultDecompressor()
 		for range b.N {
-			got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{IsolationLevel: kgo.ReadCommitted()}, p, d, nil)
+			got, _ := kgo.ProcessFetchPartition(
+				kgo.ProcessFetchPartitionOpts{IsolationLevel: kgo.ReadCommitted()}, p, d, nil)
 			if len(got.Records) != n {
 				b.Fatal(got.Err)
 			}

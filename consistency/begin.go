@@ -10,7 +10,8 @@ import (
 
 // begin samples every stream, which sets the watermarks, and finds where each shard goes on. With
 // an error it returns the shards before the one that failed.
-func (c *collector) begin(ctx context.Context, points []shardPoint) (shards []shardRun, notes []string, err error) {
+func (c *collector) begin(ctx context.Context,
+	points []shardPoint) (shards []shardRun, notes []string, err error) {
 	for number, point := range points {
 		sample, err := c.streams.state(ctx, number)
 		if err != nil {
@@ -20,7 +21,8 @@ func (c *collector) begin(ctx context.Context, points []shardPoint) (shards []sh
 		if err != nil {
 			return shards, notes, err
 		}
-		s, note := beginShard(c.settings, shardRun{number: number, point: point.clone(), sample: sample}, back)
+		s, note := beginShard(c.settings, shardRun{number: number, point: point.clone(), sample: sample},
+			back)
 		shards = append(shards, s)
 		if note != "" {
 			notes = append(notes, note)
@@ -48,7 +50,8 @@ func beginShard(set settings, s shardRun, back string) (next shardRun, note stri
 		s.watermark = minID(s.watermark, set.to)
 	}
 	if back != "" {
-		note = fmt.Sprintf("shard %d: %s: what was audited of it before is compared again from what Redis still holds",
+		note = fmt.Sprintf(
+			"shard %d: %s: what was audited of it before is compared again from what Redis still holds",
 			s.number, back)
 	}
 	if !s.point.Begun || back != "" {
@@ -73,7 +76,8 @@ func firstPoint(set settings, s shardRun) shardPoint {
 	p.FromStart = s.sample.counted && nothingGone && set.from.IsZero()
 	// Everything that was ever added and is gone was before the first entry, unless somebody has
 	// deleted entries after it.
-	if s.sample.counted && (nothingGone || s.sample.maxDeleted.Less(s.sample.first)) && set.from.IsZero() {
+	if s.sample.counted && (nothingGone || s.sample.maxDeleted.Less(s.sample.first)) &&
+		set.from.IsZero() {
 		p.Base, p.BaseAdded = p.Since, s.sample.added-s.sample.length
 	}
 	return p
@@ -81,16 +85,20 @@ func firstPoint(set settings, s shardRun) shardPoint {
 
 // whyBack says how a stream shows that it is no longer the one that was audited; empty if it does
 // not.
-func whyBack(ctx context.Context, streams streams, shard int, point shardPoint, sample streamState) (string, error) {
+func whyBack(ctx context.Context, streams streams, shard int, point shardPoint,
+	sample streamState) (string, error) {
 	switch {
 	case !point.Begun || !sample.exists:
 		return "", nil
 	case sample.last.Less(point.Point):
-		return fmt.Sprintf("Redis went back: its last entry is %s, and %s was audited", sample.last, point.Point), nil
+		return fmt.Sprintf("Redis went back: its last entry is %s, and %s was audited", sample.last,
+			point.Point), nil
 	case sample.counted && point.Base == point.Point && point.BaseAdded > sample.added:
-		return fmt.Sprintf("Redis went back: it has added %d entries, and had added %d when it was last audited",
+		return fmt.Sprintf(
+			"Redis went back: it has added %d entries, and had added %d when it was last audited",
 			sample.added, point.BaseAdded), nil
-	case point.Anchor == "" || sample.first.IsZero() || point.Point.Less(sample.first) || !sample.maxDeleted.Less(point.Point):
+	case point.Anchor == "" || sample.first.IsZero() || point.Point.Less(sample.first) ||
+		!sample.maxDeleted.Less(point.Point):
 		return "", nil // the entry may be gone in good order
 	}
 	anchor := ""
@@ -101,5 +109,6 @@ func whyBack(ctx context.Context, streams streams, shard int, point shardPoint, 
 	if err != nil || anchor == point.Anchor {
 		return "", err
 	}
-	return fmt.Sprintf("Redis went back: the entry %s, which was audited last, is gone or another one", point.Point), nil
+	return fmt.Sprintf("Redis went back: the entry %s, which was audited last, is gone or another one",
+		point.Point), nil
 }

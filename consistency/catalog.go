@@ -44,7 +44,8 @@ type partition struct {
 	initial partitionState // as the run found it
 }
 
-func newCatalog(logs logs, deadLetter string, shards int, earlier []topicMark, restarted bool) *catalog {
+func newCatalog(logs logs, deadLetter string, shards int, earlier []topicMark,
+	restarted bool) *catalog {
 	return &catalog{
 		logs: logs, deadLetter: deadLetter, shards: shards, earlier: earlier, restarted: restarted,
 		known: topicSet{byName: map[string]*knownTopic{}},
@@ -92,7 +93,9 @@ func (c *catalog) describe(ctx context.Context, names, patterns []string) error 
 	if err != nil {
 		return err
 	}
-	described = slices.DeleteFunc(described, func(t topic) bool { return c.known.byName[t.name] != nil })
+	described = slices.DeleteFunc(described, func(t topic) bool {
+		return c.known.byName[t.name] != nil
+	})
 	var readable []string
 	for _, t := range described {
 		if t.problem == "" {
@@ -105,7 +108,8 @@ func (c *catalog) describe(ctx context.Context, names, patterns []string) error 
 	}
 	for _, t := range described {
 		if n := len(ends[t.name]); t.problem == "" && n != t.partitions {
-			return fmt.Errorf("topic %s has %d partitions and then %d: it is being changed", t.name, t.partitions, n)
+			return fmt.Errorf("topic %s has %d partitions and then %d: it is being changed", t.name,
+				t.partitions, n)
 		}
 	}
 	for _, t := range described {
@@ -126,7 +130,8 @@ func (c *catalog) insert(t topic, ends []bounds) {
 	}
 	remade := mark != nil && mark.ID != t.id && mark.ID != ""
 	if remade {
-		c.note("topic %s was deleted and made again since the last audit: what it held before cannot be compared", t.name)
+		c.note("topic %s was deleted and made again since the last audit: what it held before cannot "+
+			"be compared", t.name)
 		mark = nil
 	}
 	for i, b := range ends {
@@ -204,5 +209,7 @@ func (t topicSet) holes() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(t.partitions, func(p *partition) bool { return len(p.initial.hole) > 0 })
+	return slices.ContainsFunc(t.partitions, func(p *partition) bool {
+		return len(p.initial.hole) > 0
+	})
 }

@@ -24,7 +24,8 @@ type lateSearch struct {
 // committed now, for records of the suspects.
 func (c *collector) searchLate(ctx context.Context, sides *collected) (lateSearch, error) {
 	topics := c.topics.snapshot()
-	late := lateSearch{records: map[reference][]found{}, accepted: map[int][]int64{}, disordered: map[int][]disordered{}}
+	late := lateSearch{records: map[reference][]found{}, accepted: map[int][]int64{},
+		disordered: map[int][]disordered{}}
 	ends, err := c.logs.bounds(ctx, topics.readable())
 	if err != nil {
 		return late, err
@@ -70,7 +71,8 @@ func (l *lateSearch) add(p *partition, r *kgo.Record, ref reference, f found) {
 	l.accepted[p.index] = append(l.accepted[p.index], r.Offset)
 	l.records[ref] = append(l.records[ref], f)
 	if !p.topic.dead {
-		l.disordered[ref.shard] = append(l.disordered[ref.shard], disordered{p.index, r.Offset, ref.id, xxhash.Sum64(r.Key)})
+		l.disordered[ref.shard] = append(l.disordered[ref.shard],
+			disordered{p.index, r.Offset, ref.id, xxhash.Sum64(r.Key)})
 	}
 }
 
@@ -116,7 +118,8 @@ func (c *collector) collectAudited(ctx context.Context, sides *collected) ([]aud
 	return all, nil
 }
 
-func (c *collector) lateRecord(ctx context.Context, shard int, x *expecter, f found) (lateRecord, error) {
+func (c *collector) lateRecord(ctx context.Context, shard int, x *expecter,
+	f found) (lateRecord, error) {
 	r := lateRecord{found: f}
 	err := c.streams.read(ctx, shard, f.id.before(), f.id, func(raw rawEntry) error {
 		e, err := x.expect(ctx, raw)

@@ -30,20 +30,22 @@ type orderCheck struct {
 
 // collectOrder reads the partitions again that have records which may be out of order, to see the
 // order within each key.
-func (c *collector) collectOrder(ctx context.Context, sides *collected) (all []overtaken, err error) {
+func (c *collector) collectOrder(ctx context.Context,
+	sides *collected) (all []overtaken, err error) {
 	topics := c.topics.snapshot()
 	for i, check := range sides.orderChecks(topics) {
 		p := topics.partitions[i]
-		err := c.readPartition(ctx, p, sides.partition(p).from, check.end, func(r *kgo.Record, ref reference) error {
-			by, found := check.overtaken(r, ref)
-			if !found {
+		err := c.readPartition(ctx, p, sides.partition(p).from, check.end,
+			func(r *kgo.Record, ref reference) error {
+				by, found := check.overtaken(r, ref)
+				if !found {
+					return nil
+				}
+				if o, counts := overtakenBy(p, r, ref, by); counts {
+					all = append(all, o)
+				}
 				return nil
-			}
-			if o, counts := overtakenBy(p, r, ref, by); counts {
-				all = append(all, o)
-			}
-			return nil
-		})
+			})
 		if err != nil {
 			return nil, err
 		}
@@ -63,9 +65,11 @@ func (c *orderCheck) overtaken(r *kgo.Record, ref reference) (by EntryID, yes bo
 }
 
 // overtakenBy keeps the evidence. counts is false for what a repair has sent, which says so.
-func overtakenBy(p *partition, r *kgo.Record, ref reference, by EntryID) (o overtaken, counts bool) {
+func overtakenBy(p *partition, r *kgo.Record, ref reference,
+	by EntryID) (o overtaken, counts bool) {
 	o = overtaken{shard: ref.shard, by: by, record: found{
-		id: ref.id, topic: p.topic.name, partition: p.number, offset: r.Offset, producer: r.ProducerID, epoch: r.ProducerEpoch,
+		id: ref.id, topic: p.topic.name, partition: p.number, offset: r.Offset, producer: r.ProducerID,
+		epoch: r.ProducerEpoch,
 	}}
 	for _, h := range r.Headers {
 		switch h.Key {

@@ -35,7 +35,9 @@ type disordered struct {
 	key       uint64
 }
 
-var errTooMany = errors.New("too many records are out of order or appear twice to be listed; see the tiles, and narrow the range")
+var errTooMany = errors.New(
+	"too many records are out of order or appear twice to be listed; see the tiles, and narrow the " +
+		"range")
 
 // recordLimits bound what the readers of a round's partitions hold together.
 type recordLimits struct {
@@ -45,13 +47,15 @@ type recordLimits struct {
 
 // collectRecords reads the records of every partition up to where all entries of the round should
 // have been seen: the second of the two sides.
-func (c *collector) collectRecords(ctx context.Context, before runState, entries []entriesRead) ([]recordsRead, error) {
+func (c *collector) collectRecords(ctx context.Context, before runState,
+	entries []entriesRead) ([]recordsRead, error) {
 	topics := c.topics.snapshot()
 	last := true // nothing remains above this round: records are read to their end
 	for i, s := range before.shards {
 		last = last && (s.done || entries[i].upTo == s.watermark)
 	}
-	limits := &recordLimits{late: make([]atomic.Int64, len(entries)), disordered: make([]atomic.Int64, len(entries))}
+	limits := &recordLimits{late: make([]atomic.Int64, len(entries)),
+		disordered: make([]atomic.Int64, len(entries))}
 	all := make([]recordsRead, len(topics.partitions))
 	return all, c.each(ctx, len(all), func(ctx context.Context, i int) (err error) {
 		p := topics.partitions[i]
@@ -97,7 +101,8 @@ func (r *recordReader) readRecords(ctx context.Context, at partitionState) (reco
 	if !r.last && r.waiting == 0 && at.from >= at.counted || at.from >= at.end {
 		return r.out, nil
 	}
-	if err := r.logs.read(ctx, r.partition.topic.name, r.partition.number, at.from, at.end, r.record); err != nil {
+	if err := r.logs.read(ctx, r.partition.topic.name, r.partition.number, at.from, at.end,
+		r.record); err != nil {
 		return r.out, err
 	}
 	if r.waiting > 0 || r.last || r.out.stop < at.counted {
@@ -184,13 +189,15 @@ func (r *recordReader) count(s *shardRecords, rec *kgo.Record, ref reference) er
 	if r.limits.disordered[ref.shard].Add(1) > int64(r.mostSuspects) {
 		return errTooMany
 	}
-	s.disordered = append(s.disordered, disordered{r.partition.index, rec.Offset, ref.id, xxhash.Sum64(rec.Key)})
+	s.disordered = append(s.disordered,
+		disordered{r.partition.index, rec.Offset, ref.id, xxhash.Sum64(rec.Key)})
 	return nil
 }
 
 // audited is given a record of an entry whose range was compared before.
 func (r *recordReader) audited(s *shardRecords, rec *kgo.Record, ref reference) error {
-	if rec.Offset < r.out.counted || r.out.accepted[rec.Offset] || !r.shards[ref.shard].point.Since.Less(ref.id) {
+	if rec.Offset < r.out.counted || r.out.accepted[rec.Offset] ||
+		!r.shards[ref.shard].point.Since.Less(ref.id) {
 		return nil
 	}
 	if r.limits.late[ref.shard].Add(1) > int64(r.mostSuspects) {
@@ -203,7 +210,8 @@ func (r *recordReader) audited(s *shardRecords, rec *kgo.Record, ref reference) 
 // nameless notes a record that is of this outbox and names no entry that could exist. When there
 // are too many to be listed the last one counts for those after it.
 func (r *recordReader) nameless(rec *kgo.Record, ref reference, err error) {
-	detail := fmt.Sprintf("the outbox has %d shards, the record names shard %d", len(r.shards), ref.shard)
+	detail := fmt.Sprintf("the outbox has %d shards, the record names shard %d", len(r.shards),
+		ref.shard)
 	if err != nil {
 		detail = err.Error()
 	}

@@ -30,7 +30,8 @@ func judgeAwaited(s settings, shard shardRun, found []Finding) (next shardRun, l
 			late = append(late, Finding{
 				Kind: Late, Shard: shard.number, Entry: after, Last: to, Count: n, Partition: -1, Offset: -1,
 				Detail: fmt.Sprintf(
-					"not delivered %s after they had been added, when an earlier audit came to them; delivered since", w.Settle),
+					"not delivered %s after they had been added, when an earlier audit came to them; delivered "+
+						"since", w.Settle),
 			})
 		}
 	}
@@ -67,7 +68,8 @@ func lateInSecondWait(s settings, shard shardRun) []Finding {
 		Kind: Late, Shard: shard.number, Entry: shard.again.point, Last: shard.point.Point, Count: n,
 		Partition: -1, Offset: -1,
 		Detail: fmt.Sprintf(
-			"%d entries had no record, and neither had any later one, %s after the last of them was written; they have now",
+			"%d entries had no record, and neither had any later one, %s after the last of them was "+
+				"written; they have now",
 			n, s.settle),
 	}}
 }

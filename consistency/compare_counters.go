@@ -19,7 +19,8 @@ func judgeCounters(s shardRun, holes bool) (next shardRun, findings []Finding, n
 				"how many, and whether they had been delivered, cannot be known",
 			s.number, s.sample.maxDeleted))
 	}
-	complete := p.Point == s.watermark && s.watermark == s.sample.last && s.sample.counted && s.sample.exists
+	complete := p.Point == s.watermark && s.watermark == s.sample.last && s.sample.counted &&
+		s.sample.exists
 	if complete && p.BaseAdded >= 0 {
 		added := s.sample.added - p.BaseAdded
 		gone := added - p.Present
@@ -33,13 +34,15 @@ func judgeCounters(s shardRun, holes bool) (next shardRun, findings []Finding, n
 			}
 		case gone < 0:
 			notes = append(notes, fmt.Sprintf(
-				"shard %d: Redis says that it has added %d entries since %s, and has %d: its counter was changed",
+				"shard %d: Redis says that it has added %d entries since %s, and has %d: its counter was "+
+					"changed",
 				s.number, added, p.Base, p.Present))
 		case gone > p.Removed:
 			findings = append(findings, uncounted(s, gone-p.Removed, holes))
 		}
 	}
-	const removed = "entries of this range were trimmed or deleted before they were audited; their records are there"
+	const removed = "entries of this range were trimmed or deleted before they were audited; their " +
+		"records are there"
 	findings = append(findings, summarise(undecided, removed)...)
 	if complete {
 		p.Base, p.BaseAdded, p.Present, p.Removed = s.watermark, s.sample.added, 0, 0
@@ -51,7 +54,8 @@ func judgeCounters(s shardRun, holes bool) (next shardRun, findings []Finding, n
 func uncounted(s shardRun, n int64, holes bool) Finding {
 	p := &s.point
 	f := Finding{
-		Kind: Lost, Shard: s.number, Entry: p.Base, Last: s.watermark, Count: n, Partition: -1, Offset: -1,
+		Kind: Lost, Shard: s.number, Entry: p.Base, Last: s.watermark, Count: n, Partition: -1,
+		Offset: -1,
 		Detail: fmt.Sprintf(
 			"Redis has added %d entries after %s, has %d of them, and %d more are in Kafka: "+
 				"the others were deleted or trimmed before they were delivered",

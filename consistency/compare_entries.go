@@ -87,8 +87,8 @@ func compareEntries(shard int, entries []wanted, records []found) (out compariso
 
 // compareEntry holds one entry against its records, all that there are. The rules:
 //
-//   - An entry has one record, in its own topic, or is a dead letter. Entries that are no events, or
-//     that have no topic, belong to the dead letters, others may be there.
+//   - An entry has one record, in its own topic, or is a dead letter. Entries that are no events,
+//     or that have no topic, belong to the dead letters, others may be there.
 //   - Of several records the one in the own topic counts, in the partition of the key before any
 //     other, the first before later ones; without one in the own topic, the first of the others is
 //     misdirected. Each further one is duplicated.

@@ -23,11 +23,15 @@ func judgeLate(shard shardRun, r *auditedRead) (next shardRun, findings []Findin
 			continue // a dead letter that was dropped or written again
 		case l.here:
 			f = l.finding(Duplicated, shard.number, "the entry was audited before, with its record")
-		case r.now.counted && !r.now.first.IsZero() && !l.id.Less(r.now.first) && r.now.maxDeleted.Less(l.id):
-			f = l.finding(Orphaned, shard.number, "Redis has no such entry, has older ones, and has deleted none so new")
+		case r.now.counted && !r.now.first.IsZero() && !l.id.Less(r.now.first) &&
+			r.now.maxDeleted.Less(l.id):
+			f = l.finding(Orphaned, shard.number,
+				"Redis has no such entry, has older ones, and has deleted none so new")
 		default:
-			f = l.finding(Duplicated, shard.number, "the range of the entry was audited before; the entry itself is gone")
-			if p := &shard.point; p.BaseAdded >= 0 && p.Base.Less(l.id) && len(p.UndecidedLate) < mostFindings {
+			f = l.finding(Duplicated, shard.number,
+				"the range of the entry was audited before; the entry itself is gone")
+			if p := &shard.point; p.BaseAdded >= 0 && p.Base.Less(l.id) &&
+				len(p.UndecidedLate) < mostFindings {
 				p.UndecidedLate = append(p.UndecidedLate, f)
 				continue
 			}

@@ -8,7 +8,8 @@ import (
 
 // judgeMismatch reports what the last look at a tile has shown, of what the first one has shown
 // too.
-func judgeMismatch(s settings, shard shardRun, c *collected, m *mismatch) (shardRun, []Finding, error) {
+func judgeMismatch(s settings, shard shardRun, c *collected,
+	m *mismatch) (shardRun, []Finding, error) {
 	gone := m.look.gone
 	var findings []Finding
 	if len(m.suspects) > 0 {
@@ -34,9 +35,11 @@ func judgeMismatch(s settings, shard shardRun, c *collected, m *mismatch) (shard
 	if m.look.gone > 0 {
 		t := c.shards[m.shard].tiles[m.tile]
 		findings = append(findings, Finding{
-			Kind: Unverifiable, Shard: m.shard, Entry: t.after, Last: t.to, Count: gone, Partition: -1, Offset: -1,
+			Kind: Unverifiable, Shard: m.shard, Entry: t.after, Last: t.to, Count: gone, Partition: -1,
+			Offset: -1,
 			Detail: fmt.Sprintf(
-				"the range does not agree, and %d of its entries were removed from Redis before it could be looked into", gone),
+				"the range does not agree, and %d of its entries were removed from Redis before it could be "+
+					"looked into", gone),
 		})
 	}
 	return shard, findings, nil
@@ -85,7 +88,8 @@ func whyMissing(c *collected, shard int, f Finding) string {
 			return fmt.Sprintf("no record, but topic %s was deleted and made again", p.topic.name)
 		}
 		return fmt.Sprintf(
-			"no record, but those before offset %d of topic %s, partition %d were removed by the topic's retention or by hand",
+			"no record, but those before offset %d of topic %s, partition %d were removed by the topic's "+
+				"retention or by hand",
 			read.start, p.topic.name, p.number)
 	}
 	if why := c.compaction[p.topic.name]; why != "" {
@@ -147,8 +151,10 @@ func arrived(s settings, c *collected, m *mismatch) []Finding {
 		}
 		r := records[0]
 		out = append(out, Finding{
-			Kind: Late, Shard: m.shard, Entry: id, Count: 1, Topic: r.topic, Partition: r.partition, Offset: r.offset,
-			Detail: fmt.Sprintf("not there %s after it was the last entry of its shard, there at the second look", s.settle),
+			Kind: Late, Shard: m.shard, Entry: id, Count: 1, Topic: r.topic, Partition: r.partition,
+			Offset: r.offset,
+			Detail: fmt.Sprintf(
+				"not there %s after it was the last entry of its shard, there at the second look", s.settle),
 		})
 	}
 	return out

@@ -58,12 +58,14 @@ func neverAdded(now streamState, id EntryID) string {
 }
 
 // removedBeforeAudit is the detail about a record whose entry is gone in good order.
-const removedBeforeAudit = "the entry was trimmed or deleted before it was audited; its record is there"
+const removedBeforeAudit = "the entry was trimmed or deleted before it was audited; its record " +
+	"is there"
 
 // leaveUndecided leaves a record whose entry is gone to the counters, unless the entry is before
 // the range that the audit covers.
 func (p *shardPoint) leaveUndecided(shard shardRun, now streamState, f *found) {
-	if shard.first && (now.first.IsZero() || f.id.Less(now.first)) || len(p.Undecided) >= mostFindings {
+	if shard.first && (now.first.IsZero() || f.id.Less(now.first)) ||
+		len(p.Undecided) >= mostFindings {
 		return
 	}
 	p.Undecided = append(p.Undecided, Finding{

@@ -120,7 +120,8 @@ func (c *Config) validate() error {
 		return err
 	}
 	if c.Format != Raw && c.Format != CloudEventsBinary && c.Format != CloudEventsStructured {
-		return fmt.Errorf("consistency: format %q, want %s, %s or %s", c.Format, Raw, CloudEventsBinary, CloudEventsStructured)
+		return fmt.Errorf("consistency: format %q, want %s, %s or %s", c.Format, Raw, CloudEventsBinary,
+			CloudEventsStructured)
 	}
 	for _, p := range c.Watch {
 		if _, err := path.Match(p, ""); err != nil {

@@ -40,7 +40,8 @@ func TestDigest(t *testing.T) {
 func TestEveryPartOfAnImageCounts(t *testing.T) {
 	t.Parallel()
 	base := func() image {
-		return image{shard: 1, id: EntryID{5, 1}, topic: "t", partition: 2, key: []byte("key"), value: []byte("value"), headers: []header{{"a", []byte("1")}, {"b", []byte("2")}}}
+		return image{shard: 1, id: EntryID{5, 1}, topic: "t", partition: 2, key: []byte("key"),
+			value: []byte("value"), headers: []header{{"a", []byte("1")}, {"b", []byte("2")}}}
 	}
 	h := hasher{key: [16]byte{1}}
 	sum := func(change func(*image)) hash128 {
@@ -53,10 +54,22 @@ func TestEveryPartOfAnImageCounts(t *testing.T) {
 		t.Error("one image has two hashes")
 	}
 	for name, change := range map[string]func(*image){
-		"shard": func(i *image) { i.shard++ }, "ms": func(i *image) { i.id.MS++ }, "seq": func(i *image) { i.id.Seq++ }, "topic": func(i *image) { i.topic = "u" },
-		"partition": func(i *image) { i.partition++ }, "key": func(i *image) { i.key = []byte("keyv") }, "value": func(i *image) { i.value = nil },
-		"null": func(i *image) { i.value, i.null = nil, true }, "header value": func(i *image) { i.headers[0].value = nil }, "header name": func(i *image) { i.headers[1].name = "c" },
-		"header order": func(i *image) { i.headers[0], i.headers[1] = i.headers[1], i.headers[0] }, "header gone": func(i *image) { i.headers = i.headers[:1] },
+		"shard": func(i *image) {
+			i.shard++
+		}, "ms": func(i *image) {
+			i.id.MS++
+		}, "seq": func(i *image) { i.id.Seq++ }, "topic": func(i *image) { i.topic = "u" },
+		"partition": func(i *image) {
+			i.partition++
+		}, "key": func(i *image) { i.key = []byte("keyv") }, "value": func(i *image) { i.value = nil },
+		"null": func(i *image) {
+			i.value, i.null = nil, true
+		}, "header value": func(i *image) {
+			i.headers[0].value = nil
+		}, "header name": func(i *image) { i.headers[1].name = "c" },
+		"header order": func(i *image) {
+			i.headers[0], i.headers[1] = i.headers[1], i.headers[0]
+		}, "header gone": func(i *image) { i.headers = i.headers[:1] },
 		"moved byte": func(i *image) { i.key, i.value = []byte("keyv"), []byte("alue") },
 	} {
 		s := sum(change)

@@ -23,7 +23,8 @@ type dumbKey struct {
 }
 
 func (k dumbKey) String() string {
-	return fmt.Sprintf("%s shard %d entry %s at %s/%d/%d", k.kind, k.shard, k.entry, k.topic, k.partition, k.offset)
+	return fmt.Sprintf("%s shard %d entry %s at %s/%d/%d", k.kind, k.shard, k.entry, k.topic,
+		k.partition, k.offset)
 }
 
 type dumbRecord struct {
@@ -39,7 +40,8 @@ type dumbRecord struct {
 
 // dumb gives the findings as a set, and the entries of each shard that are only known by their
 // number.
-func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dumbKey]bool, map[int]int64) {
+func dumb(streams *memoryStreams, logs *memoryLogs,
+	deadLetters string) (map[dumbKey]bool, map[int]int64) {
 	out := map[dumbKey]bool{}
 	byEntry := map[string][]dumbRecord{}
 	var all []dumbRecord
@@ -49,7 +51,8 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 				if r == nil {
 					continue
 				}
-				d := dumbRecord{topic: name, partition: int32(number), offset: r.Offset, key: string(r.Key), dead: name == deadLetters}
+				d := dumbRecord{topic: name, partition: int32(number), offset: r.Offset, key: string(r.Key),
+					dead: name == deadLetters}
 				var content []string
 				for _, h := range r.Headers {
 					if h.Key == "sluice-entry" {
@@ -83,7 +86,8 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 			if event {
 				topic = "t." + f["aggregatetype"]
 				partition = int32(outbox.Partition([]byte(f["aggregateid"]), len(logs.byName[topic])))
-				content = fmt.Sprintf("%q %q false %q", f["aggregateid"], f["payload"], []string{"id=" + f["id"], "type=" + f["type"], "tenant=x"})
+				content = fmt.Sprintf("%q %q false %q", f["aggregateid"], f["payload"],
+					[]string{"id=" + f["id"], "type=" + f["type"], "tenant=x"})
 			}
 			records := byEntry[at]
 			class := func(d dumbRecord) int {
@@ -99,7 +103,8 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 				return 3
 			}
 			slices.SortFunc(records, func(a, b dumbRecord) int {
-				return cmp.Or(class(a)-class(b), strings.Compare(a.topic, b.topic), int(a.partition-b.partition), int(a.offset-b.offset))
+				return cmp.Or(class(a)-class(b), strings.Compare(a.topic, b.topic),
+					int(a.partition-b.partition), int(a.offset-b.offset))
 			})
 			for i, d := range records {
 				k := dumbKey{"", shard, e.id, d.topic, d.partition, d.offset}
@@ -131,14 +136,16 @@ func dumb(streams *memoryStreams, logs *memoryLogs, deadLetters string) (map[dum
 	}
 	// Order: a record that counts, after one of a later entry of its shard with its key.
 	slices.SortFunc(all, func(a, b dumbRecord) int {
-		return cmp.Or(strings.Compare(a.topic, b.topic), int(a.partition-b.partition), int(a.offset-b.offset))
+		return cmp.Or(strings.Compare(a.topic, b.topic), int(a.partition-b.partition),
+			int(a.offset-b.offset))
 	})
 	for i, d := range all {
 		if !first[place(d)] || d.dead {
 			continue
 		}
 		for _, before := range all[:i] {
-			if before.topic == d.topic && before.partition == d.partition && before.shard == d.shard && before.key == d.key && d.entry.Less(before.entry) {
+			if before.topic == d.topic && before.partition == d.partition && before.shard == d.shard &&
+				before.key == d.key && d.entry.Less(before.entry) {
 				out[dumbKey{Reordered, d.shard, d.entry, d.topic, d.partition, d.offset}] = true
 			}
 		}
@@ -176,12 +183,14 @@ const undecided Kind = "lost or unverifiable"
 
 // missing is the kind of an entry without a record. It is unverifiable if the record may be one
 // that its partition no longer has: none of an earlier entry of the shard is left after those.
-func missing(p *memoryPartition, topic string, partition int32, all []dumbRecord, shard int, id EntryID) Kind {
+func missing(p *memoryPartition, topic string, partition int32, all []dumbRecord, shard int,
+	id EntryID) Kind {
 	if p.start == 0 || !p.since[shard].Less(id) {
 		return Lost
 	}
 	for _, d := range all {
-		if d.topic == topic && d.partition == partition && d.offset >= p.start && d.shard == shard && p.since[shard].Less(d.entry) && d.entry.Less(id) {
+		if d.topic == topic && d.partition == partition && d.offset >= p.start && d.shard == shard &&
+			p.since[shard].Less(d.entry) && d.entry.Less(id) {
 			return undecided
 		}
 	}

@@ -51,7 +51,8 @@ const (
 )
 
 var fieldNames = [fieldCount]string{
-	"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "topic", "key", "contenttype", "time", "more", "v",
+	"id", "aggregatetype", "aggregateid", "type", "payload", "headers", "topic", "key", "contenttype",
+	"time", "more", "v",
 }
 
 // required fields are the first ones; those in filled must also not be empty.
@@ -109,7 +110,8 @@ func (e *entry) read(raw rawEntry) (bad string) {
 	if has[fieldMore] && !parseUint(values[fieldMore], &more) {
 		return fmt.Sprintf("field more is %q, want a count", clip(values[fieldMore]))
 	}
-	e.eventID, e.aggregateType, e.aggregateID = values[fieldID], values[fieldAggregateType], values[fieldAggregateID]
+	e.eventID, e.aggregateType, e.aggregateID = values[fieldID], values[fieldAggregateType],
+		values[fieldAggregateID]
 	e.eventType, e.payload = values[fieldType], values[fieldPayload]
 	e.topic, e.key, e.contentType = values[fieldTopic], values[fieldKey], values[fieldContentType]
 	var err error
@@ -135,5 +137,6 @@ func fieldNamed(name []byte) int {
 
 // reserved names are those of the headers that the relay writes itself.
 func reserved(name string) bool {
-	return name == "id" || name == "type" || name == "content-type" || strings.HasPrefix(name, "sluice-") || strings.HasPrefix(name, "ce_")
+	return name == "id" || name == "type" || name == "content-type" ||
+		strings.HasPrefix(name, "sluice-") || strings.HasPrefix(name, "ce_")
 }

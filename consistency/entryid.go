@@ -22,7 +22,8 @@ func parseEntryID(b []byte) (EntryID, error) {
 	var id EntryID
 	dash := bytes.IndexByte(b, '-')
 	if dash <= 0 || !parseUint(b[:dash], &id.MS) || !parseUint(b[dash+1:], &id.Seq) {
-		return EntryID{}, fmt.Errorf("entry ID %q: want <milliseconds>-<sequence>, for example 1700000000000-0", clip(b))
+		return EntryID{},
+			fmt.Errorf("entry ID %q: want <milliseconds>-<sequence>, for example 1700000000000-0", clip(b))
 	}
 	return id, nil
 }

@@ -93,7 +93,8 @@ func (x *expecter) wanted(e expected) wanted {
 	if e.dead != "" {
 		return w
 	}
-	w.topic, w.partition, w.hash, w.traits = x.image.topic, x.image.partition, x.hash(), x.image.traits()
+	w.topic, w.partition, w.hash, w.traits = x.image.topic, x.image.partition, x.hash(),
+		x.image.traits()
 	if e.topic.problem != "" {
 		w.problem = fmt.Sprintf("topic %s: %s", e.topic.name, e.topic.problem)
 	}

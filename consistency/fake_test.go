@@ -52,14 +52,16 @@ func (m *memoryStream) del(id EntryID) {
 
 func (m *memoryStreams) state(_ context.Context, shard int) (streamState, error) {
 	s := &m.shards[shard]
-	st := streamState{exists: !s.missing, last: s.last, length: int64(len(s.entries)), counted: true, added: s.added, maxDeleted: s.maxDeleted}
+	st := streamState{exists: !s.missing, last: s.last, length: int64(len(s.entries)), counted: true,
+		added: s.added, maxDeleted: s.maxDeleted}
 	if len(s.entries) > 0 {
 		st.first = s.entries[0].id
 	}
 	return st, nil
 }
 
-func (m *memoryStreams) read(_ context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error {
+func (m *memoryStreams) read(_ context.Context, shard int, after, to EntryID,
+	fn func(rawEntry) error) error {
 	if m.after != nil {
 		defer m.after(to)
 	}
@@ -90,9 +92,10 @@ type memoryLogs struct {
 }
 
 type memoryPartition struct {
-	start   int64
-	since   map[int]EntryID // by shard: records of later entries may have been before start, and gone before they were audited
-	open    int64           // where a transaction that is open begins; 0: there is none
+	start int64
+	// by shard: records of later entries may have been before start, and gone before they were audited
+	since   map[int]EntryID
+	open    int64 // where a transaction that is open begins; 0: there is none
 	records []*kgo.Record
 }
 
@@ -154,7 +157,8 @@ func (m *memoryLogs) bounds(_ context.Context, names []string) (map[string][]bou
 	return out, nil
 }
 
-func (m *memoryLogs) read(_ context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+func (m *memoryLogs) read(_ context.Context, name string, partition int32, from, to int64,
+	fn func(*kgo.Record) error) error {
 	if from < m.byName[name][partition].start {
 		return errors.New("the offset is out of range")
 	}
@@ -195,15 +199,18 @@ func rawRecord(shard int, id EntryID, event, eventType, key, payload string) *kg
 
 func entryFields(event, aggregateType, key, eventType, payload string) []string {
 	return []string{
-		outbox.FieldID, event, outbox.FieldAggregateType, aggregateType, outbox.FieldAggregateID, key, outbox.FieldType, eventType,
+		outbox.FieldID, event, outbox.FieldAggregateType, aggregateType, outbox.FieldAggregateID, key,
+		outbox.FieldType, eventType,
 		outbox.FieldPayload, payload, outbox.FieldHeaders, `{"tenant":"x"}`,
 	}
 }
 
 func deadRecord(shard int, id EntryID) *kgo.Record {
-	return &kgo.Record{Key: []byte("o/" + strconv.Itoa(shard) + "/" + id.String()), Value: []byte("*0\r\n"), Headers: []kgo.RecordHeader{
-		{Key: "sluice-entry", Value: []byte(fmt.Sprintf("o/%d/%d-%d", shard, id.MS, id.Seq))}, {Key: "sluice-reason", Value: []byte("undecodable")},
-	}}
+	return &kgo.Record{Key: []byte("o/" + strconv.Itoa(shard) + "/" + id.String()),
+		Value: []byte("*0\r\n"), Headers: []kgo.RecordHeader{
+			{Key: "sluice-entry", Value: []byte(fmt.Sprintf("o/%d/%d-%d", shard, id.MS, id.Seq))},
+			{Key: "sluice-reason", Value: []byte("undecodable")},
+		}}
 }
 
 // lateLogs calls before each time the ends of partitions are asked for.

@@ -16,7 +16,8 @@ func TestFormats(t *testing.T) {
 		for i := 0; i < len(pairs); i += 2 {
 			out = append(out, kgo.RecordHeader{Key: pairs[i], Value: []byte(pairs[i+1])})
 		}
-		return append(out, kgo.RecordHeader{Key: "tenant", Value: []byte("x")}, kgo.RecordHeader{Key: headerEntry, Value: []byte(id)})
+		return append(out, kgo.RecordHeader{Key: "tenant", Value: []byte("x")},
+			kgo.RecordHeader{Key: headerEntry, Value: []byte(id)})
 	}
 	structured := headers("content-type", "application/cloudevents+json; charset=UTF-8")
 	for _, x := range []struct {
@@ -26,23 +27,37 @@ func TestFormats(t *testing.T) {
 		contentType, payload, another string
 		record                        kgo.Record
 	}{
-		{"raw", Raw, false, "", "p", "q", kgo.Record{Value: []byte("p"), Headers: headers("id", "e", "type", "placed")}},
-		{"raw with a content type", Raw, false, "text/plain", "p", "q", kgo.Record{Value: []byte("p"), Headers: headers("id", "e", "type", "placed", "content-type", "text/plain")}},
-		{"raw, empty", Raw, false, "", "", "q", kgo.Record{Value: []byte{}, Headers: headers("id", "e", "type", "placed")}},
+		{"raw", Raw, false, "", "p", "q",
+			kgo.Record{Value: []byte("p"), Headers: headers("id", "e", "type", "placed")}},
+		{"raw with a content type", Raw, false, "text/plain", "p", "q",
+			kgo.Record{Value: []byte("p"),
+				Headers: headers("id", "e", "type", "placed", "content-type", "text/plain")}},
+		{"raw, empty", Raw, false, "", "", "q",
+			kgo.Record{Value: []byte{}, Headers: headers("id", "e", "type", "placed")}},
 		{"tombstone", Raw, true, "", "", "q", kgo.Record{Headers: headers("id", "e", "type", "placed")}},
-		{"binary", CloudEventsBinary, false, "", "p", "q", kgo.Record{Value: []byte("p"), Headers: headers("ce_specversion", "1.0", "ce_id", "e", "ce_source", "shop", "ce_type", "placed",
-			"ce_subject", "42", "ce_time", eventTimeText, "ce_aggregatetype", "order")}},
-		{"structured JSON", CloudEventsStructured, false, "application/json", `{"a":1.0,"b":"<"}`, `{"a":1,"b":"<"}`, kgo.Record{Headers: structured, Value: []byte(
-			`{"id":"e","specversion":"1.0", "source":"shop","type":"placed","subject":"42","time":"` + eventTimeText + `","aggregatetype":"order","datacontenttype":"application/json","data":{"b":"\u003c","a":1.0}}`)}},
-		{"structured text", CloudEventsStructured, false, "text/plain", "hé", "h", kgo.Record{Headers: structured, Value: []byte(
-			`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` + eventTimeText + `","aggregatetype":"order","datacontenttype":"text/plain","data":"h\u00e9"}`)}},
-		{"structured bytes", CloudEventsStructured, false, "", "\xff", "\xfe", kgo.Record{Headers: structured, Value: []byte(
-			`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` + eventTimeText + `","aggregatetype":"order","data_base64":"/w=="}`)}},
+		{"binary", CloudEventsBinary, false, "", "p", "q",
+			kgo.Record{Value: []byte("p"),
+				Headers: headers("ce_specversion", "1.0", "ce_id", "e", "ce_source", "shop", "ce_type",
+					"placed",
+					"ce_subject", "42", "ce_time", eventTimeText, "ce_aggregatetype", "order")}},
+		{"structured JSON", CloudEventsStructured, false, "application/json", `{"a":1.0,"b":"<"}`,
+			`{"a":1,"b":"<"}`, kgo.Record{Headers: structured, Value: []byte(
+				`{"id":"e","specversion":"1.0", "source":"shop","type":"placed","subject":"42","time":"` +
+					eventTimeText + `","aggregatetype":"order","datacontenttype":"application/json","data":{"b":"\u003c","a":1.0}}`)}},
+		{"structured text", CloudEventsStructured, false, "text/plain", "hé", "h",
+			kgo.Record{Headers: structured, Value: []byte(
+				`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` +
+					eventTimeText + `","aggregatetype":"order","datacontenttype":"text/plain","data":"h\u00e9"}`)}},
+		{"structured bytes", CloudEventsStructured, false, "", "\xff", "\xfe",
+			kgo.Record{Headers: structured, Value: []byte(
+				`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` +
+					eventTimeText + `","aggregatetype":"order","data_base64":"/w=="}`)}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			sh := shape{format: x.format, source: []byte("shop"), tombstones: x.tombstones}
 			fields := func(payload string) []string {
-				f := []string{"id", "e", "aggregatetype", "order", "aggregateid", "42", "type", "placed", "payload", payload, "headers", `{"tenant":"x"}`}
+				f := []string{"id", "e", "aggregatetype", "order", "aggregateid", "42", "type", "placed",
+					"payload", payload, "headers", `{"tenant":"x"}`}
 				if x.contentType != "" {
 					f = append(f, "contenttype", x.contentType)
 				}
@@ -73,7 +88,8 @@ func TestFormats(t *testing.T) {
 			if sh.observe(&im, sent, 0, at); h.sum(&im) != expect(x.payload) {
 				t.Errorf("a repair sends something else: %+v", im)
 			}
-			if last := sent.Headers[len(sent.Headers)-1]; last.Key != headerEntry || string(last.Value) != id {
+			if last := sent.Headers[len(sent.Headers)-1]; last.Key != headerEntry ||
+				string(last.Value) != id {
 				t.Errorf("a repair does not name the entry: %v", last)
 			}
 		})

@@ -56,7 +56,8 @@ func (c *calls) met() bool { return c.at > 0 && c.n >= c.at }
 
 func newAuditor(streams *memoryStreams, logs *memoryLogs) *auditor {
 	return &auditor{streams: streams, logs: logs, settings: settings{
-		outbox: "o", route: "t.{{.AggregateType}}", format: Raw, deadLetter: "dlq", watch: []string{"t.*", "other"},
+		outbox: "o", route: "t.{{.AggregateType}}", format: Raw, deadLetter: "dlq",
+		watch:       []string{"t.*", "other"},
 		tileEntries: 100, roundEntries: 1000, workers: 1, mostSuspects: 1000,
 	}}
 }
@@ -79,19 +80,21 @@ func (a *auditor) run() (*Report, error) {
 		}
 		return ctx.Err()
 	}
-	c := &collector{settings: a.settings, streams: countedStreams{a.streams, &a.calls}, logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now}
+	c := &collector{settings: a.settings, streams: countedStreams{a.streams, &a.calls},
+		logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now}
 	if a.other != nil {
 		c.logs = a.other
 	}
-	keep, err := c.audit(ctx, before, false, r, func(_ context.Context, now state, _ []Tile) (err error) {
-		if a.calls.kill { // a saving that fails has its findings told twice
-			if err := a.calls.next(); err != nil {
-				return err
+	keep, err := c.audit(ctx, before, false, r,
+		func(_ context.Context, now state, _ []Tile) (err error) {
+			if a.calls.kill { // a saving that fails has its findings told twice
+				if err := a.calls.next(); err != nil {
+					return err
+				}
 			}
-		}
-		a.state, err = json.Marshal(now)
-		return err
-	})
+			a.state, err = json.Marshal(now)
+			return err
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +134,8 @@ func (c countedStreams) state(ctx context.Context, shard int) (streamState, erro
 	return c.streams.state(ctx, shard)
 }
 
-func (c countedStreams) read(ctx context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error {
+func (c countedStreams) read(ctx context.Context, shard int, after, to EntryID,
+	fn func(rawEntry) error) error {
 	if err := c.calls.next(); err != nil {
 		return err
 	}
@@ -169,7 +173,8 @@ func (c countedLogs) bounds(ctx context.Context, names []string) (map[string][]b
 	return c.logs.bounds(ctx, names)
 }
 
-func (c countedLogs) read(ctx context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+func (c countedLogs) read(ctx context.Context, name string, partition int32, from, to int64,
+	fn func(*kgo.Record) error) error {
 	if err := c.calls.next(); err != nil {
 		return err
 	}

@@ -151,7 +151,8 @@ func (t trait) String() string {
 func difference(want, got []trait, wantPartition, gotPartition int32) string {
 	var out []string
 	if wantPartition != gotPartition {
-		out = append(out, fmt.Sprintf("partition is %d, its key belongs to %d", gotPartition, wantPartition))
+		out = append(out, fmt.Sprintf("partition is %d, its key belongs to %d", gotPartition,
+			wantPartition))
 	}
 	found := make(map[string]trait, len(got))
 	for _, t := range got {

@@ -15,7 +15,8 @@ func benchReply(n int) []byte {
 	for i := range n {
 		id := EntryID{1700000000000, uint64(i)}.String()
 		fmt.Fprintf(&b, "*2\r\n$%d\r\n%s\r\n*12\r\n", len(id), id)
-		for _, f := range entryFields(fmt.Sprintf("01890000-0000-7000-8000-%012d", i), "order", fmt.Sprint("order-", i%1000), "OrderPlaced", strings.Repeat("x", 200)) {
+		for _, f := range entryFields(fmt.Sprintf("01890000-0000-7000-8000-%012d", i), "order",
+			fmt.Sprint("order-", i%1000), "OrderPlaced", strings.Repeat("x", 200)) {
 			fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(f), f)
 		}
 	}
@@ -83,7 +84,8 @@ func BenchmarkEntries(b *testing.B) {
 
 // BenchmarkRecords takes what an audit does with records apart.
 func BenchmarkRecords(b *testing.B) {
-	r := rawRecord(0, EntryID{1700000000000, 1}, "01890000-0000-7000-8000-000000000001", "OrderPlaced", "order-1", strings.Repeat("x", 200))
+	r := rawRecord(0, EntryID{1700000000000, 1}, "01890000-0000-7000-8000-000000000001", "OrderPlaced",
+		"order-1", strings.Repeat("x", 200))
 	var (
 		im image
 		sh = shape{format: Raw}
@@ -101,8 +103,10 @@ func BenchmarkRecords(b *testing.B) {
 	})
 	b.Run("observe/structured", func(b *testing.B) {
 		sh := shape{format: CloudEventsStructured}
-		r.Value = []byte(`{"specversion":"1.0","id":"01890000-0000-7000-8000-000000000001","source":"shop","type":"OrderPlaced","subject":"order-1",` +
-			`"time":"2023-11-14T22:13:20.000Z","aggregatetype":"order","data":{"total":9.5,"note":"` + strings.Repeat("x", 170) + `"}}`)
+		r.Value = []byte(
+			`{"specversion":"1.0","id":"01890000-0000-7000-8000-000000000001","source":"shop","type":"OrderPlaced","subject":"order-1",` +
+				`"time":"2023-11-14T22:13:20.000Z","aggregatetype":"order","data":{"total":9.5,"note":"` +
+				strings.Repeat("x", 170) + `"}}`)
 		perEvent(b, 1, func() { sh.observe(&im, r, 0, EntryID{1700000000000, 1}) })
 	})
 }

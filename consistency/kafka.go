@@ -39,7 +39,8 @@ func newKafkaLogs(client *kgo.Client, name string, limit *throttle) *kafkaLogs {
 	buffers := &bufferPool{}
 	return &kafkaLogs{
 		client: client, admin: kadm.NewClient(client), outbox: name, throttle: limit,
-		buffers: buffers, decompressor: kgo.DefaultDecompressor(buffers), leaders: map[string]kadm.TopicDetail{},
+		buffers: buffers, decompressor: kgo.DefaultDecompressor(buffers),
+		leaders: map[string]kadm.TopicDetail{},
 	}
 }
 
@@ -130,7 +131,8 @@ func (k *kafkaLogs) bounds(ctx context.Context, names []string) (map[string][]bo
 		for number, end := range ends[name] {
 			start, ok := starts.Lookup(name, number)
 			high, known := highs.Lookup(name, number)
-			if err := errors.Join(end.Err, start.Err, high.Err); err != nil || !ok || !known || int(number) >= len(b) {
+			if err := errors.Join(end.Err, start.Err, high.Err); err != nil || !ok || !known ||
+				int(number) >= len(b) {
 				return nil, fmt.Errorf("kafka: offsets of topic %s, partition %d: %w", name, number, err)
 			}
 			b[number] = bounds{start.Offset, end.Offset, high.Offset}

@@ -19,7 +19,8 @@ const (
 	patience         = 20 * time.Second // how long fetches may fail in a row
 )
 
-func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from, to int64, fn func(*kgo.Record) error) error {
+func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from, to int64,
+	fn func(*kgo.Record) error) error {
 	if from >= to {
 		return nil
 	}
@@ -35,7 +36,8 @@ func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from
 		}
 		p.from = at
 		if p.next, p.records = batchesEnd(p.fetched.RecordBatches); p.next <= at {
-			return false, fmt.Errorf("the broker has nothing at offset %d, before the end %d that it has named", at, to)
+			return false, fmt.Errorf(
+				"the broker has nothing at offset %d, before the end %d that it has named", at, to)
 		}
 		at = p.next
 		return at < to, nil
@@ -59,7 +61,8 @@ func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from
 }
 
 // persist fetches, and tries again for a while what may succeed by itself.
-func (k *kafkaLogs) persist(ctx context.Context, name string, partition int32, from, to int64) (*kmsg.FetchResponseTopicPartition, error) {
+func (k *kafkaLogs) persist(ctx context.Context, name string, partition int32, from,
+	to int64) (*kmsg.FetchResponseTopicPartition, error) {
 	var failing time.Time // since when
 	for pause := fetchPause; ; pause = min(2*pause, mostPause) {
 		fetched, err := k.fetch(ctx, name, partition, from, to)
@@ -83,7 +86,8 @@ func (k *kafkaLogs) persist(ctx context.Context, name string, partition int32, f
 func worthAnotherTry(err error) bool {
 	var ke *kerr.Error
 	if errors.As(err, &ke) {
-		return ke.Retriable && !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.UnknownTopicID)
+		return ke.Retriable && !errors.Is(err, kerr.UnknownTopicOrPartition) &&
+			!errors.Is(err, kerr.UnknownTopicID)
 	}
 	return true
 }
@@ -104,7 +108,8 @@ func (k *kafkaLogs) forget(ctx context.Context, name string) {
 }
 
 // fetch reads one piece of a partition, about as much as there is before to.
-func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, from, to int64) (*kmsg.FetchResponseTopicPartition, error) {
+func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, from,
+	to int64) (*kmsg.FetchResponseTopicPartition, error) {
 	k.mu.Lock()
 	detail, known := k.leaders[name]
 	k.mu.Unlock()

@@ -13,7 +13,8 @@ func TestPanicIsAnError(t *testing.T) {
 	_, logs, a := plainWorld(10)
 	logs.fail = func(string, int32, int64) error { panic("broken") }
 	var p *panicError
-	if r, err := a.run(); r != nil || !errors.As(err, &p) || !strings.Contains(err.Error(), "broken") || !strings.Contains(string(p.stack), "readRecords") {
+	if r, err := a.run(); r != nil || !errors.As(err, &p) ||
+		!strings.Contains(err.Error(), "broken") || !strings.Contains(string(p.stack), "readRecords") {
 		t.Fatalf("%v %v", r, err)
 	}
 	logs.fail = nil

@@ -52,7 +52,8 @@ func (a *Auditor) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{V: 1, Outbox: a.cfg.Outbox, Run: known.Run, Made: time.Now().UTC(), Send: []PlanItem{}, Cannot: []string{}}
+	p := &Plan{V: 1, Outbox: a.cfg.Outbox, Run: known.Run, Made: time.Now().UTC(), Send: []PlanItem{},
+		Cannot: []string{}}
 	c := a.planner(s)
 	for shard := range known.Shards {
 		for _, id := range known.Shards[shard].Lost {
@@ -95,7 +96,8 @@ type cannotSendError struct{ why string }
 func (c cannotSendError) Error() string { return c.why }
 
 // resend makes the record of one entry.
-func (c *collector) resend(ctx context.Context, shard int, id EntryID) (PlanItem, *kgo.Record, error) {
+func (c *collector) resend(ctx context.Context, shard int,
+	id EntryID) (PlanItem, *kgo.Record, error) {
 	item := PlanItem{Shard: shard, Entry: id}
 	x, err := c.expecter(shard)
 	if err != nil {
@@ -116,7 +118,8 @@ func (c *collector) resend(ctx context.Context, shard int, id EntryID) (PlanItem
 			return nil
 		}
 		why = ""
-		item.ID, item.Topic, item.Partition, item.Hash = string(x.entry.eventID), x.image.topic, x.image.partition, anchorOf(raw)
+		item.ID, item.Topic, item.Partition, item.Hash = string(x.entry.eventID), x.image.topic,
+			x.image.partition, anchorOf(raw)
 		record = c.recordOf(x)
 		return nil
 	})
@@ -132,7 +135,8 @@ func (c *collector) resend(ctx context.Context, shard int, id EntryID) (PlanItem
 // recordOf is the record of the entry that x was given last, in memory of its own.
 func (c *collector) recordOf(x *expecter) *kgo.Record {
 	sh, im, en := &x.shape, &x.image, &x.entry
-	r := &kgo.Record{Topic: im.topic, Partition: im.partition, Key: slices.Clone(im.key), Timestamp: time.Now()}
+	r := &kgo.Record{Topic: im.topic, Partition: im.partition, Key: slices.Clone(im.key),
+		Timestamp: time.Now()}
 	if at := time.UnixMilli(int64(min(en.timeMS, 1<<62))); at.Before(r.Timestamp) {
 		r.Timestamp = at
 	}
@@ -144,16 +148,19 @@ func (c *collector) recordOf(x *expecter) *kgo.Record {
 		r.Value = append([]byte{}, value...) // not nil, which is a tombstone
 	}
 	for _, h := range im.headers {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: strings.Clone(h.name), Value: slices.Clone(h.value)})
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: strings.Clone(h.name),
+			Value: slices.Clone(h.value)})
 	}
-	r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerEntry, Value: fmt.Appendf(nil, "%s/%d/%s", c.outbox, im.shard, im.id)})
+	r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerEntry,
+		Value: fmt.Appendf(nil, "%s/%d/%s", c.outbox, im.shard, im.id)})
 	return r
 }
 
 // json is the event in the CloudEvents JSON format.
 func (s *shape) json(e *entry) []byte {
 	members := map[string]any{
-		"specversion": "1.0", "id": string(e.eventID), "source": string(s.source), "type": string(e.eventType), "subject": string(e.aggregateID),
+		"specversion": "1.0", "id": string(e.eventID), "source": string(s.source),
+		"type": string(e.eventType), "subject": string(e.aggregateID),
 		"time": string(eventTime(e.timeMS)), "aggregatetype": string(e.aggregateType),
 	}
 	if len(e.contentType) > 0 {
@@ -169,7 +176,8 @@ func (s *shape) json(e *entry) []byte {
 	}
 	text, err := json.Marshal(members)
 	if err != nil {
-		panic("consistency: cannot encode a CloudEvent: " + err.Error()) // strings, and JSON that was found valid
+		// strings, and JSON that was found valid
+		panic("consistency: cannot encode a CloudEvent: " + err.Error())
 	}
 	return text
 }

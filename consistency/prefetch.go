@@ -9,7 +9,8 @@ import (
 // neither the servers nor this process wait for each other. A gentle throttle has one after the
 // other instead. read fills a piece, whose memory is used again, and says whether more follow.
 // errStop from use ends the reading without an error.
-func prefetch[T any](ctx context.Context, t *throttle, read func(context.Context, *T) (more bool, err error), use func(*T) error) error {
+func prefetch[T any](ctx context.Context, t *throttle,
+	read func(context.Context, *T) (more bool, err error), use func(*T) error) error {
 	if t.gentle() {
 		return inTurn(ctx, t, read, use)
 	}
@@ -60,7 +61,8 @@ func prefetch[T any](ctx context.Context, t *throttle, read func(context.Context
 	return ctx.Err()
 }
 
-func inTurn[T any](ctx context.Context, t *throttle, read func(context.Context, *T) (more bool, err error), use func(*T) error) error {
+func inTurn[T any](ctx context.Context, t *throttle,
+	read func(context.Context, *T) (more bool, err error), use func(*T) error) error {
 	piece := new(T)
 	for more := true; more; {
 		err := t.work(ctx, func() (err error) {

@@ -76,7 +76,8 @@ func (p *Progress) Run(ctx context.Context) {
 			return
 		}
 		if err != nil && !failing {
-			p.cfg.Logger.Warn("what was audited cannot be found out, trying again", "outbox", p.cfg.Outbox, "error", err)
+			p.cfg.Logger.Warn("what was audited cannot be found out, trying again", "outbox", p.cfg.Outbox,
+				"error", err)
 		}
 		failing = err != nil
 		if sleep(ctx, p.pause) != nil {
@@ -107,7 +108,8 @@ func (p *Progress) UpTo(shard int) (EntryID, error) {
 	case p.err != nil:
 		return EntryID{}, fmt.Errorf("what was audited is not known: %w", p.err)
 	case !p.asked.IsZero() && time.Since(p.asked) > progressAge:
-		return EntryID{}, fmt.Errorf("what was audited is not known: the last answer is of %s", p.asked.Format(time.RFC3339))
+		return EntryID{}, fmt.Errorf("what was audited is not known: the last answer is of %s",
+			p.asked.Format(time.RFC3339))
 	case shard < 0 || shard >= len(p.known):
 		return EntryID{}, nil
 	}
@@ -209,7 +211,8 @@ func (f *stateFollower) state(ctx context.Context, opts []kgo.Opt) (*state, erro
 		return remembered, nil
 	}
 	if err := json.Unmarshal(f.last, remembered); err != nil {
-		return nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
+		return nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name,
+			err)
 	}
 	if remembered.V != stateVersion {
 		return nil, errStateVersion(remembered.V)
@@ -248,7 +251,8 @@ func (f *stateFollower) read(ctx context.Context, name string, b bounds) error {
 
 // newReader makes a client that only reads.
 func newReader(opts []kgo.Opt) (*kgo.Client, error) {
-	client, err := kgo.NewClient(append(append([]kgo.Opt(nil), opts...), kgo.RetryTimeout(15*time.Second))...)
+	client, err := kgo.NewClient(append(append([]kgo.Opt(nil), opts...),
+		kgo.RetryTimeout(15*time.Second))...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}

@@ -40,7 +40,8 @@ func newProgressStage(t *testing.T) *progressStage {
 	client := redis.NewClient(&redis.Options{Addr: mini.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
 	g := &progressStage{mini: mini, cluster: cluster, cfg: Config{
-		Outbox: "o", Redis: client, Kafka: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MetadataMinAge(10 * time.Millisecond)}, Logger: slog.New(slog.DiscardHandler),
+		Outbox: "o", Redis: client, Kafka: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...),
+			kgo.MetadataMinAge(10 * time.Millisecond)}, Logger: slog.New(slog.DiscardHandler),
 	}}
 	g.Progress = g.open(t).Progress()
 	return g
@@ -62,7 +63,9 @@ func (g *progressStage) open(t *testing.T) *Auditor {
 
 func (g *progressStage) add(t *testing.T, id string) {
 	t.Helper()
-	if err := g.cfg.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: outbox.StreamKey("o", 0), ID: id, Values: []string{"id", id}}).Err(); err != nil {
+	if err := g.cfg.Redis.XAdd(t.Context(),
+		&redis.XAddArgs{Stream: outbox.StreamKey("o", 0), ID: id,
+			Values: []string{"id", id}}).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,7 +74,10 @@ func (g *progressStage) add(t *testing.T, id string) {
 func (g *progressStage) anchor(t *testing.T, id EntryID) (anchor string) {
 	t.Helper()
 	s := &redisStreams{primary: g.cfg.Redis, outbox: "o"}
-	if err := s.read(t.Context(), 0, id.before(), id, func(raw rawEntry) error { anchor = anchorOf(raw); return nil }); err != nil {
+	if err := s.read(t.Context(), 0, id.before(), id, func(raw rawEntry) error {
+		anchor = anchorOf(raw)
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return anchor
@@ -81,7 +87,8 @@ func (g *progressStage) save(t *testing.T, point shardPoint) {
 	t.Helper()
 	point.Begun = true
 	now := &state{V: stateVersion, Outbox: "o", Run: 1, Shards: []shardPoint{point}}
-	now.Carried = []Finding{{Kind: Altered, Detail: strings.Repeat("long enough to be compressed", 50)}}
+	now.Carried = []Finding{{Kind: Altered,
+		Detail: strings.Repeat("long enough to be compressed", 50)}}
 	if err := g.store.save(t.Context(), now, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -142,20 +149,25 @@ func TestProgress(t *testing.T) {
 	upTo(EntryID{})
 	g.add(t, "6-0")
 	upTo(EntryID{})
-	if err := g.cfg.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: outbox.StreamKey("o", 0), ID: "7-0", Values: []string{"id", "another"}}).Err(); err != nil {
+	if err := g.cfg.Redis.XAdd(t.Context(),
+		&redis.XAddArgs{Stream: outbox.StreamKey("o", 0), ID: "7-0",
+			Values: []string{"id", "another"}}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	upTo(EntryID{})
-	if all, err := g.Look(t.Context()); err != nil || !strings.Contains(all[0].Problem, "another one") {
+	if all, err := g.Look(t.Context()); err != nil ||
+		!strings.Contains(all[0].Problem, "another one") {
 		t.Errorf("%v %v", all, err)
 	}
 	g.save(t, shardPoint{Point: seven, Anchor: g.anchor(t, seven)})
 	upTo(seven)
 	// A topic that was deleted and made again knows nothing.
-	if _, err := kadm.NewClient(g.store.logs.client).DeleteTopics(t.Context(), names.AuditsTopic("o")); err != nil {
+	if _, err := kadm.NewClient(g.store.logs.client).DeleteTopics(t.Context(),
+		names.AuditsTopic("o")); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); g.look(t.Context(), f) != nil; { // the client believes in the topic for a moment
+	// the client believes in the topic for a moment
+	for deadline := time.Now().Add(10 * time.Second); g.look(t.Context(), f) != nil; {
 		if got, err := g.UpTo(0); err == nil || !got.IsZero() || time.Now().After(deadline) {
 			t.Fatalf("meanwhile: %s %v", got, err)
 		}

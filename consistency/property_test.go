@@ -27,7 +27,8 @@ func TestCleverAgreesWithDumb(t *testing.T) {
 			stages := rapid.IntRange(1, 4).Draw(t, "stages")
 			for n := range stages {
 				w.stage(t, n == stages-1)
-				if n == stages-1 && w.removes && !a.calls.met() && len(a.reports[len(a.reports)-1].Incomplete) == 0 {
+				if n == stages-1 && w.removes && !a.calls.met() &&
+					len(a.reports[len(a.reports)-1].Incomplete) == 0 {
 					w.remove(t) // only what no audit has read
 				}
 				// Most numbers are small: a run is killed at any call, or not at all, and the world
@@ -171,7 +172,8 @@ func (w *smallWorld) compare(t *rapid.T, reports []*Report) map[Kind]int {
 	late := map[EntryID]bool{}
 	for _, r := range reports {
 		for _, why := range r.Incomplete {
-			if !strings.Contains(why, "not delivered yet") && !strings.Contains(why, "retention") && !strings.Contains(why, "Kafka has a record of") && !strings.Contains(why, errBroken.Error()) {
+			if !strings.Contains(why, "not delivered yet") && !strings.Contains(why, "retention") &&
+				!strings.Contains(why, "Kafka has a record of") && !strings.Contains(why, errBroken.Error()) {
 				t.Fatalf("incomplete: %s", why)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestCompareIsPure: what decides imports nothing by which it could ask or wait, looks at no clock, and
-// starts no goroutine.
+// TestCompareIsPure: what decides imports nothing by which it could ask or wait, looks at no clock,
+// and starts no goroutine.
 func TestCompareIsPure(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("compare*.go")
@@ -24,7 +24,8 @@ func TestCompareIsPure(t *testing.T) {
 		t.Fatalf("%v %v", files, err)
 	}
 	harmless := map[string]bool{
-		"cmp": true, "fmt": true, "maps": true, "slices": true, "sort": true, "strings": true, "encoding/binary": true, "encoding/hex": true,
+		"cmp": true, "fmt": true, "maps": true, "slices": true, "sort": true, "strings": true,
+		"encoding/binary": true, "encoding/hex": true,
 		"math/bits": true, "time": true, // time.Duration is a number
 	}
 	for _, name := range append(files, "tile.go", "digest.go", "marks.go", "state.go") {
@@ -54,8 +55,8 @@ func TestCompareIsPure(t *testing.T) {
 	}
 }
 
-// TestCompareChangesNothing: two comparisons of the same have the same outcome, which they would not if
-// the first one had changed what it was given, or depended on anything else.
+// TestCompareChangesNothing: two comparisons of the same have the same outcome, which they would
+// not if the first one had changed what it was given, or depended on anything else.
 func TestCompareChangesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -94,7 +95,10 @@ func (a *auditor) collecting(t *rapid.T) (*collector, runState) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{settings: a.settings, streams: a.streams, logs: a.logs, wait: func(context.Context, time.Duration) error { return nil }, now: time.Now}
+	c := &collector{settings: a.settings, streams: a.streams, logs: a.logs,
+		wait: func(context.Context, time.Duration) error {
+			return nil
+		}, now: time.Now}
 	now := runState{}
 	if now.shards, _, err = c.begin(t.Context(), before.Shards); err != nil {
 		t.Fatal(err)

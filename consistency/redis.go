@@ -33,7 +33,8 @@ func (r *redisStreams) state(ctx context.Context, shard int) (streamState, error
 	return r.stateOf(ctx, r.primary, shard)
 }
 
-func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient, shard int) (st streamState, err error) {
+func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient,
+	shard int) (st streamState, err error) {
 	key := outbox.StreamKey(r.outbox, shard)
 	info, err := client.XInfoStream(ctx, key).Result()
 	if err != nil {
@@ -51,7 +52,8 @@ func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient
 	for _, x := range []struct {
 		text string
 		into *EntryID
-	}{{info.LastGeneratedID, &st.last}, {info.FirstEntry.ID, &st.first}, {info.MaxDeletedEntryID, &st.maxDeleted}} {
+	}{{info.LastGeneratedID, &st.last}, {info.FirstEntry.ID, &st.first}, {info.MaxDeletedEntryID,
+		&st.maxDeleted}} {
 		if x.text == "" {
 			continue
 		}
@@ -67,7 +69,8 @@ func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient
 
 // edges asks for the first and the last entry of a stream, for a server whose XINFO STREAM does not
 // tell them. Nothing is known there of what was removed.
-func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, key string, st streamState) (streamState, error) {
+func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, key string,
+	st streamState) (streamState, error) {
 	st.counted = false
 	first, err := client.XRangeN(ctx, key, "-", "+", 1).Result()
 	if err != nil {
@@ -87,7 +90,8 @@ func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, 
 	return st, err
 }
 
-func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, fn func(rawEntry) error) error {
+func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID,
+	fn func(rawEntry) error) error {
 	client, err := r.reader(ctx, shard, to)
 	if err != nil || !after.Less(to) {
 		return err
@@ -114,7 +118,8 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID, f
 
 // reader is where the entries of a shard up to an ID are read: the replica, if there is one and it
 // has come so far.
-func (r *redisStreams) reader(ctx context.Context, shard int, to EntryID) (redis.UniversalClient, error) {
+func (r *redisStreams) reader(ctx context.Context, shard int,
+	to EntryID) (redis.UniversalClient, error) {
 	if r.replica == nil {
 		return r.primary, nil
 	}
@@ -123,7 +128,9 @@ func (r *redisStreams) reader(ctx context.Context, shard int, to EntryID) (redis
 		return nil, err
 	}
 	if st.last.Less(to) && to != lastID {
-		return nil, fmt.Errorf("redis: the replica has shard %d up to %s only, and %s is to be read: it lags behind", shard, st.last, to)
+		return nil, fmt.Errorf(
+			"redis: the replica has shard %d up to %s only, and %s is to be read: it lags behind", shard,
+			st.last, to)
 	}
 	return r.replica, nil
 }
@@ -167,7 +174,8 @@ func (r *rangePages) next(ctx context.Context, p *rangePage) (more bool, err err
 // ask sends XRANGE, for fewer and fewer entries as long as the reply is too large.
 func (r *rangePages) ask(ctx context.Context, p *rangePage) error {
 	for {
-		buf, err := rawreply.Do(ctx, r.client, p.buf, r.limit, 1, "XRANGE", r.key, "("+r.after.String(), r.to.String(), "COUNT", r.count)
+		buf, err := rawreply.Do(ctx, r.client, p.buf, r.limit, 1, "XRANGE", r.key, "("+r.after.String(),
+			r.to.String(), "COUNT", r.count)
 		switch {
 		case errors.Is(err, rawreply.ErrTooLarge):
 			// The connection is closed: what is left of the reply is not worth reading.
@@ -186,7 +194,9 @@ func (r *rangePages) ask(ctx context.Context, p *rangePage) error {
 
 func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {
 	key := outbox.StreamKey(r.outbox, shard)
-	found, err := r.primary.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: names.ConsumerGroup, Start: id.String(), End: id.String(), Count: 1}).Result()
+	found, err := r.primary.XPendingExt(ctx,
+		&redis.XPendingExtArgs{Stream: key, Group: names.ConsumerGroup, Start: id.String(),
+			End: id.String(), Count: 1}).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") {
 		return false, fmt.Errorf("redis: XPENDING %s: %w", key, err)
 	}

@@ -30,8 +30,9 @@ func (a *Auditor) Repair(ctx context.Context, p *Plan) (int, error) {
 	defer s.close()
 	// The transactional id keeps two repairs apart: the one that begins later ends the earlier one,
 	// and looks afterwards.
-	producer, err := kgo.NewClient(append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.TransactionalID(names.RepairID(a.cfg.Outbox)),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(time.Minute))...)
+	producer, err := kgo.NewClient(
+		append(append([]kgo.Opt(nil), a.cfg.Kafka...), kgo.TransactionalID(names.RepairID(a.cfg.Outbox)),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(time.Minute))...)
 	if err != nil {
 		return 0, fmt.Errorf("kafka: %w", err)
 	}
@@ -47,7 +48,8 @@ func (a *Auditor) Repair(ctx context.Context, p *Plan) (int, error) {
 		return 0, fmt.Errorf("kafka: %w", err)
 	}
 	if err := producer.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		_ = producer.EndTransaction(context.WithoutCancel(ctx), kgo.TryAbort) // it ends by its time-out otherwise
+		// it ends by its time-out otherwise
+		_ = producer.EndTransaction(context.WithoutCancel(ctx), kgo.TryAbort)
 		return 0, fmt.Errorf("kafka: %w: nothing was committed", err)
 	}
 	if err := producer.EndTransaction(context.WithoutCancel(ctx), kgo.TryCommit); err != nil {
@@ -70,13 +72,16 @@ func (a *Auditor) check(ctx context.Context, s *store, p *Plan) ([]*kgo.Record, 
 			return nil, err
 		}
 		if now != item {
-			return nil, fmt.Errorf("%w: shard %d: entry %s, its topic or its partition is another one", ErrPlanStale, item.Shard, item.Entry)
+			return nil, fmt.Errorf("%w: shard %d: entry %s, its topic or its partition is another one",
+				ErrPlanStale, item.Shard, item.Entry)
 		}
 		if planned[reference{item.Shard, item.Entry}] {
-			return nil, fmt.Errorf("%w: shard %d: entry %s stands in it twice", ErrPlanStale, item.Shard, item.Entry)
+			return nil, fmt.Errorf("%w: shard %d: entry %s stands in it twice", ErrPlanStale, item.Shard,
+				item.Entry)
 		}
 		planned[reference{item.Shard, item.Entry}] = true
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerRepair, Value: fmt.Appendf(nil, "%d", p.Run)})
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerRepair,
+			Value: fmt.Appendf(nil, "%d", p.Run)})
 		records = append(records, r)
 	}
 	return records, c.unsent(ctx, planned)
@@ -93,14 +98,15 @@ func (c *collector) unsent(ctx context.Context, planned map[reference]bool) erro
 	}
 	for i, p := range c.topics.snapshot().partitions {
 		var stale error
-		err := c.readPartition(ctx, p, p.initial.start, ends[i], func(r *kgo.Record, ref reference) error {
-			if planned[ref] {
-				stale = fmt.Errorf("%w: shard %d: entry %s has a record by now, at %s/%d/%d",
-					ErrPlanStale, ref.shard, ref.id, r.Topic, r.Partition, r.Offset)
-				return errStop
-			}
-			return nil
-		})
+		err := c.readPartition(ctx, p, p.initial.start, ends[i],
+			func(r *kgo.Record, ref reference) error {
+				if planned[ref] {
+					stale = fmt.Errorf("%w: shard %d: entry %s has a record by now, at %s/%d/%d",
+						ErrPlanStale, ref.shard, ref.id, r.Topic, r.Partition, r.Offset)
+					return errStop
+				}
+				return nil
+			})
 		if err := cmp.Or(stale, err); err != nil {
 			return err
 		}
@@ -137,7 +143,9 @@ func (c *collector) decided(ctx context.Context) ([]int64, error) {
 			return ends, nil
 		}
 		if c.now().Sub(began) > mostOpen {
-			return nil, fmt.Errorf("%s: whether an entry has come cannot be seen, and nothing was sent; try again when it has ended", open)
+			return nil, fmt.Errorf(
+				"%s: whether an entry has come cannot be seen, and nothing was sent; try again when it has "+
+					"ended", open)
 		}
 		if err := c.wait(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
@@ -147,5 +155,6 @@ func (c *collector) decided(ctx context.Context) ([]int64, error) {
 
 // openTransaction says why what is after an offset cannot be seen.
 func openTransaction(p *partition, offset int64) string {
-	return fmt.Sprintf("topic %s, partition %d: a transaction is open since offset %d", p.topic.name, p.number, offset)
+	return fmt.Sprintf("topic %s, partition %d: a transaction is open since offset %d", p.topic.name,
+		p.number, offset)
 }

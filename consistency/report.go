@@ -108,7 +108,8 @@ type Report struct {
 const mostFindings = 10_000
 
 func newReport(outbox string, run int64) *Report {
-	r := &Report{Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{}, unverified: map[int]int64{}, Incomplete: []string{}, Range: []ShardRange{}}
+	r := &Report{Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{},
+		unverified: map[int]int64{}, Incomplete: []string{}, Range: []ShardRange{}}
 	for _, k := range Kinds {
 		r.Counts[k] = 0
 	}
@@ -149,7 +150,8 @@ func (r *Report) addRanges(s settings, shards []shardRun) []shardRun {
 		r.Range = append(r.Range, ShardRange{
 			Shard: x.number, After: x.begin, To: x.point.Point, Watermark: x.watermark,
 			Entries: x.entries, Records: x.records, Pending: x.pending,
-			Since: x.point.Since, FromStart: x.point.FromStart, Unverified: x.point.Unverified, Missing: len(x.point.Lost),
+			Since: x.point.Since, FromStart: x.point.FromStart, Unverified: x.point.Unverified,
+			Missing: len(x.point.Lost),
 		})
 		r.Entries += x.entries
 		r.Records += x.records
@@ -189,7 +191,9 @@ func (r *Report) conclude() {
 }
 
 // Drifts reports whether a finding of a kind is drift in this report.
-func (r *Report) Drifts(k Kind) bool { return k.Drift() && (k != Duplicated || !r.DuplicatesAllowed) }
+func (r *Report) Drifts(k Kind) bool {
+	return k.Drift() && (k != Duplicated || !r.DuplicatesAllowed)
+}
 
 // Pending is how many entries up to the watermarks have not been delivered yet.
 func (r *Report) Pending() (n int64) {

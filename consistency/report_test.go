@@ -9,7 +9,8 @@ func TestCoverage(t *testing.T) {
 	streams, logs, a := plainWorld(10)
 	covered := func(unverified int64) {
 		t.Helper()
-		if s := mustRun(t, a).Range[0]; !s.FromStart || s.Unverified != unverified || s.To != s.Watermark {
+		if s := mustRun(t, a).Range[0]; !s.FromStart || s.Unverified != unverified ||
+			s.To != s.Watermark {
 			t.Errorf("want %d unverified: %+v", unverified, s)
 		}
 	}
@@ -40,6 +41,7 @@ func TestCoverageSinceTheFirstAudit(t *testing.T) {
 		if s := mustRun(t, a).Range[0]; s.Unverified != 0 || s.FromStart || s.To != s.Watermark {
 			t.Errorf("%+v", s)
 		}
-		grow(streams, logs, len(logs.byName["t.a"][0].records), len(logs.byName["t.a"][0].records)+5, true)
+		grow(streams, logs, len(logs.byName["t.a"][0].records), len(logs.byName["t.a"][0].records)+5,
+			true)
 	}
 }

@@ -16,7 +16,8 @@ const DefaultRoute = "outbox.event.{{.AggregateType}}"
 var (
 	topicPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 	// simpleAction is a template action that depends on nothing but aggregate type and type.
-	simpleAction = regexp.MustCompile(`\{\{-?\s*(lower\s+)?\.(AggregateType|Type)(\s*\|\s*lower)?\s*-?\}\}`)
+	simpleAction = regexp.MustCompile(
+		`\{\{-?\s*(lower\s+)?\.(AggregateType|Type)(\s*\|\s*lower)?\s*-?\}\}`)
 )
 
 func validTopic(name string) bool {
@@ -39,11 +40,13 @@ func newRoute(text string) (*route, error) {
 	r := &route{known: map[[2]string]string{}, names: map[string]string{}}
 	r.simple = !strings.Contains(simpleAction.ReplaceAllString(text, ""), "{{")
 	var err error
-	r.template, err = template.New("route").Option("missingkey=error").Funcs(template.FuncMap{"lower": strings.ToLower, "header": r.header}).Parse(text)
+	r.template, err = template.New("route").Option("missingkey=error").Funcs(
+		template.FuncMap{"lower": strings.ToLower, "header": r.header}).Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("route: %w", err)
 	}
-	if _, err := r.execute(&entry{aggregateType: []byte("order"), aggregateID: []byte("1"), eventType: []byte("created")}); err != nil {
+	if _, err := r.execute(&entry{aggregateType: []byte("order"), aggregateID: []byte("1"),
+		eventType: []byte("created")}); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -61,8 +64,11 @@ func (r *route) header(name string) string {
 func (r *route) execute(e *entry) (string, error) {
 	r.current = e
 	r.out.Reset()
-	err := r.template.Execute(&r.out, struct{ AggregateType, AggregateID, Type, Key, ContentType string }{
-		string(e.aggregateType), string(e.aggregateID), string(e.eventType), string(e.recordKey()), string(e.contentType),
+	err := r.template.Execute(&r.out, struct {
+		AggregateType, AggregateID, Type, Key, ContentType string
+	}{
+		string(e.aggregateType), string(e.aggregateID), string(e.eventType), string(e.recordKey()),
+		string(e.contentType),
 	})
 	r.current = nil
 	if err != nil {

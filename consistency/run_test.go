@@ -25,7 +25,8 @@ func plainWorld(n int) (*memoryStreams, *memoryLogs, *auditor) {
 func grow(streams *memoryStreams, logs *memoryLogs, from, to int, deliver bool) {
 	for i := from; i < to; i++ {
 		id := EntryID{uint64(1000 + i), 0}
-		streams.shards[0].add(id, entryFields(fmt.Sprint("e", i), "a", fmt.Sprint("k", i), "created", "p")...)
+		streams.shards[0].add(id, entryFields(fmt.Sprint("e", i), "a", fmt.Sprint("k", i), "created",
+			"p")...)
 		if deliver {
 			logs.append("t.a", 0, rawRecord(0, id, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
 		}
@@ -72,7 +73,8 @@ func TestUndeliveredIsLate(t *testing.T) {
 	// One of them is passed over.
 	for i := 10; i < 16; i++ {
 		if i != 12 {
-			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
+				fmt.Sprint("k", i), "p"))
 		}
 	}
 	grow(streams, logs, 16, 20, true)
@@ -80,7 +82,8 @@ func TestUndeliveredIsLate(t *testing.T) {
 	if r.Verdict != Drift || r.Counts[Lost] != 1 || r.Counts[Late] != 5 || len(r.Findings) != 2 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
-	if f := r.Findings[0]; f.Kind != Late || f.Entry != (EntryID{1009, 0}) || f.Last != (EntryID{1015, 0}) {
+	if f := r.Findings[0]; f.Kind != Late || f.Entry != (EntryID{1009, 0}) ||
+		f.Last != (EntryID{1015, 0}) {
 		t.Fatalf("%+v", f)
 	}
 	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
@@ -103,7 +106,8 @@ func TestUndeliveredIsLateByItsOwnObjective(t *testing.T) {
 			t.Fatalf("%+v: %s", x, r.Verdict)
 		}
 		for i := 10; i < 14; i++ {
-			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
+				fmt.Sprint("k", i), "p"))
 		}
 		a.settle = x.then
 		if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != x.late {
@@ -124,10 +128,12 @@ func TestLostThatComesBack(t *testing.T) {
 	}
 	logs.append("t.a", 0, rawRecord(0, EntryID{1005, 0}, "e5", "created", "k5", "p"))
 	repaired := rawRecord(0, EntryID{1006, 0}, "e6", "created", "k6", "p")
-	repaired.Headers = append(repaired.Headers, kgo.RecordHeader{Key: headerRepair, Value: []byte("1")})
+	repaired.Headers = append(repaired.Headers,
+		kgo.RecordHeader{Key: headerRepair, Value: []byte("1")})
 	logs.append("t.a", 0, repaired)
 	r := mustRun(t, a)
-	if r.Verdict != Agree || r.Counts[Late] != 1 || r.Repaired != 1 || len(r.Findings) != 1 || r.Range[0].Missing != 0 {
+	if r.Verdict != Agree || r.Counts[Late] != 1 || r.Repaired != 1 || len(r.Findings) != 1 ||
+		r.Range[0].Missing != 0 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }
@@ -157,7 +163,8 @@ func TestWhatWasDeletedBeforeTheFirstAudit(t *testing.T) {
 	streams, _, a := plainWorld(10)
 	streams.shards[0].del(EntryID{1004, 0})
 	r := mustRun(t, a)
-	if r.Verdict != Incomplete || !strings.Contains(strings.Join(r.Incomplete, ""), "deleted by hand") {
+	if r.Verdict != Incomplete || !strings.Contains(strings.Join(r.Incomplete, ""),
+		"deleted by hand") {
 		t.Fatalf("%s %v", r.Verdict, r.Incomplete)
 	}
 }
@@ -173,7 +180,8 @@ func TestTrimmedBeforeAudit(t *testing.T) {
 	grow(streams, logs, 10, 30, true)
 	streams.shards[0].entries = streams.shards[0].entries[15:]
 	r := mustRun(t, a)
-	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 || r.Counts[Orphaned]+r.Counts[Lost] != 0 {
+	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 ||
+		r.Counts[Orphaned]+r.Counts[Lost] != 0 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }
@@ -203,7 +211,8 @@ func TestTrimmedWhileAudited(t *testing.T) {
 		if lost > 0 {
 			want = Drift
 		}
-		if r.Verdict != want || r.Counts[Lost] != int64(lost) || r.Counts[Unverifiable] != 10-int64(lost) || r.Counts[Orphaned] != 0 {
+		if r.Verdict != want || r.Counts[Lost] != int64(lost) ||
+			r.Counts[Unverifiable] != 10-int64(lost) || r.Counts[Orphaned] != 0 {
 			t.Errorf("%d lost: %s: %v %v", lost, r.Verdict, r.Findings, r.Incomplete)
 		}
 		if r := mustRun(t, a); r.Verdict != Agree {
@@ -247,19 +256,23 @@ func TestSecondWait(t *testing.T) {
 	a.waits = func(n int) {
 		if n == 2 { // the first wait is the settling time
 			for i := 10; i < 17; i++ {
-				logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+				logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
+					fmt.Sprint("k", i), "p"))
 			}
 		}
 	}
 	r := mustRun(t, a)
-	if r.Verdict != Incomplete || r.Counts[Late] != 7 || len(r.Findings) != 1 || r.Range[0].Pending != 3 || r.Entries != 17 {
+	if r.Verdict != Incomplete || r.Counts[Late] != 7 || len(r.Findings) != 1 ||
+		r.Range[0].Pending != 3 || r.Entries != 17 {
 		t.Fatalf("%s: %v %v %+v", r.Verdict, r.Findings, r.Incomplete, r.Range)
 	}
 	a.waits = nil
 	for i := 17; i < 20; i++ {
-		logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
+		logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
+			fmt.Sprint("k", i), "p"))
 	}
-	if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != 3 || len(r.Findings) != 1 || r.Entries != 3 {
+	if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != 3 || len(r.Findings) != 1 ||
+		r.Entries != 3 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }
@@ -277,7 +290,8 @@ func TestOpenTransactionIsNoLoss(t *testing.T) {
 	p := logs.byName["t.a"][0]
 	p.open = 15
 	r := mustRun(t, a)
-	if r.Verdict != Incomplete || len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "a transaction is open since offset 15") {
+	if r.Verdict != Incomplete || len(r.Findings) != 0 ||
+		!strings.Contains(strings.Join(r.Incomplete, ""), "a transaction is open since offset 15") {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 	p.open = 0
@@ -300,10 +314,12 @@ func TestHiddenTopic(t *testing.T) {
 		logs.positions[0] = EntryID{1299, 0}
 		logs.hidden = "t.a"
 		r := mustRun(t, a)
-		if r.Verdict != Incomplete || r.Counts[Unverifiable] != int64(300-before) || len(r.Findings) > 3 || !strings.Contains(r.Findings[0].Detail, "may not be read") {
+		if r.Verdict != Incomplete || r.Counts[Unverifiable] != int64(300-before) ||
+			len(r.Findings) > 3 || !strings.Contains(r.Findings[0].Detail, "may not be read") {
 			t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 		}
-		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "may not be read") {
+		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) != 0 ||
+			!strings.Contains(strings.Join(r.Incomplete, ""), "may not be read") {
 			t.Fatalf("with nothing new: %s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 		}
 		logs.hidden = ""
@@ -328,7 +344,8 @@ func TestTopicMadeAgain(t *testing.T) {
 	grow(streams, logs, 15, 20, true)
 	logs.positions[0] = EntryID{1019, 0}
 	r := mustRun(t, a)
-	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 || len(r.Findings) != 5 || !strings.Contains(r.Findings[0].Detail, "made again") {
+	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 || len(r.Findings) != 5 ||
+		!strings.Contains(r.Findings[0].Detail, "made again") {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
@@ -346,7 +363,8 @@ func TestPendingIsNotLost(t *testing.T) {
 	grow(streams, logs, 11, 12, true)
 	streams.shards[0].inFlight = map[EntryID]bool{{1010, 0}: true}
 	r := mustRun(t, a)
-	if r.Verdict != Incomplete || len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "pending in the consumer group") {
+	if r.Verdict != Incomplete || len(r.Findings) != 0 ||
+		!strings.Contains(strings.Join(r.Incomplete, ""), "pending in the consumer group") {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 	logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
@@ -378,7 +396,8 @@ func TestRedisWentBack(t *testing.T) {
 			t.Fatalf("%v %v", r.Findings, r.Incomplete)
 		}
 		back(&streams.shards[0])
-		if r := mustRun(t, a); r.Verdict == Agree || !strings.Contains(strings.Join(r.Incomplete, ""), "Redis went back") {
+		if r := mustRun(t, a); r.Verdict == Agree ||
+			!strings.Contains(strings.Join(r.Incomplete, ""), "Redis went back") {
 			t.Errorf("%s: %s: %v %v", name, r.Verdict, r.Findings, r.Incomplete)
 		}
 	}
@@ -389,7 +408,8 @@ func TestRedisWentBack(t *testing.T) {
 	}
 	logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
 	for range 2 {
-		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) > 0 || !strings.Contains(strings.Join(r.Incomplete, ""), "Kafka has a record of 1010-0") {
+		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) > 0 ||
+			!strings.Contains(strings.Join(r.Incomplete, ""), "Kafka has a record of 1010-0") {
 			t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 		}
 	}
@@ -404,7 +424,8 @@ func TestRedisWentBack(t *testing.T) {
 // one too many.
 func TestRecordAfterAnOrphan(t *testing.T) {
 	t.Parallel()
-	streams, logs := &memoryStreams{shards: make([]memoryStream, 1)}, &memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}}
+	streams, logs := &memoryStreams{shards: make([]memoryStream, 1)},
+		&memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}}
 	logs.make("t.a", 2)
 	logs.make("dlq", 1)
 	a := newAuditor(streams, logs)

@@ -35,8 +35,9 @@ import (
 //	  remake TOPIC                    deleted, and made again
 //	audit [duplicates]                audits once; duplicates are allowed
 //
-// redis and kafka with wait=N change nothing at once, but when the next audit waits for the N-th time:
-// the first wait is the settling time, the second that before a second look, or for what is undelivered.
+// redis and kafka with wait=N change nothing at once, but when the next audit waits for the N-th
+// time: the first wait is the settling time, the second that before a second look, or for what is
+// undelivered.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata/audits", func(t *testing.T, path string) {
@@ -122,7 +123,9 @@ func (s *scenario) redis(stream *memoryStream, id EntryID, l line) {
 			stream.add(id, "some", "thing")
 			return
 		}
-		stream.add(id, entryFields(l.option("event", "e"+id.String()), strings.TrimPrefix(l.option("topic", "t.a"), "t."), l.words[3], "created", l.option("payload", "p"))...)
+		stream.add(id, entryFields(l.option("event", "e"+id.String()),
+			strings.TrimPrefix(l.option("topic", "t.a"), "t."), l.words[3], "created",
+			l.option("payload", "p"))...)
 	case "del":
 		stream.del(id)
 	case "trim":
@@ -145,11 +148,14 @@ func (s *scenario) kafka(shard int, id EntryID, l line) {
 	switch l.words[0] {
 	case "put":
 		name := l.option("topic", "t.a")
-		partition, err := strconv.Atoi(l.option("partition", strconv.Itoa(outbox.Partition([]byte(l.words[3]), len(s.logs.byName[name])))))
+		partition, err := strconv.Atoi(
+			l.option("partition",
+				strconv.Itoa(outbox.Partition([]byte(l.words[3]), len(s.logs.byName[name])))))
 		if err != nil {
 			panic(err)
 		}
-		r := rawRecord(shard, id, l.option("event", "e"+id.String()), "created", l.words[3], l.option("payload", "p"))
+		r := rawRecord(shard, id, l.option("event", "e"+id.String()), "created", l.words[3],
+			l.option("payload", "p"))
 		if _, repair := l.options["repair"]; repair {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerRepair, Value: []byte("1")})
 		}

@@ -22,21 +22,23 @@ type smallWorld struct {
 	// deletes and orphans are not planted in one world: which of the two a record without an entry
 	// is, is then undecidable.
 	deletes bool
-	again   []func()                   // duplicates for a later stage
-	old     map[*memoryPartition]int64 // where the stage began: what stands before it has been audited and cannot change
-	stalls  []bool                     // shards that deliver nothing any more in this stage
-	queued  [][]func()                 // what they will deliver in the next one
-	held    []func()                   // records that come between two looks
-	late    map[EntryID]bool           // entries that may be late
-	audited map[int]EntryID            // up to where each shard was delivered when the stage began
-	removes bool                       // the topics' retention is faster than the last audit
+	again   []func() // duplicates for a later stage
+	// where the stage began: what stands before it has been audited and cannot change
+	old     map[*memoryPartition]int64
+	stalls  []bool           // shards that deliver nothing any more in this stage
+	queued  [][]func()       // what they will deliver in the next one
+	held    []func()         // records that come between two looks
+	late    map[EntryID]bool // entries that may be late
+	audited map[int]EntryID  // up to where each shard was delivered when the stage began
+	removes bool             // the topics' retention is faster than the last audit
 }
 
 func newSmallWorld(t *rapid.T) *smallWorld {
 	w := &smallWorld{
 		streams: &memoryStreams{shards: make([]memoryStream, rapid.IntRange(1, 3).Draw(t, "shards"))},
 		logs:    &memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}},
-		deletes: rapid.Bool().Draw(t, "deletes"), clock: 1000, late: map[EntryID]bool{}, removes: rapid.IntRange(0, 3).Draw(t, "removes") == 0,
+		deletes: rapid.Bool().Draw(t, "deletes"), clock: 1000, late: map[EntryID]bool{},
+		removes: rapid.IntRange(0, 3).Draw(t, "removes") == 0,
 	}
 	w.stalls, w.queued = make([]bool, len(w.streams.shards)), make([][]func(), len(w.streams.shards))
 	w.logs.make("t.a", rapid.IntRange(1, 4).Draw(t, "partitions a"))
@@ -94,7 +96,8 @@ func (w *smallWorld) stage(t *rapid.T, last bool) {
 func (w *smallWorld) regular(shard int, id EntryID, event, aggregate, key string) {
 	topic := "t." + aggregate
 	w.streams.shards[shard].add(id, entryFields(event, aggregate, key, "created", "p")...)
-	w.logs.append(topic, outbox.Partition([]byte(key), len(w.logs.byName[topic])), rawRecord(shard, id, event, "created", key, "p"))
+	w.logs.append(topic, outbox.Partition([]byte(key), len(w.logs.byName[topic])),
+		rawRecord(shard, id, event, "created", key, "p"))
 	w.logs.positions[shard] = id
 }
 
@@ -138,7 +141,9 @@ func (w *smallWorld) entry(t *rapid.T) {
 	if rapid.IntRange(0, 30).Draw(t, "orphan") == 0 && !w.deletes {
 		id := w.id(t)
 		w.plant(Orphaned, id)
-		w.deliver(shard, EntryID{}, func() { w.logs.append("t.a", 0, rawRecord(shard, id, "never", "created", "k0", "p")) })
+		w.deliver(shard, EntryID{}, func() {
+			w.logs.append("t.a", 0, rawRecord(shard, id, "never", "created", "k0", "p"))
+		})
 		// The stream goes on above it, or the record would be of an entry that the audit has not
 		// come to.
 	}

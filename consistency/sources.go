@@ -58,7 +58,8 @@ type logs interface {
 	bounds(ctx context.Context, names []string) (map[string][]bounds, error)
 	// read gives the committed records in [from, to) to fn, in their order. A record is valid until
 	// fn returns; errStop ends the reading without an error.
-	read(ctx context.Context, topic string, partition int32, from, to int64, fn func(*kgo.Record) error) error
+	read(ctx context.Context, topic string, partition int32, from, to int64,
+		fn func(*kgo.Record) error) error
 	// position is up to where a shard was delivered as its relay says; 0-0 if that is not known.
 	position(ctx context.Context, shard int) (EntryID, error)
 	// losesRecords says why a topic loses records by itself (compaction), empty if it does not.

@@ -79,7 +79,9 @@ type topicMark struct {
 }
 
 func errStateVersion(v int) error {
-	return fmt.Errorf("the audit state has version %d, this program knows %d: run the version of sluice that wrote it, or audit with --full", v, stateVersion)
+	return fmt.Errorf(
+		"the audit state has version %d, this program knows %d: run the version of sluice that wrote "+
+			"it, or audit with --full", v, stateVersion)
 }
 
 // mostLost bounds the entries remembered as lost, by shard, and mostAccepted the offsets, by
@@ -136,7 +138,8 @@ func (s state) told() state {
 }
 
 func (p shardPoint) clone() shardPoint {
-	p.Lost, p.Undecided, p.UndecidedLate = slices.Clone(p.Lost), slices.Clone(p.Undecided), slices.Clone(p.UndecidedLate)
+	p.Lost, p.Undecided, p.UndecidedLate = slices.Clone(p.Lost), slices.Clone(p.Undecided),
+		slices.Clone(p.UndecidedLate)
 	return p
 }
 

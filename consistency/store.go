@@ -55,7 +55,9 @@ func (s *store) each(ctx context.Context, fn func(key string, value []byte) erro
 		return err
 	}
 	b := all[name][0]
-	err = s.logs.read(ctx, name, 0, b.start, b.end, func(r *kgo.Record) error { return fn(string(r.Key), r.Value) })
+	err = s.logs.read(ctx, name, 0, b.start, b.end, func(r *kgo.Record) error {
+		return fn(string(r.Key), r.Value)
+	})
 	if err != nil {
 		return fmt.Errorf("topic %s: %w", name, err)
 	}
@@ -84,7 +86,8 @@ func (s *store) load(ctx context.Context) (state, []*Report, error) {
 		}
 		if k == s.key("state") {
 			if err := json.Unmarshal(v, &remembered); err != nil {
-				return state{}, nil, fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
+				return state{}, nil,
+					fmt.Errorf("topic %s: the audit state cannot be read: %w: audit with --full", name, err)
 			}
 			continue
 		}
@@ -95,7 +98,9 @@ func (s *store) load(ctx context.Context) (state, []*Report, error) {
 		reports = append(reports, r)
 		keys[r] = k
 	}
-	slices.SortFunc(reports, func(a, b *Report) int { return cmp.Or(cmp.Compare(a.Run, b.Run), a.Finished.Compare(b.Finished)) })
+	slices.SortFunc(reports, func(a, b *Report) int {
+		return cmp.Or(cmp.Compare(a.Run, b.Run), a.Finished.Compare(b.Finished))
+	})
 	s.stale = nil
 	for _, r := range reports[:max(0, len(reports)-keptReports+1)] {
 		s.stale = append(s.stale, keys[r])
@@ -110,7 +115,8 @@ func (s *store) save(ctx context.Context, now *state, tiles []Tile, report *Repo
 	add := func(key string, value any) {
 		text, err := json.Marshal(value)
 		failed = errors.Join(failed, err)
-		records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key), Value: text})
+		records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key),
+			Value: text})
 	}
 	for i := range tiles {
 		add(s.key("tile", tiles[i].Shard, tiles[i].slot), &tiles[i])
@@ -129,7 +135,8 @@ func (s *store) save(ctx context.Context, now *state, tiles []Tile, report *Repo
 		return failed
 	}
 	if err := s.produce(ctx, records); err != nil {
-		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w", names.AuditsTopic(s.outbox), err)
+		return fmt.Errorf("kafka: the audit's state cannot be kept in topic %s: %w",
+			names.AuditsTopic(s.outbox), err)
 	}
 	return nil
 }
@@ -138,7 +145,8 @@ func (s *store) save(ctx context.Context, now *state, tiles []Tile, report *Repo
 // known to all brokers at once.
 func (s *store) produce(ctx context.Context, records []*kgo.Record) error {
 	err := s.producer.ProduceSync(ctx, records...).FirstErr()
-	for pause := fetchPause; errors.Is(err, kerr.UnknownTopicOrPartition) && pause <= mostPause; pause *= 2 {
+	for pause := fetchPause; errors.Is(err, kerr.UnknownTopicOrPartition) &&
+		pause <= mostPause; pause *= 2 {
 		if err := s.create(ctx); err != nil {
 			return err
 		}
@@ -156,10 +164,12 @@ func (s *store) produce(ctx context.Context, records []*kgo.Record) error {
 }
 
 func (s *store) create(ctx context.Context) error {
-	settings := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "max.message.bytes": kadm.StringPtr(fmt.Sprint(storeBytes))}
+	settings := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"),
+		"max.message.bytes": kadm.StringPtr(fmt.Sprint(storeBytes))}
 	answer, err := s.logs.admin.CreateTopic(ctx, 1, -1, settings, names.AuditsTopic(s.outbox))
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("kafka: create topic %s: %w %s", names.AuditsTopic(s.outbox), err, answer.ErrMessage)
+		return fmt.Errorf("kafka: create topic %s: %w %s", names.AuditsTopic(s.outbox), err,
+			answer.ErrMessage)
 	}
 	return nil
 }

@@ -33,12 +33,12 @@ func (m FaultMode) String() string {
 // DialFunc is the dialer that go-redis and franz-go take.
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// CallFaults counts the requests that a client sends over the connections of its Dial, and makes one
-// of them fail. Requests and replies are told apart by their protocol; a test that loses the N-th
-// EXEC loses that one, whatever else is on the connection. It does not work inside TLS.
+// CallFaults counts the requests that a client sends over the connections of its Dial, and makes
+// one of them fail. Requests and replies are told apart by their protocol; a test that loses the
+// N-th EXEC loses that one, whatever else is on the connection. It does not work inside TLS.
 //
-// The loss of a call is the loss of its connection: what was sent on it before stays done, and calls
-// that were under way behind it fail as well, as they would with a real network.
+// The loss of a call is the loss of its connection: what was sent on it before stays done, and
+// calls that were under way behind it fail as well, as they would with a real network.
 type CallFaults struct {
 	// Next makes the connections; nil means a plain [net.Dialer]. Set it before the first dial.
 	Next DialFunc
@@ -121,7 +121,8 @@ func (f *CallFaults) Dial(ctx context.Context, network, addr string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	return &faultConn{Conn: conn, faults: f, requests: f.protocol.requests(), replies: f.protocol.replies()}, nil
+	return &faultConn{Conn: conn, faults: f, requests: f.protocol.requests(),
+		replies: f.protocol.replies()}, nil
 }
 
 // count takes note of a call and tells whether, and how, it fails.

@@ -78,7 +78,8 @@ func (c *faultConn) Read(p []byte) (int, error) {
 	}
 }
 
-// inspectReplies returns how much of p may be handed over, and whether the reply to lose is complete.
+// inspectReplies returns how much of p may be handed over, and whether the reply to lose is
+// complete.
 func (c *faultConn) inspectReplies(p []byte) (keep int, lost bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -71,7 +71,8 @@ func TestRepliesBeforeTheLostOneArrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if _, err := io.WriteString(conn, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n"); err != nil {
+	if _, err := io.WriteString(conn,
+		"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(conn)
@@ -100,7 +101,11 @@ func TestEachCallFailsEachOnce(t *testing.T) {
 		if err != nil || n != 3 || failures != 3 {
 			t.Fatalf("%s: %d calls, %d failures, %v; want 3, 3", mode, n, failures, err)
 		}
-		if _, err := f.EachCall(mode, 2, func(int) error { c.Incr(t.Context(), "n"); c.Incr(t.Context(), "n"); return nil }); err == nil {
+		if _, err := f.EachCall(mode, 2, func(int) error {
+			c.Incr(t.Context(), "n")
+			c.Incr(t.Context(), "n")
+			return nil
+		}); err == nil {
 			t.Fatal("no error at the limit")
 		}
 	}
@@ -119,13 +124,15 @@ func TestKafkaCallLost(t *testing.T) {
 			}
 			t.Cleanup(fake.Close)
 			f := KafkaFaults(kmsg.Produce)
-			c, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.Dialer(f.Dial), kgo.DisableIdempotentWrite(), kgo.MetadataMinAge(10*time.Millisecond))
+			c, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.Dialer(f.Dial),
+				kgo.DisableIdempotentWrite(), kgo.MetadataMinAge(10*time.Millisecond))
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(c.Close)
 			f.Fail(1, mode)
-			if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("x")}).FirstErr(); err != nil {
+			if err := c.ProduceSync(t.Context(),
+				&kgo.Record{Topic: "t", Value: []byte("x")}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 			if !f.Fired() || f.Calls() != 2 {
@@ -158,14 +165,18 @@ func TestKafkaClientRecoversFromALostCall(t *testing.T) {
 	}
 	t.Cleanup(fake.Close)
 	f := KafkaFaults()
-	c, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.Dialer(f.Dial), kgo.RetryBackoffFn(func(int) time.Duration { return time.Millisecond }))
+	c, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.Dialer(f.Dial),
+		kgo.RetryBackoffFn(func(int) time.Duration {
+			return time.Millisecond
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
 	for n := range 10 {
 		f.Fail(n+1, ReplyLost)
-		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("x")}).FirstErr(); err != nil {
+		if err := c.ProduceSync(t.Context(),
+			&kgo.Record{Topic: "t", Value: []byte("x")}).FirstErr(); err != nil {
 			t.Fatalf("call %d lost: %v", n+1, err)
 		}
 	}

@@ -130,7 +130,8 @@ func (c *container) Terminate(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("%s did not end after SIGTERM: %w", c.spec.Name, ctx.Err()), c.Kill())
+		return errors.Join(fmt.Errorf("%s did not end after SIGTERM: %w", c.spec.Name, ctx.Err()),
+			c.Kill())
 	}
 }
 

@@ -45,7 +45,8 @@ func connectEngine() (*dockertest.Pool, error) {
 }
 
 func removeContainer(pool *dockertest.Pool, id string) error {
-	err := pool.Client.RemoveContainer(client.RemoveContainerOptions{ID: id, Force: true, RemoveVolumes: true})
+	err := pool.Client.RemoveContainer(
+		client.RemoveContainerOptions{ID: id, Force: true, RemoveVolumes: true})
 	var missing *client.NoSuchContainer
 	if err != nil && !errors.As(err, &missing) {
 		return fmt.Errorf("remove container %s: %w", id, err)
@@ -68,7 +69,8 @@ func (docker) Find(ctx context.Context, image string) error {
 		return nil
 	}
 	repository, tag := splitImage(image)
-	err = pool.Client.PullImage(client.PullImageOptions{Repository: repository, Tag: tag, Context: ctx}, client.AuthConfiguration{})
+	err = pool.Client.PullImage(client.PullImageOptions{Repository: repository, Tag: tag,
+		Context: ctx}, client.AuthConfiguration{})
 	if err != nil {
 		return fmt.Errorf("the engine has no image %s and cannot pull it: %w", image, err)
 	}

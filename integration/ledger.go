@@ -12,8 +12,8 @@ import (
 )
 
 // Ledger holds what was written on one side and what came out on the other, and compares them. It
-// is simple on purpose: everything is kept in memory (about 200 bytes an event), and compared at the
-// end with maps. It knows nothing of outbox, relay or positions.
+// is simple on purpose: everything is kept in memory (about 200 bytes an event), and compared at
+// the end with maps. It knows nothing of outbox, relay or positions.
 //
 // Its methods may be called from several goroutines.
 type Ledger struct {
@@ -45,7 +45,9 @@ func (l *Ledger) Wrote(id, key string, seq int) { l.note(id, writtenEvent{key, s
 
 // MayHaveWritten notes an event whose write has an unknown outcome, such as one whose reply was
 // lost: it may come out, at most once and in its place, but need not.
-func (l *Ledger) MayHaveWritten(id, key string, seq int) { l.note(id, writtenEvent{key, seq, true}) }
+func (l *Ledger) MayHaveWritten(id, key string, seq int) {
+	l.note(id, writtenEvent{key, seq, true})
+}
 
 func (l *Ledger) note(id string, e writtenEvent) {
 	l.mu.Lock()
@@ -81,7 +83,8 @@ type Report struct {
 
 	Lost       int // written for sure, but not delivered
 	Duplicated int // records beyond the first of an event
-	OutOfOrder int // first records that stand after one with a higher seq of their key, or in another partition
+	// first records that stand after one with a higher seq of their key, or in another partition
+	OutOfOrder int
 	Orphaned   int // records of events that nobody wrote
 	Altered    int // records under another key than that of their event
 
@@ -119,7 +122,8 @@ func (l *Ledger) Verify() Report {
 		p := place{d.Topic, e.key}
 		m, some := last[p]
 		if some && (m.partition != d.Partition || m.seq >= e.seq) {
-			r.find(&r.OutOfOrder, "out of order: %s with seq %d stands after seq %d in partition %d", d, e.seq, m.seq, m.partition)
+			r.find(&r.OutOfOrder, "out of order: %s with seq %d stands after seq %d in partition %d", d,
+				e.seq, m.seq, m.partition)
 		}
 		if !some || e.seq > m.seq {
 			last[p] = mark{d.Partition, e.seq}
@@ -158,7 +162,9 @@ func (r *Report) find(counter *int, format string, args ...any) {
 
 // String is one line of counts.
 func (r Report) String() string {
-	return fmt.Sprintf("written %d (and perhaps %d), delivered %d: %d lost, %d duplicated, %d out of order, %d orphaned, %d altered",
+	return fmt.Sprintf(
+		"written %d (and perhaps %d), delivered %d: %d lost, %d duplicated, %d out of order, %d "+
+			"orphaned, %d altered",
 		r.Written, r.Unsure, r.Delivered, r.Lost, r.Duplicated, r.OutOfOrder, r.Orphaned, r.Altered)
 }
 

@@ -10,15 +10,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ReadCommitted gives each committed record of the topics to fn: all that lies below the last stable
-// offset each partition has at the moment of the call, per partition in order of offset. An error of
-// fn ends the reading and is returned.
+// ReadCommitted gives each committed record of the topics to fn: all that lies below the last
+// stable offset each partition has at the moment of the call, per partition in order of offset. An
+// error of fn ends the reading and is returned.
 //
-// An open transaction bounds what is read, and so does one whose commit was acknowledged a moment ago:
-// the broker acknowledges before it has written the markers that make the records visible. To read
-// all that was ever committed call [AwaitStable] first. Give ctx a deadline. opts are those of a
-// client, at least its brokers.
-func ReadCommitted(ctx context.Context, opts []kgo.Opt, fn func(*kgo.Record) error, topics ...string) error {
+// An open transaction bounds what is read, and so does one whose commit was acknowledged a moment
+// ago: the broker acknowledges before it has written the markers that make the records visible. To
+// read all that was ever committed call [AwaitStable] first. Give ctx a deadline. opts are those of
+// a client, at least its brokers.
+func ReadCommitted(ctx context.Context, opts []kgo.Opt, fn func(*kgo.Record) error,
+	topics ...string) error {
 	ends, err := stableRanges(ctx, opts, topics)
 	if err != nil || len(ends) == 0 {
 		return err
@@ -44,7 +45,8 @@ func ReadCommitted(ctx context.Context, opts []kgo.Opt, fn func(*kgo.Record) err
 	for len(ends) > 0 {
 		fetches := c.PollFetches(ctx)
 		for _, e := range fetches.Errors() {
-			return fmt.Errorf("read committed: %s/%d: %w; %d partitions are not read to their end", e.Topic, e.Partition, e.Err, len(ends))
+			return fmt.Errorf("read committed: %s/%d: %w; %d partitions are not read to their end", e.Topic,
+				e.Partition, e.Err, len(ends))
 		}
 		for it := fetches.RecordIter(); !it.Done(); {
 			r := it.Next()
@@ -66,9 +68,9 @@ func ReadCommitted(ctx context.Context, opts []kgo.Opt, fn func(*kgo.Record) err
 	return nil
 }
 
-// AwaitStable waits until no transaction is open on the topics, that is until every last stable offset
-// has reached what was the end of its partition at the moment of the call. What was committed before
-// is then visible. A transaction whose producer died is open until its time-out.
+// AwaitStable waits until no transaction is open on the topics, that is until every last stable
+// offset has reached what was the end of its partition at the moment of the call. What was
+// committed before is then visible. A transaction whose producer died is open until its time-out.
 func AwaitStable(ctx context.Context, opts []kgo.Opt, topics ...string) error {
 	c, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -110,9 +112,10 @@ type partition struct {
 // offsetRange is start <= offset < end.
 type offsetRange struct{ start, end int64 }
 
-// stableRanges returns, for each partition that holds something, what lies between its start and its
-// last stable offset.
-func stableRanges(ctx context.Context, opts []kgo.Opt, topics []string) (map[partition]offsetRange, error) {
+// stableRanges returns, for each partition that holds something, what lies between its start and
+// its last stable offset.
+func stableRanges(ctx context.Context, opts []kgo.Opt,
+	topics []string) (map[partition]offsetRange, error) {
 	c, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("read committed: %w", err)
@@ -137,9 +140,11 @@ func stableRanges(ctx context.Context, opts []kgo.Opt, topics []string) (map[par
 	return ranges, nil
 }
 
-// listed asks for offsets and turns an error of any partition into one of the whole. Errors that pass
-// by themselves, such as those of a topic that its brokers have yet to hear of, get ten seconds.
-func listed(ctx context.Context, ask func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (kadm.ListedOffsets, error) {
+// listed asks for offsets and turns an error of any partition into one of the whole. Errors that
+// pass by themselves, such as those of a topic that its brokers have yet to hear of, get ten
+// seconds.
+func listed(ctx context.Context, ask func(context.Context, ...string) (kadm.ListedOffsets, error),
+	topics []string) (kadm.ListedOffsets, error) {
 	patience := time.After(10 * time.Second)
 	for {
 		offsets, err := ask(ctx, topics...)

@@ -20,16 +20,18 @@ import (
 // readValues returns the committed values of each partition.
 func readValues(ctx context.Context, k *servers.Kafka, topic string) (map[int32][]string, error) {
 	values := map[int32][]string{}
-	err := integration.ReadCommitted(ctx, []kgo.Opt{kgo.SeedBrokers(k.Addrs()...)}, func(r *kgo.Record) error {
-		values[r.Partition] = append(values[r.Partition], string(r.Value))
-		return nil
-	}, topic)
+	err := integration.ReadCommitted(ctx, []kgo.Opt{kgo.SeedBrokers(k.Addrs()...)},
+		func(r *kgo.Record) error {
+			values[r.Partition] = append(values[r.Partition], string(r.Value))
+			return nil
+		}, topic)
 	return values, err
 }
 
 func TestReadCommittedEndsAtTheLastStableOffset(t *testing.T) {
 	t.Parallel()
-	s, ctx, prefix := integration.Servers(t), integration.Context(t, time.Minute), integration.Prefix(t)
+	s, ctx, prefix := integration.Servers(t), integration.Context(t, time.Minute),
+		integration.Prefix(t)
 	opts := []kgo.Opt{kgo.SeedBrokers(s.Kafka.Addrs()...)}
 	plain := integration.KafkaClient(t, s.Kafka, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if _, err := kadm.NewClient(plain).CreateTopic(ctx, 3, 1, nil, prefix); err != nil {
@@ -44,12 +46,14 @@ func TestReadCommittedEndsAtTheLastStableOffset(t *testing.T) {
 	}
 	transact := func(name string, end kgo.TransactionEndTry, values ...string) *kgo.Client {
 		t.Helper()
-		c := integration.KafkaClient(t, s.Kafka, kgo.TransactionalID(prefix+name), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		c := integration.KafkaClient(t, s.Kafka, kgo.TransactionalID(prefix+name),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()))
 		if err := c.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
 		for _, v := range values {
-			if err := c.ProduceSync(ctx, &kgo.Record{Topic: prefix, Partition: 1, Value: []byte(v)}).FirstErr(); err != nil {
+			if err := c.ProduceSync(ctx, &kgo.Record{Topic: prefix, Partition: 1,
+				Value: []byte(v)}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -70,7 +74,8 @@ func TestReadCommittedEndsAtTheLastStableOffset(t *testing.T) {
 	}
 
 	expect("empty", map[int32][]string{})
-	if err := plain.ProduceSync(ctx, &kgo.Record{Topic: prefix, Partition: 2, Value: []byte("plain")}).FirstErr(); err != nil {
+	if err := plain.ProduceSync(ctx,
+		&kgo.Record{Topic: prefix, Partition: 2, Value: []byte("plain")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	transact("a", kgo.TryCommit, "1", "2")

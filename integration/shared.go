@@ -39,8 +39,8 @@ func SharedServers() (*Shared, error) {
 	return shared.pair, shared.err
 }
 
-// CloseShared ends the shared servers, if there are any, and removes what [BuildSluice] built. Servers
-// from the environment go on.
+// CloseShared ends the shared servers, if there are any, and removes what [BuildSluice] built.
+// Servers from the environment go on.
 func CloseShared() error {
 	return errors.Join(closePair(), removeBuilt())
 }
@@ -70,10 +70,11 @@ func startShared(ctx context.Context) (*Shared, error) {
 	return s, nil
 }
 
-// report says which servers are used: on standard error, which go test shows with -v, and at the end
-// of the file SLUICE_TEST_REPORT, which the Makefile shows in any case.
+// report says which servers are used: on standard error, which go test shows with -v, and at the
+// end of the file SLUICE_TEST_REPORT, which the Makefile shows in any case.
 func (s *Shared) report() {
-	line := fmt.Sprintf("servers: %s (%s), %s (%s)\n", s.Redis.Version, s.Redis.Origin, s.Kafka.Version, s.Kafka.Origin)
+	line := fmt.Sprintf("servers: %s (%s), %s (%s)\n", s.Redis.Version, s.Redis.Origin,
+		s.Kafka.Version, s.Kafka.Origin)
 	fmt.Fprint(os.Stderr, line)
 	name := os.Getenv(envReport)
 	if name == "" {

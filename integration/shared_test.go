@@ -15,7 +15,8 @@ func TestMain(m *testing.M) { integration.Main(m) }
 
 func TestSharedServersServe(t *testing.T) {
 	t.Parallel()
-	s, ctx, prefix := integration.Servers(t), integration.Context(t, time.Minute), integration.Prefix(t)
+	s, ctx, prefix := integration.Servers(t), integration.Context(t, time.Minute),
+		integration.Prefix(t)
 	t.Logf("%s, %s", s.Redis.Version, s.Kafka.Version)
 	if again := integration.Servers(t); again != s {
 		t.Fatal("the second call gave other servers")
@@ -25,7 +26,8 @@ func TestSharedServersServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := integration.KafkaClient(t, s.Kafka, kgo.AllowAutoTopicCreation())
-	if err := k.ProduceSync(ctx, &kgo.Record{Topic: prefix, Value: []byte("x")}).FirstErr(); err != nil {
+	if err := k.ProduceSync(ctx, &kgo.Record{Topic: prefix,
+		Value: []byte("x")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -43,8 +43,8 @@ func Main(m interface{ Run() int }) {
 }
 
 // Servers returns the Redis and the Kafka that all tests of this process share, and starts them
-// first if nobody has. They must not be broken, flushed or filled without end; a test that does that
-// starts its own. The test fails when there is no server.
+// first if nobody has. They must not be broken, flushed or filled without end; a test that does
+// that starts its own. The test fails when there is no server.
 func Servers(t TB) *Shared {
 	t.Helper()
 	s, err := SharedServers()
@@ -85,7 +85,8 @@ func KafkaClient(t TB, k *servers.Kafka, opts ...kgo.Opt) *kgo.Client {
 var prefixes atomic.Int64
 
 // Prefix returns a name that no other test of this or another process uses. It is valid as the name
-// of an outbox and meant to be part of every key, topic, group and transactional id that the test makes.
+// of an outbox and meant to be part of every key, topic, group and transactional id that the test
+// makes.
 func Prefix(t TB) string {
 	t.Helper()
 	name := strings.Map(func(r rune) rune {
@@ -99,11 +100,12 @@ func Prefix(t TB) string {
 	if len(name) > 40 {
 		name = name[:40]
 	}
-	return fmt.Sprintf("%s-%s-%d-%d", name, strconv.FormatInt(time.Now().UnixMicro(), 36), os.Getpid(), prefixes.Add(1))
+	return fmt.Sprintf("%s-%s-%d-%d", name, strconv.FormatInt(time.Now().UnixMicro(), 36), os.Getpid(),
+		prefixes.Add(1))
 }
 
-// Seed returns a source of random numbers and logs its seed. SLUICE_TEST_SEED repeats a run as far as
-// the machine's own timing allows.
+// Seed returns a source of random numbers and logs its seed. SLUICE_TEST_SEED repeats a run as far
+// as the machine's own timing allows.
 func Seed(t TB) *rand.Rand {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -117,8 +119,8 @@ func Seed(t TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, seed))
 }
 
-// CloseAtEnd closes a server, proxy or process when the test ends. If the test has failed it logs the
-// last output of what has some.
+// CloseAtEnd closes a server, proxy or process when the test ends. If the test has failed it logs
+// the last output of what has some.
 func CloseAtEnd(t TB, c interface{ Close() error }) {
 	t.Helper()
 	t.Cleanup(func() {

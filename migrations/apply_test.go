@@ -78,7 +78,8 @@ func TestApplyKeepsWhatIsThere(t *testing.T) {
 	ctx, rdb := testContext(t), s.redisClient(t)
 	key := outbox.StreamKey(orders.Outbox, 0)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: []any{"id", "1"}})
-	s.createTopic(t, names.DeadLetterTopic(orders.Outbox), 5, map[string]string{"cleanup.policy": "compact"})
+	s.createTopic(t, names.DeadLetterTopic(orders.Outbox), 5,
+		map[string]string{"cleanup.policy": "compact"})
 
 	m := s.migrator(t, orders)
 	plan, err := m.Plan(ctx, 0)
@@ -110,7 +111,8 @@ func TestApplyNeverMovesAGroup(t *testing.T) {
 	mustMigrate(t, m)
 	key := outbox.StreamKey(orders.Outbox, 1)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: "5-1", Values: []any{"id", "1"}})
-	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{key, ">"}})
+	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
+		Streams: []string{key, ">"}})
 	before := s.snapshot(t, orders)
 	if !strings.Contains(before, "5-1") {
 		t.Fatalf("the group did not move: %s", before)

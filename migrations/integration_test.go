@@ -115,7 +115,8 @@ func TestRealRepair(t *testing.T) {
 	m := s.migrator(t, cfg)
 	mustMigrate(t, m)
 
-	if err := s.redisClient(t).XGroupDestroy(testContext(t), outbox.StreamKey(cfg.Outbox, 0), names.ConsumerGroup).Err(); err != nil {
+	if err := s.redisClient(t).XGroupDestroy(testContext(t), outbox.StreamKey(cfg.Outbox, 0),
+		names.ConsumerGroup).Err(); err != nil {
 		t.Fatal(err)
 	}
 	s.deleteTopic(t, names.DeadLetterTopic(cfg.Outbox))
@@ -238,7 +239,8 @@ func child(t *testing.T, s testEnv, name string) *process.Process {
 // On a cluster each stream and the layout have slots of their own; a migration touches one key a
 // command.
 func TestRealCluster(t *testing.T) {
-	cluster, err := servers.StartRedisCluster(integration.Context(t, time.Minute), servers.RedisOptions{})
+	cluster, err := servers.StartRedisCluster(integration.Context(t, time.Minute),
+		servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +268,8 @@ func TestRealCluster(t *testing.T) {
 // Three brokers: the topics are replicated, every broker knows them when Apply returns, and one
 // broker that is down does not hinder.
 func TestRealReplicatedTopics(t *testing.T) {
-	kafka, err := servers.StartKafka(integration.Context(t, 3*time.Minute), servers.KafkaOptions{Brokers: 3})
+	kafka, err := servers.StartKafka(integration.Context(t, 3*time.Minute),
+		servers.KafkaOptions{Brokers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,8 +40,10 @@ const coordinatorPatience = 30 * time.Second
 func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	name := names.RelayGroup(m.cfg.Outbox)
 	groups, err := m.kafka.DescribeGroups(ctx, name)
-	// The first question of all makes brokers create their offsets topic, and until then there is no coordinator.
-	for began := time.Now(); errors.Is(err, kerr.CoordinatorNotAvailable) && time.Since(began) < coordinatorPatience; {
+	// The first question of all makes brokers create their offsets topic, and until then there is no
+	// coordinator.
+	for began := time.Now(); errors.Is(err, kerr.CoordinatorNotAvailable) &&
+		time.Since(began) < coordinatorPatience; {
 		if retry.Sleep(ctx, firstLook) != nil {
 			return "", err
 		}
@@ -65,7 +67,8 @@ func (m *Migrator) runningRelays(ctx context.Context) (string, error) {
 	}
 	for shard, r := range reports {
 		if age := time.Since(time.UnixMilli(r.AtMS)); r.State != "stopped" && age < aliveFor {
-			return fmt.Sprintf("relay %s told of shard %d %s ago", r.Instance, shard, age.Round(time.Second)), nil
+			return fmt.Sprintf("relay %s told of shard %d %s ago", r.Instance, shard,
+				age.Round(time.Second)), nil
 		}
 	}
 	return "", nil

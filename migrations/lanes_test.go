@@ -49,10 +49,11 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	topic := names.PositionsTopic(orders.Outbox)
-	err := s.kafkaClient(t, kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(ctx, &kgo.Record{
-		Topic: topic, Partition: 1, Key: []byte(delivery.PositionKey(orders.Outbox, 1)),
-		Value: []byte(`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,"fingerprint":"","at":9}`),
-	}).FirstErr()
+	err := s.kafkaClient(t, kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(ctx,
+		&kgo.Record{
+			Topic: topic, Partition: 1, Key: []byte(delivery.PositionKey(orders.Outbox, 1)),
+			Value: []byte(`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,"fingerprint":"","at":9}`),
+		}).FirstErr()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +73,13 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 	if err != nil || len(plan.Refused) != 1 || plan.Refused[0].Problem != RelaysRunning {
 		t.Fatalf("beside a relay: %+v, %v", plan.Refused, err)
 	}
-	if err := rdb.Del(ctx, names.StatusKey(orders.Outbox)).Err(); err != nil && err != redis.Nil { //nolint:errorlint // as go-redis returns it
+	//nolint:errorlint // as go-redis returns it
+	if err := rdb.Del(ctx, names.StatusKey(orders.Outbox)).Err(); err != nil && err != redis.Nil {
 		t.Fatal(err)
 	}
 	for range 2 { // again, as after a kill before the version was recorded
-		if err := rdb.HSet(ctx, names.LayoutKey(orders.Outbox), outbox.LayoutFieldVersion, lanesVersion-1).Err(); err != nil {
+		if err := rdb.HSet(ctx, names.LayoutKey(orders.Outbox), outbox.LayoutFieldVersion,
+			lanesVersion-1).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if err := migrate(ctx, m, Newest); err != nil {

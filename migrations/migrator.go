@@ -25,8 +25,8 @@ type Config struct {
 	Shards int
 
 	// DeadLetterTopic is the Kafka topic for entries that cannot be delivered. Empty means
-	// names.DeadLetterTopic(Outbox). Several outboxes may share one: it must have as many partitions as
-	// the largest of them has shards.
+	// names.DeadLetterTopic(Outbox). Several outboxes may share one: it must have as many partitions
+	// as the largest of them has shards.
 	DeadLetterTopic string
 
 	// ReplicationFactor is that of the topics created here. 0 means the broker's default, which on a
@@ -81,7 +81,8 @@ func New(rdb redis.UniversalClient, kafka *kgo.Client, cfg Config) (*Migrator, e
 		return nil, fmt.Errorf("migrations: dead-letter topic: %w", err)
 	}
 	if cfg.DeadLetterTopic == names.PositionsTopic(cfg.Outbox) {
-		return nil, fmt.Errorf("migrations: dead-letter topic %q is the positions topic", cfg.DeadLetterTopic)
+		return nil, fmt.Errorf("migrations: dead-letter topic %q is the positions topic",
+			cfg.DeadLetterTopic)
 	}
 	if cfg.ReplicationFactor < 0 || cfg.ReplicationFactor > 1<<15-1 {
 		return nil, fmt.Errorf("migrations: replication factor %d: want 0 (the broker's default) or more",

@@ -116,8 +116,10 @@ func (cfg Config) plan(o observed, target int) Plan {
 		}
 		if version.Number == lanesVersion && o.layout.version == lanesVersion-1 {
 			p.Steps = append(p.Steps, Step{
-				Version: version.Number, Store: version.Store, Action: Convert, Kind: KindPositions, Name: names.PositionsTopic(cfg.Outbox),
-				Detail: "fence the transactional ids of the earlier layout, and rewrite each shard's position for lanes",
+				Version: version.Number, Store: version.Store, Action: Convert, Kind: KindPositions,
+				Name: names.PositionsTopic(cfg.Outbox),
+				Detail: "fence the transactional ids of the earlier layout, and rewrite each shard's " +
+					"position for lanes",
 			})
 		}
 		if !reached {

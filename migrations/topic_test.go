@@ -78,7 +78,8 @@ func TestCreateTopicAnswers(t *testing.T) {
 			}
 			if c.want == nil {
 				// As if another, or a late request before this one, had created it.
-				s.createTopic(t, names.PositionsTopic(orders.Outbox), 2, map[string]string{"cleanup.policy": "compact"})
+				s.createTopic(t, names.PositionsTopic(orders.Outbox), 2,
+					map[string]string{"cleanup.policy": "compact"})
 			}
 			cluster.ControlKey(kmsg.CreateTopics.Int16(),
 				func(request kmsg.Request) (kmsg.Response, error, bool) {

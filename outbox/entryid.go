@@ -20,7 +20,8 @@ func ParseEntryID(s string) (EntryID, error) {
 	if err1 == nil && err2 == nil {
 		return EntryID{m, q}, nil
 	}
-	return EntryID{}, fmt.Errorf("entry ID %q: want <milliseconds>-<sequence>, for example 1700000000000-0", s)
+	return EntryID{},
+		fmt.Errorf("entry ID %q: want <milliseconds>-<sequence>, for example 1700000000000-0", s)
 }
 
 func (id EntryID) String() string {

@@ -60,14 +60,16 @@ func TestEntryIDPrev(t *testing.T) {
 func TestParseEntryID(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]EntryID{
-		"0-0": {}, "5-7": {5, 7}, "1700000000000-0": {1700000000000, 0}, "18446744073709551615-18446744073709551615": {math.MaxUint64, math.MaxUint64},
+		"0-0": {}, "5-7": {5, 7}, "1700000000000-0": {1700000000000, 0},
+		"18446744073709551615-18446744073709551615": {math.MaxUint64, math.MaxUint64},
 		"5": {5, 0}, "0": {}, // as Redis takes them
 	} {
 		if got, err := ParseEntryID(text); err != nil || got != want {
 			t.Errorf("%q: got %s, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "-", "5-", "-7", "5-7-9", "5 -7", "+5-7", "a-1", "1-a", "*", "$", "(5-7", "18446744073709551616-0", "0x5-1"} {
+	for _, text := range []string{"", "-", "5-", "-7", "5-7-9", "5 -7", "+5-7", "a-1", "1-a", "*", "$",
+		"(5-7", "18446744073709551616-0", "0x5-1"} {
 		if got, err := ParseEntryID(text); err == nil {
 			t.Errorf("%q: got %s, want an error", text, got)
 		}

@@ -43,7 +43,9 @@ type LayoutError struct {
 }
 
 func (e *LayoutError) Error() string {
-	return fmt.Sprintf("outbox %q: unknown layout (%s): %s; update this program if it is the older side, otherwise run: sluice migrate apply",
+	return fmt.Sprintf(
+		"outbox %q: unknown layout (%s): %s; update this program if it is the older side, otherwise "+
+			"run: sluice migrate apply",
 		e.Outbox, names.LayoutKey(e.Outbox), e.Reason)
 }
 
@@ -55,7 +57,8 @@ func ReadLayout(ctx context.Context, client redis.Cmdable, outbox string) (Layou
 	if err := ValidateName(outbox); err != nil {
 		return Layout{}, err
 	}
-	values, err := client.HMGet(ctx, names.LayoutKey(outbox), LayoutFieldVersion, LayoutFieldFormat, LayoutFieldShards, LayoutFieldCreated).Result()
+	values, err := client.HMGet(ctx, names.LayoutKey(outbox), LayoutFieldVersion, LayoutFieldFormat,
+		LayoutFieldShards, LayoutFieldCreated).Result()
 	if err != nil {
 		if redis.HasErrorPrefix(err, "WRONGTYPE") {
 			return Layout{}, &LayoutError{Outbox: outbox, Reason: "the key is not a hash"}
@@ -72,7 +75,8 @@ func ReadLayout(ctx context.Context, client redis.Cmdable, outbox string) (Layou
 		}
 	}
 	if missing == len(values) {
-		return Layout{}, fmt.Errorf("%w: outbox %q, key %s: run: sluice migrate apply", ErrNoLayout, outbox, names.LayoutKey(outbox))
+		return Layout{}, fmt.Errorf("%w: outbox %q, key %s: run: sluice migrate apply", ErrNoLayout,
+			outbox, names.LayoutKey(outbox))
 	}
 	layout, err := parseLayout(fields[0], fields[1], fields[2], fields[3])
 	if err != nil {

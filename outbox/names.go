@@ -3,8 +3,8 @@ package outbox
 import "github.com/sluice-outbox/sluice/internal/names"
 
 // ValidateName reports whether name can be the name of an outbox: 1 to 100 characters, letters,
-// digits, dot, underscore and hyphen, the first a letter or a digit. That is what fits both into a Redis
-// hash tag and into a Kafka topic name with what Sluice puts around it.
+// digits, dot, underscore and hyphen, the first a letter or a digit. That is what fits both into a
+// Redis hash tag and into a Kafka topic name with what Sluice puts around it.
 func ValidateName(name string) error { return names.Validate(name) }
 
 // SlotTag is the Redis Cluster hash tag of a shard, with its braces: a key that contains it lives

@@ -23,7 +23,8 @@ func TestMain(m *testing.M) { integration.Main(m) }
 // startRedis starts a server of the test's own.
 func startRedis(t testing.TB, config ...string) *servers.Redis {
 	t.Helper()
-	r, err := servers.StartRedis(integration.Context(t, 30*time.Second), servers.RedisOptions{Config: config})
+	r, err := servers.StartRedis(integration.Context(t, 30*time.Second),
+		servers.RedisOptions{Config: config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,8 @@ type testEnv struct {
 	shards int
 }
 
-// newTestEnv creates the outbox of the test on a server. change may adapt the options of the writer's client.
+// newTestEnv creates the outbox of the test on a server. change may adapt the options of the
+// writer's client.
 func newTestEnv(t testing.TB, r *servers.Redis, shards int, change func(*redis.Options)) *testEnv {
 	t.Helper()
 	p := &testEnv{
@@ -61,7 +63,8 @@ func newTestEnv(t testing.TB, r *servers.Redis, shards int, change func(*redis.O
 // createLayout writes the layout as a migration leaves it.
 func createLayout(t testing.TB, client redis.Cmdable, name string, shards int) {
 	t.Helper()
-	err := client.HSet(context.Background(), names.LayoutKey(name), "version", 2, "format", 1, "shards", shards).Err()
+	err := client.HSet(context.Background(), names.LayoutKey(name), "version", 2, "format", 1,
+		"shards", shards).Err()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,8 @@ func (m *memory) set(t testing.TB, key, value string) {
 }
 
 func (m *memory) layout(shards, format int) {
-	m.HSet(names.LayoutKey("orders"), "version", "2", "format", strconv.Itoa(format), "shards", strconv.Itoa(shards), "created", "1700000000000")
+	m.HSet(names.LayoutKey("orders"), "version", "2", "format", strconv.Itoa(format), "shards",
+		strconv.Itoa(shards), "created", "1700000000000")
 }
 
 // entries are the entries of a shard's stream as maps.

@@ -226,9 +226,9 @@ func (g *groupReader) run(ctx, hard context.Context, out chan<- *published) erro
 	return g.publisher.Flush(hard)
 }
 
-// belongs reports whether the next read may begin. A process that was stopped for longer than its session does
-// not know yet that the shard is another's. What it read now would be sent beside what the new owner reads, out
-// of order. So it first gives the group the time to tell: then ctx ends.
+// belongs reports whether the next read may begin. A process that was stopped for longer than its
+// session does not know yet that the shard is another's. What it read now would be sent beside what
+// the new owner reads, out of order. So it first gives the group the time to tell: then ctx ends.
 func (g *groupReader) belongs(ctx context.Context) bool {
 	if session := g.stream.cfg.SessionTimeout; time.Since(g.asked) > session/2 {
 		_ = retry.Sleep(ctx, session/2) // its error is ctx's
@@ -239,7 +239,8 @@ func (g *groupReader) belongs(ctx context.Context) bool {
 // read takes new entries, or none after a short wait.
 func (g *groupReader) read(ctx context.Context) ([]rawEntry, error) {
 	r := g.reader
-	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", names.ConsumerGroup, g.stream.cfg.Instance, "COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
+	reply, err := r.do(ctx, 9, "XREADGROUP", "GROUP", names.ConsumerGroup, g.stream.cfg.Instance,
+		"COUNT", r.count, "BLOCK", readBlock.Milliseconds(), "STREAMS", r.key, ">")
 	switch {
 	case errors.Is(err, rawreply.ErrTooLarge):
 		r.fewer()
@@ -356,7 +357,8 @@ func (g *groupReader) claim(ctx context.Context) error {
 	count := 64
 	for cursor := "0-0"; ; {
 		r.count = count
-		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, names.ConsumerGroup, s.cfg.Instance, 0, cursor, "COUNT", count)
+		reply, err := r.do(ctx, 1, "XAUTOCLAIM", r.key, names.ConsumerGroup, s.cfg.Instance, 0, cursor,
+			"COUNT", count)
 		if errors.Is(err, rawreply.ErrTooLarge) {
 			r.fewer()
 			count = r.count
@@ -446,16 +448,18 @@ end
 return 0`)
 
 func (g *groupReader) forget(ctx context.Context, consumer string) {
-	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, names.ConsumerGroup, consumer).Err(); err != nil {
-		g.stream.log.Warn("cannot remove an idle consumer from the group; it does no harm", "consumer", consumer, "error", err)
+	if err := forgetConsumer.Run(ctx, g.stream.cfg.Redis, []string{g.stream.key}, names.ConsumerGroup,
+		consumer).Err(); err != nil {
+		g.stream.log.Warn("cannot remove an idle consumer from the group; it does no harm",
+			"consumer", consumer, "error", err)
 	}
 }
 
 // mirror has nothing to do: the group is the position itself.
 func (g *groupReader) mirror(context.Context, Position, *redis.XInfoGroup) error { return nil }
 
-// confirmed is below the first pending entry, whoever has it: an entry may be pending with an ex-owner that took it
-// after it had lost the shard.
+// confirmed is below the first pending entry, whoever has it: an entry may be pending with an
+// ex-owner that took it after it had lost the shard.
 func (g *groupReader) confirmed(ctx context.Context, pos Position) (outbox.EntryID, error) {
 	pending, err := g.stream.cfg.Redis.XPending(ctx, g.stream.key, names.ConsumerGroup).Result()
 	if err != nil {

@@ -20,13 +20,15 @@ import (
 func TestDeliveryErrorText(t *testing.T) {
 	t.Parallel()
 	one := &deliveryError{failures: []recordError{{"t", outbox.EntryID{MS: 1}, kerr.InvalidRecord}}}
-	if got, want := one.Error(), "kafka: topic t, entry 1-0: "+kerr.InvalidRecord.Error(); got != want {
+	if got, want := one.Error(),
+		"kafka: topic t, entry 1-0: "+kerr.InvalidRecord.Error(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if !errors.Is(one, kerr.InvalidRecord) {
 		t.Error("the cause is not found")
 	}
-	two := &deliveryError{failures: []recordError{one.failures[0], {"t", outbox.EntryID{MS: 2}, kerr.InvalidRecord}}}
+	two := &deliveryError{failures: []recordError{one.failures[0],
+		{"t", outbox.EntryID{MS: 2}, kerr.InvalidRecord}}}
 	if got, want := two.Error(), one.Error()+" (and 1 more records)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -45,7 +47,9 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 		stop()
 		l.addEvents(0, 1, 200)
 		for i, n := range []int64{5, 100, 7} {
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: fmt.Sprint("dead-", i), Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(),
+				&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: fmt.Sprint("dead-", i),
+					Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -80,19 +84,25 @@ func TestFindsStrayedEntries(t *testing.T) {
 		l.mini.HSet(names.ControlKey(l.outbox), "pause", "{}")
 		l.until(r, 0, StatePaused)
 		l.addEvents(0, 3, 2)
-		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
+		if err := l.redis.XReadGroup(t.Context(),
+			&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner",
+				Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		l.mini.Del(names.ControlKey(l.outbox))
 		l.consume(5, "outbox.event.order") // claimed at the start of the session
-		if err := l.redis.XGroupCreateConsumer(t.Context(), l.stream(0), names.ConsumerGroup, "ex-owner").Err(); err != nil {
+		if err := l.redis.XGroupCreateConsumer(t.Context(), l.stream(0), names.ConsumerGroup,
+			"ex-owner").Err(); err != nil {
 			t.Fatal(err)
 		}
 		// While the session runs.
 		l.addEvents(0, 5, 1)
 		l.consume(6, "outbox.event.order")
 		late := l.add(0, "*", event("late", "k")...)
-		_ = l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner", Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err() // whoever is faster
+		// whoever is faster
+		_ = l.redis.XReadGroup(t.Context(),
+			&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner",
+				Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err()
 		got := l.consume(7, "outbox.event.order")
 		if !slices.ContainsFunc(l.all("outbox.event.order"), func(rec *kgo.Record) bool {
 			return header(rec, "id") == "late"
@@ -117,7 +127,8 @@ func TestDestroyedGroup(t *testing.T) {
 				l.addEvents(0, 0, 10)
 				l.consume(10, "outbox.event.order")
 				l.until(r, 0, StateRunning)
-				if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
+				if err := l.redis.XGroupDestroy(t.Context(), l.stream(0),
+					names.ConsumerGroup).Err(); err != nil {
 					t.Fatal(err)
 				}
 				l.addEvents(0, 10, 10)
@@ -136,8 +147,8 @@ func TestDestroyedGroup(t *testing.T) {
 	}
 }
 
-// A reader that was stopped for longer than half its session waits before it reads: the group tells it
-// meanwhile that the shard is another's.
+// A reader that was stopped for longer than half its session waits before it reads: the group tells
+// it meanwhile that the shard is another's.
 func TestReadAfterSilence(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -152,7 +163,8 @@ func TestReadAfterSilence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := &groupReader{stream: &stream{cfg: &Config{SessionTimeout: 6 * time.Second}}, asked: time.Now()}
+				g := &groupReader{stream: &stream{cfg: &Config{SessionTimeout: 6 * time.Second}},
+					asked: time.Now()}
 				time.Sleep(c.silent)
 				ctx, lose := context.WithCancel(t.Context())
 				defer lose()

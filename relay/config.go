@@ -58,9 +58,11 @@ type Topics struct {
 type Trim struct {
 	// Keep is the least age of a trimmed entry, by its entry ID; 0: one hour; negative: never trim.
 	Keep time.Duration
-	// Limit, if not nil, is asked before each trim of a shard for the last entry that may go: what was audited, or copied elsewhere. What
-	// stands after it stays, whatever its age. An error or 0-0, which is "not known", lets nothing be trimmed. It is called by all shards
-	// at the pace of housekeeping, which waits for it: answer from memory. A limit that moves back brings nothing back.
+	// Limit, if not nil, is asked before each trim of a shard for the last entry that may go: what was
+	// audited, or copied elsewhere. What stands after it stays, whatever its age. An error or 0-0,
+	// which is "not known", lets nothing be trimmed. It is called by all shards at the pace of
+	// housekeeping, which waits for it: answer from memory. A limit that moves back brings nothing
+	// back.
 	Limit func(ctx context.Context, shard int) (outbox.EntryID, error)
 }
 
@@ -224,14 +226,16 @@ func (c Config) validate() error {
 		case ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonRejected:
 		case ReasonUnknownTopic:
 			if c.Topics.OnUnknown != UnknownTopicDeadLetter {
-				bad("DeadLetter.On has unknown_topic, Topics.OnUnknown is %s: set it to dead_letter", c.Topics.OnUnknown)
+				bad("DeadLetter.On has unknown_topic, Topics.OnUnknown is %s: set it to dead_letter",
+					c.Topics.OnUnknown)
 			}
 		default:
 			bad("unknown reason %q in DeadLetter.On: want undecodable, too_large, no_route, "+
 				"unknown_topic or rejected", r)
 		}
 	}
-	if names.ValidateTopic(c.DeadLetter.Topic) != nil || c.DeadLetter.Topic == names.PositionsTopic(c.Outbox) {
+	if names.ValidateTopic(c.DeadLetter.Topic) != nil ||
+		c.DeadLetter.Topic == names.PositionsTopic(c.Outbox) {
 		bad("DeadLetter.Topic %q cannot take dead letters", c.DeadLetter.Topic)
 	}
 	for _, bound := range []struct {

@@ -103,39 +103,58 @@ func TestConfigRefused(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no outbox":             {func(c *Config) { c.Outbox = "" }, "outbox name"},
-		"outbox with a brace":   {func(c *Config) { c.Outbox = "{a}" }, "outbox name"},
-		"no Redis":              {func(c *Config) { c.Redis = nil }, "Config.Redis"},
-		"no Kafka":              {func(c *Config) { c.Kafka = nil }, "Config.Kafka"},
-		"bad Kafka option":      {func(c *Config) { c.Kafka = append(c.Kafka, kgo.MaxBufferedRecords(-1)) }, "Config.Kafka"},
-		"Delivery":              {func(c *Config) { c.Delivery = 2 }, "Delivery"},
-		"Delivery negative":     {func(c *Config) { c.Delivery = -1 }, "Delivery"},
-		"Format":                {func(c *Config) { c.Format = 3 }, "Format"},
-		"OnMismatch":            {func(c *Config) { c.OnMismatch = 2 }, "OnMismatch"},
-		"OnUnknown":             {func(c *Config) { c.Topics.OnUnknown = 3 }, "OnUnknown"},
-		"OnChanged":             {func(c *Config) { c.Topics.OnChanged = 2 }, "OnChanged"},
-		"reason":                {func(c *Config) { c.DeadLetter.On = []Reason{"too-large"} }, `"too-large"`},
-		"unknown_topic, halt":   {func(c *Config) { c.DeadLetter.On = []Reason{ReasonUnknownTopic}; c.Topics.OnUnknown = UnknownTopicHalt }, "unknown_topic"},
-		"DLQ name":              {func(c *Config) { c.DeadLetter.Topic = "a b" }, "DeadLetter.Topic"},
-		"DLQ is positions":      {func(c *Config) { c.DeadLetter.Topic = names.PositionsTopic("orders") }, "DeadLetter.Topic"},
-		"route":                 {func(c *Config) { c.Route = "{{.Tenant}}" }, "Tenant"},
-		"route to positions":    {func(c *Config) { c.Route = names.PositionsTopic("orders") }, names.PositionsTopic("orders")},
-		"MaxEntries":            {func(c *Config) { c.MaxEntries = -1 }, "MaxEntries"},
-		"MaxBytes":              {func(c *Config) { c.MaxBytes = -1 }, "MaxBytes"},
-		"MaxInFlight":           {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
-		"Lanes":                 {func(c *Config) { c.Lanes = -1 }, "Lanes"},
-		"Lanes too many":        {func(c *Config) { c.Lanes = 65 }, "Lanes"},
-		"Linger":                {func(c *Config) { c.Linger = -time.Millisecond }, "Linger"},
-		"Linger too long":       {func(c *Config) { c.Linger = time.Second + 1 }, "Linger"},
-		"TransactionTimeout":    {func(c *Config) { c.TransactionTimeout = -time.Second }, "TransactionTimeout"},
-		"TransactionTimeout ms": {func(c *Config) { c.TransactionTimeout = time.Millisecond }, "TransactionTimeout"},
-		"SessionTimeout":        {func(c *Config) { c.SessionTimeout = -time.Second }, "SessionTimeout"},
-		"HousekeepingInterval":  {func(c *Config) { c.HousekeepingInterval = -time.Second }, "HousekeepingInterval"},
-		"DrainTimeout":          {func(c *Config) { c.DrainTimeout = -time.Second }, "DrainTimeout"},
-		"Partitions":            {func(c *Config) { c.Topics.Partitions = -1 }, "Partitions"},
-		"Partitions too many":   {func(c *Config) { c.Topics.Partitions = 1 << 33 }, "Partitions"},
-		"ReplicationFactor":     {func(c *Config) { c.Topics.ReplicationFactor = 1 << 16 }, "ReplicationFactor"},
-		"Assign":                {func(c *Config) { c.Assign = []int{0, -1} }, "-1"},
+		"no outbox":           {func(c *Config) { c.Outbox = "" }, "outbox name"},
+		"outbox with a brace": {func(c *Config) { c.Outbox = "{a}" }, "outbox name"},
+		"no Redis":            {func(c *Config) { c.Redis = nil }, "Config.Redis"},
+		"no Kafka":            {func(c *Config) { c.Kafka = nil }, "Config.Kafka"},
+		"bad Kafka option": {func(c *Config) {
+			c.Kafka = append(c.Kafka, kgo.MaxBufferedRecords(-1))
+		}, "Config.Kafka"},
+		"Delivery":          {func(c *Config) { c.Delivery = 2 }, "Delivery"},
+		"Delivery negative": {func(c *Config) { c.Delivery = -1 }, "Delivery"},
+		"Format":            {func(c *Config) { c.Format = 3 }, "Format"},
+		"OnMismatch":        {func(c *Config) { c.OnMismatch = 2 }, "OnMismatch"},
+		"OnUnknown":         {func(c *Config) { c.Topics.OnUnknown = 3 }, "OnUnknown"},
+		"OnChanged":         {func(c *Config) { c.Topics.OnChanged = 2 }, "OnChanged"},
+		"reason": {func(c *Config) {
+			c.DeadLetter.On = []Reason{"too-large"}
+		}, `"too-large"`},
+		"unknown_topic, halt": {func(c *Config) {
+			c.DeadLetter.On = []Reason{ReasonUnknownTopic}
+			c.Topics.OnUnknown = UnknownTopicHalt
+		}, "unknown_topic"},
+		"DLQ name": {func(c *Config) { c.DeadLetter.Topic = "a b" }, "DeadLetter.Topic"},
+		"DLQ is positions": {func(c *Config) {
+			c.DeadLetter.Topic = names.PositionsTopic("orders")
+		}, "DeadLetter.Topic"},
+		"route": {func(c *Config) { c.Route = "{{.Tenant}}" }, "Tenant"},
+		"route to positions": {func(c *Config) {
+			c.Route = names.PositionsTopic("orders")
+		}, names.PositionsTopic("orders")},
+		"MaxEntries":      {func(c *Config) { c.MaxEntries = -1 }, "MaxEntries"},
+		"MaxBytes":        {func(c *Config) { c.MaxBytes = -1 }, "MaxBytes"},
+		"MaxInFlight":     {func(c *Config) { c.MaxInFlight = -1 }, "MaxInFlight"},
+		"Lanes":           {func(c *Config) { c.Lanes = -1 }, "Lanes"},
+		"Lanes too many":  {func(c *Config) { c.Lanes = 65 }, "Lanes"},
+		"Linger":          {func(c *Config) { c.Linger = -time.Millisecond }, "Linger"},
+		"Linger too long": {func(c *Config) { c.Linger = time.Second + 1 }, "Linger"},
+		"TransactionTimeout": {func(c *Config) {
+			c.TransactionTimeout = -time.Second
+		}, "TransactionTimeout"},
+		"TransactionTimeout ms": {func(c *Config) {
+			c.TransactionTimeout = time.Millisecond
+		}, "TransactionTimeout"},
+		"SessionTimeout": {func(c *Config) { c.SessionTimeout = -time.Second }, "SessionTimeout"},
+		"HousekeepingInterval": {func(c *Config) {
+			c.HousekeepingInterval = -time.Second
+		}, "HousekeepingInterval"},
+		"DrainTimeout":        {func(c *Config) { c.DrainTimeout = -time.Second }, "DrainTimeout"},
+		"Partitions":          {func(c *Config) { c.Topics.Partitions = -1 }, "Partitions"},
+		"Partitions too many": {func(c *Config) { c.Topics.Partitions = 1 << 33 }, "Partitions"},
+		"ReplicationFactor": {func(c *Config) {
+			c.Topics.ReplicationFactor = 1 << 16
+		}, "ReplicationFactor"},
+		"Assign": {func(c *Config) { c.Assign = []int{0, -1} }, "-1"},
 	} {
 		cfg := validConfig()
 		c.change(&cfg)
@@ -255,7 +274,8 @@ func facts(t *testing.T, change func(*testEnv, *Config)) (text string) {
 		l.add(0, "*", event("last", "k")...)
 		// Shard 1: the entry at its position is not there.
 		l.add(1, "*", event("one", "k")...)
-		if err := SetPosition(t.Context(), l.opts, l.outbox, 1, Position{Entry: outbox.EntryID{MS: 5}, Count: 1, Fingerprint: "00000000000000ff"}); err != nil {
+		if err := SetPosition(t.Context(), l.opts, l.outbox, 1,
+			Position{Entry: outbox.EntryID{MS: 5}, Count: 1, Fingerprint: "00000000000000ff"}); err != nil {
 			t.Fatal(err)
 		}
 		// Shard 2: no position, and a stream that was trimmed.
@@ -330,7 +350,8 @@ func facts(t *testing.T, change func(*testEnv, *Config)) (text string) {
 			note(fmt.Sprint("length of ", shard), len(entries))
 		}
 		var topics []string
-		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters", names.DeadLetterTopic(l.outbox)} {
+		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters",
+			names.DeadLetterTopic(l.outbox)} {
 			if l.cluster.TopicInfo(topic) != nil {
 				topics = append(topics, topic)
 			}
@@ -370,8 +391,10 @@ func TestEveryFieldHasAnEffect(t *testing.T) {
 		"Outbox": "other", "Delivery": DeliveryAtLeastOnce, "Route": "elsewhere",
 		"Format": FormatCloudEventsStructured, "Source": "elsewhere:", "Tombstones": true,
 		"DeadLetter.Topic": "letters", "DeadLetter.On": []Reason{ReasonTooLarge},
-		"Topics.OnUnknown": UnknownTopicHalt, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1, "Topics.OnChanged": TopicChangeContinue,
-		"OnMismatch": MismatchContinue, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second, "MaxEntries": 10,
+		"Topics.OnUnknown": UnknownTopicHalt, "Topics.Partitions": 5, "Topics.ReplicationFactor": 1,
+		"Topics.OnChanged": TopicChangeContinue,
+		"OnMismatch":       MismatchContinue, "Trim.Keep": time.Duration(-1), "Lanes": 2, "Linger": time.Second,
+		"MaxEntries": 10,
 		"Trim.Limit": func(context.Context, int) (outbox.EntryID, error) { return outbox.EntryID{}, nil },
 		"MaxBytes":   500, "MaxInFlight": 1 << 20,
 		"TransactionTimeout": 7 * time.Second, "SessionTimeout": 9 * time.Second,

@@ -48,7 +48,9 @@ func (g consumerGroup) set(ctx context.Context, at outbox.EntryID, count int64) 
 // acknowledge forgets what the group has pending at or below an entry.
 func (g consumerGroup) acknowledge(ctx context.Context, at outbox.EntryID) error {
 	for {
-		pending, err := g.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(), Count: 1000}).Result()
+		pending, err := g.client.XPendingExt(ctx,
+			&redis.XPendingExtArgs{Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(),
+				Count: 1000}).Result()
 		if err != nil {
 			return fmt.Errorf("redis: XPENDING %s: %w", g.key, err)
 		}
@@ -82,13 +84,15 @@ func (g consumerGroup) ensure(ctx context.Context, at outbox.EntryID, count int6
 }
 
 func (g consumerGroup) move(ctx context.Context, at outbox.EntryID, count int64) error {
-	return g.client.Do(ctx, "XGROUP", "SETID", g.key, names.ConsumerGroup, at.String(), "ENTRIESREAD", count).Err()
+	return g.client.Do(ctx, "XGROUP", "SETID", g.key, names.ConsumerGroup, at.String(), "ENTRIESREAD",
+		count).Err()
 }
 
-// mirror shows a committed position. It looks at the group first, because an ex-owner that was paused may have set it
-// back, and because a group that was destroyed is made again at the position. group is what it shows now, nil if that is not
-// known.
-func (g consumerGroup) mirror(ctx context.Context, at outbox.EntryID, count int64, group *redis.XInfoGroup) error {
+// mirror shows a committed position. It looks at the group first, because an ex-owner that was
+// paused may have set it back, and because a group that was destroyed is made again at the
+// position. group is what it shows now, nil if that is not known.
+func (g consumerGroup) mirror(ctx context.Context, at outbox.EntryID, count int64,
+	group *redis.XInfoGroup) error {
 	if group != nil && group.LastDeliveredID == at.String() && group.EntriesRead == count {
 		return nil
 	}

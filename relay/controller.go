@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/control"
 )
 
-// controller follows the operators' control hash and writes the status hash. Both inform; no promise
-// rests on them, so every failure is only logged and tried again.
+// controller follows the operators' control hash and writes the status hash. Both inform; no
+// promise rests on them, so every failure is only logged and tried again.
 type controller struct {
 	client   redis.UniversalClient
 	outbox   string
@@ -30,7 +30,8 @@ type controller struct {
 
 func newController(cfg *Config) *controller {
 	return &controller{
-		client: cfg.Redis, outbox: cfg.Outbox, instance: cfg.Instance, delivery: cfg.Delivery, log: cfg.Logger,
+		client: cfg.Redis, outbox: cfg.Outbox, instance: cfg.Instance, delivery: cfg.Delivery,
+		log:  cfg.Logger,
 		told: map[int]ShardStatus{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -67,13 +68,14 @@ func (c *controller) tellAgain(states []ShardStatus) {
 	}
 }
 
-// heartbeat is after how many polls a running relay tells the states of its shards again, which shows that it lives and
-// mends what a late ex-owner wrote.
+// heartbeat is after how many polls a running relay tells the states of its shards again, which
+// shows that it lives and mends what a late ex-owner wrote.
 const heartbeat = 5
 
-// run polls and writes until ctx ends, and then writes what is still queued. current gives the states to tell again,
-// changed is called when other shards are paused than before.
-func (c *controller) run(ctx context.Context, interval time.Duration, current func() []ShardStatus, changed func()) {
+// run polls and writes until ctx ends, and then writes what is still queued. current gives the
+// states to tell again, changed is called when other shards are paused than before.
+func (c *controller) run(ctx context.Context, interval time.Duration, current func() []ShardStatus,
+	changed func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false
@@ -84,7 +86,8 @@ func (c *controller) run(ctx context.Context, interval time.Duration, current fu
 		err := errors.Join(c.poll(ctx, changed), c.write(ctx))
 		if ctx.Err() == nil {
 			if err != nil && !failing {
-				c.log.Warn("control and status cannot be reached, trying again; delivery is not affected by it", "outbox", c.outbox, "error", err)
+				c.log.Warn("control and status cannot be reached, trying again; delivery is not affected by it",
+					"outbox", c.outbox, "error", err)
 			}
 			failing = err != nil
 		}
@@ -123,8 +126,10 @@ func (c *controller) write(ctx context.Context) error {
 	reports := make([]control.Report, 0, len(told))
 	for shard, st := range told {
 		reports = append(reports, control.Report{
-			Shard: shard, State: string(st.State), Instance: c.instance, Delivery: c.delivery.String(), SinceMS: st.Since.UnixMilli(),
-			Reason: st.Reason, Entry: st.Entry, Expected: st.Expected, Found: st.Found, AtMS: time.Now().UnixMilli(),
+			Shard: shard, State: string(st.State), Instance: c.instance, Delivery: c.delivery.String(),
+			SinceMS: st.Since.UnixMilli(),
+			Reason:  st.Reason, Entry: st.Entry, Expected: st.Expected, Found: st.Found,
+			AtMS: time.Now().UnixMilli(),
 		})
 	}
 	err := control.WriteReports(ctx, c.client, c.outbox, reports)

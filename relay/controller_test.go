@@ -23,7 +23,8 @@ func (l *testEnv) control() *controller {
 }
 
 // follow runs a controller for the rest of the bubble's test; end waits for it.
-func (c *controller) follow(t *testing.T, current func() []ShardStatus, changed func()) (end func()) {
+func (c *controller) follow(t *testing.T, current func() []ShardStatus,
+	changed func()) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); c.run(ctx, time.Second, current, changed) }()
@@ -105,7 +106,8 @@ func TestControlTells(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		c.tell(ShardStatus{Shard: 1, State: StateStarting, Since: since})
 		synctest.Wait() // told at once, not at the next tick
-		want := control.Report{Shard: 1, State: string(StateStarting), Instance: "relay-1", Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
+		want := control.Report{Shard: 1, State: string(StateStarting), Instance: "relay-1",
+			Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
 		if got := l.told(t, 1); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
@@ -116,14 +118,16 @@ func TestControlTells(t *testing.T) {
 		c.tell(ShardStatus{Shard: 0, State: StateRunning})
 		c.tell(halt) // the newest of a shard counts
 		synctest.Wait()
-		if got := l.told(t, 0); got.State != string(StateHalted) || got.Reason != "r" || got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
+		if got := l.told(t, 0); got.State != string(StateHalted) || got.Reason != "r" ||
+			got.Entry != "5-0" || got.Expected != "e" || got.Found != "f" {
 			t.Errorf("got %+v", got)
 		}
 
 		// Somebody else writes over it, or the hash is lost: told again within seconds.
 		l.mini.Del(names.StatusKey(l.outbox))
 		time.Sleep(2 * heartbeat * time.Second)
-		if got := l.told(t, 1); got.State != string(StateRunning) || time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
+		if got := l.told(t, 1); got.State != string(StateRunning) ||
+			time.Since(time.UnixMilli(got.AtMS)) > 2*heartbeat*time.Second {
 			t.Errorf("got %+v", got)
 		}
 

@@ -27,7 +27,8 @@ func TestDeadLetterRecords(t *testing.T) {
 		for i := range fields {
 			fields[i] = byte(i * 7)
 		}
-		d := deadLetter{id: outbox.EntryID{MS: 1767319445000, Seq: 3}, reason: ReasonTooLarge, detail: "the record has 9 bytes"}
+		d := deadLetter{id: outbox.EntryID{MS: 1767319445000, Seq: 3}, reason: ReasonTooLarge,
+			detail: "the record has 9 bytes"}
 		records := deadLetterRecords("letters", "orders/3/", fields, d, "orders.v2")
 		if len(records) != c.chunks {
 			t.Errorf("%d bytes: %d records, want %d", c.size, len(records), c.chunks)
@@ -69,8 +70,10 @@ func TestDeadLetterRecords(t *testing.T) {
 
 func TestDeadLetterWithoutTopic(t *testing.T) {
 	t.Parallel()
-	records := deadLetterRecords("letters", "orders/3/", resp("a", "b"), deadLetter{id: outbox.EntryID{MS: 5}, reason: ReasonUndecodable, detail: "why"}, "")
-	if got := headerText(records[0].Headers); strings.Contains(got, "sluice-topic") || strings.Contains(got, "sluice-chunks") {
+	records := deadLetterRecords("letters", "orders/3/", resp("a", "b"),
+		deadLetter{id: outbox.EntryID{MS: 5}, reason: ReasonUndecodable, detail: "why"}, "")
+	if got := headerText(records[0].Headers); strings.Contains(got, "sluice-topic") ||
+		strings.Contains(got, "sluice-chunks") {
 		t.Errorf("headers %s", got)
 	}
 	if string(records[0].Value) != "*2\r\n$1\r\na\r\n$1\r\nb\r\n" {

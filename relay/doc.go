@@ -2,11 +2,12 @@
 //
 // # Promise
 //
-// With ExactlyOnce, every entry that Redis retained becomes visible to read_committed consumers once, in the
-// order of its shard, whatever crashes, pauses or is partitioned and however many relays run. With AtLeastOnce it
-// becomes visible at least once; what is there twice carries the same id header. In both, an entry is trimmed only
-// after Kafka has confirmed it, and an entry that cannot be delivered is in the dead-letter topic with its
-// reason, or its shard has halted and says why.
+// With ExactlyOnce, every entry that Redis retained becomes visible to read_committed consumers
+// once, in the order of its shard, whatever crashes, pauses or is partitioned and however many
+// relays run. With AtLeastOnce it becomes visible at least once; what is there twice carries the
+// same id header. In both, an entry is trimmed only after Kafka has confirmed it, and an entry that
+// cannot be delivered is in the dead-letter topic with its reason, or its shard has halted and says
+// why.
 //
 // # Parts
 //

@@ -17,7 +17,8 @@ import (
 // newEngine makes the engine that carries a relay's shards to Kafka.
 func newEngine(cfg *Config, client *kgo.Client, topics *topics) *delivery.Engine {
 	return delivery.New(delivery.Config{
-		Outbox: cfg.Outbox, Topic: names.PositionsTopic(cfg.Outbox), Client: client, Producer: producerOpts(cfg, topics.limit),
+		Outbox: cfg.Outbox, Topic: names.PositionsTopic(cfg.Outbox), Client: client,
+		Producer: producerOpts(cfg, topics.limit),
 		Instance: cfg.Instance, Logger: cfg.Logger.With("outbox", cfg.Outbox),
 		Lanes: cfg.Lanes, Linger: cfg.Linger, MaxEntries: cfg.MaxEntries, MaxBytes: cfg.MaxBytes,
 		MaxInFlight:        int64(cfg.MaxInFlight),

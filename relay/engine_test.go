@@ -17,7 +17,8 @@ func TestOriginOf(t *testing.T) {
 	}
 	for text, want := range map[string]origin{
 		"orders/3/5-7": {"orders", 3, outbox.EntryID{MS: 5, Seq: 7}},
-		"a/b":          {}, "": {}, "/": {}, "//": {}, "orders/3/x": {}, "orders/x/5-7": {}, "5-7": {}, "orders/3/5-7/9": {},
+		"a/b":          {}, "": {}, "/": {}, "//": {}, "orders/3/x": {}, "orders/x/5-7": {}, "5-7": {},
+		"orders/3/5-7/9": {},
 	} {
 		r := &kgo.Record{Headers: []kgo.RecordHeader{
 			{Key: "id", Value: []byte("x/9-9")},

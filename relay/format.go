@@ -18,8 +18,8 @@ const (
 	FormatCloudEventsStructured
 )
 
-// formats has all formats: their names in settings, and how each encodes. A new one is a line here and a
-// file beside format_raw.go, and its own reading in consistency.
+// formats has all formats: their names in settings, and how each encodes. A new one is a line here
+// and a file beside format_raw.go, and its own reading in consistency.
 var formats = []struct {
 	name     string
 	encoding func(source string) encoding
@@ -34,7 +34,8 @@ type encoding interface {
 	// encode appends the headers of the format to headers and returns the value: nil only for a
 	// tombstone. The event's own headers come after them, and are not its affair. An error ends the
 	// reading, which is tried again.
-	encode(ctx context.Context, e *entry, headers []kgo.RecordHeader) (value []byte, _ []kgo.RecordHeader, err error)
+	encode(ctx context.Context, e *entry, headers []kgo.RecordHeader) (value []byte,
+		_ []kgo.RecordHeader, err error)
 }
 
 var formatNames = func() (names []string) {

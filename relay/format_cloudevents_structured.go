@@ -19,13 +19,15 @@ func newStructuredFormat(source string) encoding { return structuredFormat{sourc
 
 var ceStructuredType = []byte("application/cloudevents+json; charset=UTF-8")
 
-func (f structuredFormat) encode(_ context.Context, e *entry, headers []kgo.RecordHeader) ([]byte, []kgo.RecordHeader, error) {
+func (f structuredFormat) encode(_ context.Context, e *entry,
+	headers []kgo.RecordHeader) ([]byte, []kgo.RecordHeader, error) {
 	value, err := f.event(e)
 	return value, append(headers, kgo.RecordHeader{Key: "content-type", Value: ceStructuredType}), err
 }
 
-// event is the event in the CloudEvents JSON format 1.0. Payloads of a JSON content type, or of none, that
-// are valid JSON become data; text becomes a string; everything else becomes data_base64.
+// event is the event in the CloudEvents JSON format 1.0. Payloads of a JSON content type, or of
+// none, that are valid JSON become data; text becomes a string; everything else becomes
+// data_base64.
 func (f structuredFormat) event(e *entry) ([]byte, error) {
 	event := struct {
 		SpecVersion     string          `json:"specversion"`
@@ -39,15 +41,18 @@ func (f structuredFormat) event(e *entry) ([]byte, error) {
 		Data            json.RawMessage `json:"data,omitempty"`
 		DataBase64      []byte          `json:"data_base64,omitempty"`
 	}{
-		SpecVersion: "1.0", ID: string(e.eventID), Source: f.source, Type: string(e.eventType), Subject: string(e.aggregateID),
-		Time: eventTime(e), DataContentType: string(e.contentType), AggregateType: string(e.aggregateType),
+		SpecVersion: "1.0", ID: string(e.eventID), Source: f.source, Type: string(e.eventType),
+		Subject: string(e.aggregateID),
+		Time:    eventTime(e), DataContentType: string(e.contentType),
+		AggregateType: string(e.aggregateType),
 	}
 	if len(e.payload) > 0 {
 		media, _, _ := mime.ParseMediaType(string(e.contentType))
 		switch {
 		case !utf8.Valid(e.payload):
 			event.DataBase64 = e.payload
-		case (media == "" || media == "application/json" || strings.HasSuffix(media, "+json")) && json.Valid(e.payload):
+		case (media == "" || media == "application/json" || strings.HasSuffix(media, "+json")) &&
+			json.Valid(e.payload):
 			event.Data = e.payload
 		case strings.HasPrefix(media, "text/"):
 			event.Data, _ = json.Marshal(string(e.payload)) // a string always marshals

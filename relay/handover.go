@@ -128,7 +128,10 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 		return Position{}, err
 	}
 	if group == nil {
-		return Position{}, &HaltError{Reason: fmt.Sprintf("at-least-once delivery keeps the position in consumer group %s of %s, and the group is gone; run sluice resume --after the last entry that is in Kafka", names.ConsumerGroup, b.key)}
+		return Position{},
+			&HaltError{Reason: fmt.Sprintf(
+				"at-least-once delivery keeps the position in consumer group %s of %s, and the group is "+
+					"gone; run sluice resume --after the last entry that is in Kafka", names.ConsumerGroup, b.key)}
 	}
 	after, err := outbox.ParseEntryID(group.LastDeliveredID)
 	if err != nil {
@@ -137,7 +140,9 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 	reader := newStreamReader(b.cfg.Redis, b.shard, b.key)
 	count := group.EntriesRead // 0 also when Redis does not know
 	if group.Pending > 0 {
-		pending, err := b.cfg.Redis.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: b.key, Group: names.ConsumerGroup, Start: "-", End: "+", Count: 1}).Result()
+		pending, err := b.cfg.Redis.XPendingExt(ctx,
+			&redis.XPendingExtArgs{Stream: b.key, Group: names.ConsumerGroup, Start: "-", End: "+",
+				Count: 1}).Result()
 		if err != nil {
 			return Position{}, fmt.Errorf("redis: XPENDING %s: %w", b.key, err)
 		}
@@ -154,20 +159,26 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 				count = max(0, count-open)
 			}
 			after = first.Prev()
-			b.log.Warn("at-least-once delivery left entries unconfirmed, they are sent again", "first", first.String(), "entries", group.Pending)
+			b.log.Warn("at-least-once delivery left entries unconfirmed, they are sent again",
+				"first", first.String(), "entries", group.Pending)
 		}
 	}
 	return positionAfter(ctx, reader, after, count)
 }
 
-// PositionAfter makes the position from which exactly the entries above after are delivered. If an entry with that very ID
-// stands in the stream it becomes the anchor. It reads through all entries above after to count them.
-func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName string, shard int, after outbox.EntryID) (Position, error) {
-	return positionAfter(ctx, newStreamReader(client, shard, outbox.StreamKey(outboxName, shard)), after, 0)
+// PositionAfter makes the position from which exactly the entries above after are delivered. If an
+// entry with that very ID stands in the stream it becomes the anchor. It reads through all entries
+// above after to count them.
+func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName string, shard int,
+	after outbox.EntryID) (Position, error) {
+	return positionAfter(ctx, newStreamReader(client, shard, outbox.StreamKey(outboxName, shard)),
+		after, 0)
 }
 
-// positionAfter is PositionAfter with the count of entries at or below after, where that is known; 0: it is not.
-func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID, count int64) (Position, error) {
+// positionAfter is PositionAfter with the count of entries at or below after, where that is known;
+// 0: it is not.
+func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID,
+	count int64) (Position, error) {
 	pos := Position{Entry: after, Count: uint64(max(0, count)), At: time.Now()}
 	info, err := streamInfo(ctx, r.client, r.key)
 	if err != nil || info == nil {
@@ -196,7 +207,8 @@ func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID, c
 }
 
 // countAfter counts the entries above after, up to last.
-func (r *streamReader) countAfter(ctx context.Context, after, last outbox.EntryID) (n int64, err error) {
+func (r *streamReader) countAfter(ctx context.Context, after,
+	last outbox.EntryID) (n int64, err error) {
 	for atEnd := false; !atEnd && after.Compare(last) < 0; {
 		var entries []rawEntry
 		if entries, atEnd, err = r.read(ctx, anchor{id: after}); err != nil {

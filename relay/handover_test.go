@@ -34,13 +34,16 @@ func TestFirstPosition(t *testing.T) {
 		}, 9, "has 0 entries of 9"},
 		"no group": {func(t *testing.T, l *testEnv) {
 			l.addEvents(0, 0, 5)
-			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0), names.ConsumerGroup).Err(); err != nil {
+			if err := l.redis.XGroupDestroy(t.Context(), l.stream(0),
+				names.ConsumerGroup).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, ""},
 		"delivered before": {func(t *testing.T, l *testEnv) {
 			l.addEvents(0, 0, 5)
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(),
+				&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
+					Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, "were delivered"},
@@ -82,7 +85,8 @@ func TestFirstPosition(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		prepare   func(l *testEnv, at outbox.EntryID) // after ten entries, of which the fifth is the position
+		// after ten entries, of which the fifth is the position
+		prepare   func(l *testEnv, at outbox.EntryID)
 		halts     bool
 		continues bool
 	}{
@@ -108,7 +112,8 @@ func TestReconcile(t *testing.T) {
 			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 				var ids []outbox.EntryID
 				for i := range 10 {
-					ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint("e-", i), "k")...))
+					ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(),
+						event(fmt.Sprint("e-", i), "k")...))
 				}
 				cfg := l.config()
 				found, err := newStreamReader(l.redis, 0, l.stream(0)).first(t.Context(), ids[4])
@@ -153,7 +158,8 @@ func TestPositionAfter(t *testing.T) {
 	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		var ids []outbox.EntryID
 		for i := range 300 {
-			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(2*i + 2)}.String(), event(fmt.Sprint("e-", i), "k")...))
+			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(2*i + 2)}.String(),
+				event(fmt.Sprint("e-", i), "k")...))
 		}
 		l.added[l.stream(0)] += 40 // trimmed before
 		for after, want := range map[outbox.EntryID]struct {
@@ -236,23 +242,29 @@ func TestGroupPosition(t *testing.T) {
 	t.Parallel()
 	inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
 		b := l.source(t, l.config()).beginning()
-		committed, err := json.Marshal(Position{Delivery: DeliveryAtLeastOnce, Entry: outbox.EntryID{MS: 1 << 50}, Count: 99}) // only says where to look
+		// only says where to look
+		committed, err := json.Marshal(
+			Position{Delivery: DeliveryAtLeastOnce, Entry: outbox.EntryID{MS: 1 << 50}, Count: 99})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var ids []outbox.EntryID
 		for i := range 6 {
-			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint(i), "k")...))
+			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(),
+				event(fmt.Sprint(i), "k")...))
 		}
 		check := func(when string, want outbox.EntryID, count uint64) {
 			t.Helper()
 			pos, err := b.position(t.Context(), committed)
-			if err != nil || pos.Entry.Compare(want) > 0 || pos.Entry.Compare(want.Prev()) < 0 || pos.Count != count {
+			if err != nil || pos.Entry.Compare(want) > 0 || pos.Entry.Compare(want.Prev()) < 0 ||
+				pos.Count != count {
 				t.Errorf("%s: %+v, %v, want %s and %d", when, pos, err, want, count)
 			}
 		}
 		check("nothing read", outbox.EntryID{}, 0)
-		if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c", Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
+		if err := l.redis.XReadGroup(t.Context(),
+			&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
+				Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		check("four pending", ids[0].Prev(), 0)

@@ -15,7 +15,8 @@ import (
 
 // commitSink is what the deliveries do differently after a commit.
 type commitSink interface {
-	// mirror makes the consumer group show the position; group is what it shows now, nil if that is not known.
+	// mirror makes the consumer group show the position; group is what it shows now, nil if that is
+	// not known.
 	mirror(ctx context.Context, pos Position, group *redis.XInfoGroup) error
 	// confirmed is the last entry up to which everything is in Kafka.
 	confirmed(ctx context.Context, pos Position) (outbox.EntryID, error)
@@ -117,8 +118,8 @@ const (
 // the position stays: it is the anchor. Only whole nodes go (MINID ~), which costs Redis next to
 // nothing.
 //
-// It first looks whether the anchor stands: the ID of an entry says nothing of a stream that was rolled back, whose new
-// entries may have IDs below the position and were never delivered.
+// It first looks whether the anchor stands: the ID of an entry says nothing of a stream that was
+// rolled back, whose new entries may have IDs below the position and were never delivered.
 func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed outbox.EntryID) error {
 	if h.cfg.Trim.Keep < 0 {
 		return nil
@@ -182,7 +183,8 @@ func (h *housekeeper) limited(ctx context.Context, due outbox.EntryID) (outbox.E
 	return due, nil
 }
 
-// held notes how long what Trim.Limit holds back has been due: the age, beyond the retention, of the first such entry.
+// held notes how long what Trim.Limit holds back has been due: the age, beyond the retention, of
+// the first such entry.
 func (h *housekeeper) held(ctx context.Context, limit, due outbox.EntryID) error {
 	held := time.Duration(0)
 	defer func() { h.tracker.trimHeld(held) }()

@@ -37,7 +37,8 @@ func TestLag(t *testing.T) {
 		entry := outbox.EntryID{MS: uint64(now.UnixMilli())}
 		later := outbox.EntryID{MS: entry.MS + 1}
 		next := func(ago time.Duration) []redis.XMessage {
-			return []redis.XMessage{{ID: outbox.EntryID{MS: uint64(now.Add(-ago).UnixMilli()), Seq: 5}.String()}}
+			return []redis.XMessage{{ID: outbox.EntryID{MS: uint64(now.Add(-ago).UnixMilli()),
+				Seq: 5}.String()}}
 		}
 		for _, c := range []struct {
 			name          string
@@ -153,7 +154,8 @@ func TestTrim(t *testing.T) {
 				id := func(ago time.Duration) outbox.EntryID {
 					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
 				}
-				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour, time.Minute, 0} {
+				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour,
+					time.Minute, 0} {
 					l.add(0, id(ago).String(), event("e", "k")...)
 				}
 				cfg := l.config()
@@ -217,7 +219,8 @@ func TestTrimLimit(t *testing.T) {
 					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
 				}
 				var ids []outbox.EntryID
-				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour, time.Minute, 0} {
+				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour,
+					time.Minute, 0} {
 					ids = append(ids, l.add(0, id(ago).String(), event("e", "k")...))
 				}
 				cfg := l.config()
@@ -273,11 +276,14 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		s := l.source(t, cfg)
 		var ids []outbox.EntryID
 		for i := range 5 {
-			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(), event(fmt.Sprint(i), "k")...))
+			ids = append(ids, l.add(0, outbox.EntryID{MS: uint64(i + 1)}.String(),
+				event(fmt.Sprint(i), "k")...))
 		}
 		read := func(consumer string, n int64) {
 			t.Helper()
-			if err := l.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: consumer, Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+			if err := l.redis.XReadGroup(t.Context(),
+				&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: consumer,
+					Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -285,7 +291,8 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		read("ex-owner", 1)
 		read("relay-1", 3)
 		for _, id := range []outbox.EntryID{ids[0], ids[2], ids[3], ids[4]} {
-			if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, id.String()).Err(); err != nil {
+			if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup,
+				id.String()).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -295,7 +302,8 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 			t.Errorf("everything up to %s is taken for confirmed, entry %s is pending; %v", confirmed,
 				ids[1], err)
 		}
-		if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup, ids[1].String()).Err(); err != nil {
+		if err := l.redis.XAck(t.Context(), l.stream(0), names.ConsumerGroup,
+			ids[1].String()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if confirmed, err = g.confirmed(t.Context(), Position{Entry: ids[4]}); err != nil ||

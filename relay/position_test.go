@@ -15,12 +15,13 @@ func TestPositionRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := Position{
-			Delivery: rapid.SampledFrom([]Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce}).Draw(t, "delivery"),
-			Entry:    outbox.EntryID{MS: rapid.Uint64().Draw(t, "ms"), Seq: rapid.Uint64().Draw(t, "seq")},
-			Count:    rapid.Uint64().Draw(t, "count"),
-			Missing:  rapid.Uint64().Draw(t, "missing"),
-			Relay:    rapid.String().Draw(t, "relay"),
-			At:       time.UnixMilli(rapid.Int64Range(0, 1<<45).Draw(t, "at")),
+			Delivery: rapid.SampledFrom([]Delivery{DeliveryExactlyOnce, DeliveryAtLeastOnce}).Draw(t,
+				"delivery"),
+			Entry:   outbox.EntryID{MS: rapid.Uint64().Draw(t, "ms"), Seq: rapid.Uint64().Draw(t, "seq")},
+			Count:   rapid.Uint64().Draw(t, "count"),
+			Missing: rapid.Uint64().Draw(t, "missing"),
+			Relay:   rapid.String().Draw(t, "relay"),
+			At:      time.UnixMilli(rapid.Int64Range(0, 1<<45).Draw(t, "at")),
 		}
 		want.Fingerprint = formatFingerprint(rapid.Uint64().Draw(t, "fingerprint"))
 		b, err := json.Marshal(want)
@@ -37,7 +38,8 @@ func TestPositionRoundTrip(t *testing.T) {
 // The text that other versions and other tools read.
 func TestPositionText(t *testing.T) {
 	t.Parallel()
-	p := Position{Entry: outbox.EntryID{MS: 1767319445000, Seq: 3}, Count: 7, Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1"}
+	p := Position{Entry: outbox.EntryID{MS: 1767319445000, Seq: 3}, Count: 7,
+		Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1"}
 	const want = `{"delivery":"exactly-once","entry":"1767319445000-3","count":7,"fingerprint":"00000000000000ff","relay":"relay-1","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != want {
 		t.Errorf("got %s, %v\nwant %s", b, err, want)
@@ -94,7 +96,9 @@ func TestPositionRefuses(t *testing.T) {
 		}
 	}
 	// A newer relay may say more; that is no reason to stop.
-	p, err := ParsePosition([]byte(`{"v":2,"lane":"l","extra":[1],"position":{"delivery":"exactly-once","more":"things",` + entry + `}}`))
+	p, err := ParsePosition([]byte(
+		`{"v":2,"lane":"l","extra":[1],"position":{"delivery":"exactly-once","more":"things",` + entry +
+			`}}`))
 	if err != nil || p.Entry != (outbox.EntryID{MS: 5}) {
 		t.Errorf("got %+v, %v", p, err)
 	}

@@ -79,7 +79,9 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 
 		// An owner that died within its transaction: invisible while it is open, and when it was
 		// aborted.
-		dead, err := kgo.NewClient(append(l.opts, kgo.TransactionalID(names.LaneID(l.outbox, "dead", 'a')), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+		dead, err := kgo.NewClient(append(l.opts,
+			kgo.TransactionalID(names.LaneID(l.outbox, "dead", 'a')),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +95,8 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 				t.Fatal(err)
 			}
 			value := fmt.Appendf(nil, `{"v":2,"lane":"dead","position":%s}`, position)
-			dead.Produce(t.Context(), &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: []byte(delivery.PositionKey(l.outbox, 0)), Value: value}, nil)
+			dead.Produce(t.Context(), &kgo.Record{Topic: names.PositionsTopic(l.outbox),
+				Key: []byte(delivery.PositionKey(l.outbox, 0)), Value: value}, nil)
 		}
 		if err := dead.Flush(t.Context()); err != nil {
 			t.Fatal(err)
@@ -110,7 +113,8 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		}
 		defer client.Close()
 		for i := range 200 {
-			r := &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: fmt.Appendf(nil, "another/%d", i), Value: []byte("{}")}
+			r := &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: fmt.Appendf(nil, "another/%d", i),
+				Value: []byte("{}")}
 			if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +161,8 @@ func TestLastPositionUnreadable(t *testing.T) {
 			}
 		}
 		// A tombstone: somebody has deleted the position, which is as good as none.
-		if err := l.kafka.ProduceSync(t.Context(), &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: key}).FirstErr(); err != nil {
+		if err := l.kafka.ProduceSync(t.Context(),
+			&kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: key}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 		if pos, ok, err := l.lastPosition(t, l.outbox, 0); ok || err != nil {

@@ -52,7 +52,9 @@ func TestChunk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(c.ids, []outbox.EntryID{{MS: 1}, {MS: 2}, {MS: 3}}) || c.last() != (outbox.EntryID{MS: 3}) || c.fingerprint != fingerprint(entries[2].fields) || c.halt != nil || len(c.dead) != 0 {
+	if !slices.Equal(c.ids, []outbox.EntryID{{MS: 1}, {MS: 2}, {MS: 3}}) ||
+		c.last() != (outbox.EntryID{MS: 3}) || c.fingerprint != fingerprint(entries[2].fields) ||
+		c.halt != nil || len(c.dead) != 0 {
 		t.Errorf("got %+v", c)
 	}
 	size := 0
@@ -148,8 +150,10 @@ func TestChunkDeadLetters(t *testing.T) {
 		with("id", "refused"),
 		with(),
 	)
-	reasons := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic, ReasonRejected}
-	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: ReasonRejected, detail: "INVALID_RECORD", topic: "events"}
+	reasons := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic,
+		ReasonRejected}
+	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: ReasonRejected, detail: "INVALID_RECORD",
+		topic: "events"}
 
 	p := testPreparer(t, reasons...)
 	p.quarantine.add(refusal)
@@ -179,7 +183,9 @@ func TestChunkDeadLetters(t *testing.T) {
 	// The same entries when a reason is not to be dead-lettered: everything before is delivered,
 	// nothing after it.
 	for i, reason := range reasons {
-		p := testPreparer(t, slices.DeleteFunc(slices.Clone(reasons), func(r Reason) bool { return r == reason })...)
+		p := testPreparer(t, slices.DeleteFunc(slices.Clone(reasons), func(r Reason) bool {
+			return r == reason
+		})...)
 		p.quarantine.add(refusal)
 		c, err := p.chunk(t.Context(), entries)
 		if err != nil {
@@ -196,7 +202,8 @@ func TestChunkDeadLetters(t *testing.T) {
 				len(c.dead))
 		}
 		if _, poison := p.quarantine.poison(refusal.id); poison != (reason != ReasonRejected) {
-			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be tried again", reason, poison)
+			t.Errorf("%s: the refused entry is poisoned: %v; when the shard halts for it it has to be "+
+				"tried again", reason, poison)
 		}
 	}
 }

@@ -22,7 +22,8 @@ func TestQuarantine(t *testing.T) {
 	expect("reconsidered, though never poisoned", true, false)
 	q.add(deadLetter{id: a, reason: ReasonTooLarge, detail: "why", topic: "t"})
 	expect("poisoned", false, true)
-	if d, _ := q.poison(a); d.reason != ReasonTooLarge || d.detail != "why" || d.topic != "t" || d.id != a {
+	if d, _ := q.poison(a); d.reason != ReasonTooLarge || d.detail != "why" || d.topic != "t" ||
+		d.id != a {
 		t.Errorf("poisoned: %+v", d)
 	}
 	q.release([]outbox.EntryID{b})

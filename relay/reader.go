@@ -125,8 +125,8 @@ func checkAnchor(shard int, from anchor, entries []rawEntry) *HaltError {
 	return halt
 }
 
-// do sends a command whose key is args[keyPos] and returns its raw reply, which is not larger than r.limit and
-// valid until the next. An error that Redis answered is a [rawreply.Error].
+// do sends a command whose key is args[keyPos] and returns its raw reply, which is not larger than
+// r.limit and valid until the next. An error that Redis answered is a [rawreply.Error].
 func (r *streamReader) do(ctx context.Context, keyPos int8, args ...any) ([]byte, error) {
 	reply, err := r.once(ctx, keyPos, args)
 	if hasPrefix(err, "MOVED") || hasPrefix(err, "ASK") {
@@ -191,8 +191,8 @@ func (r *streamReader) first(ctx context.Context, id outbox.EntryID) (*rawEntry,
 	}
 }
 
-// wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the entry is read
-// with its anchor afterwards.
+// wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the
+// entry is read with its anchor afterwards.
 func (r *streamReader) wait(ctx context.Context, from outbox.EntryID) error {
 	if r.waiter != nil {
 		return r.waiter.wait(ctx, r, from)

@@ -473,7 +473,8 @@ func TestReaderLargeEntries(t *testing.T) {
 				t.Fatalf("first at or after %s: %v", id, err)
 			}
 		}
-		if found, err := r.first(t.Context(), outbox.EntryID{MS: ids[2].MS, Seq: ids[2].Seq + 1}); found != nil || err != nil {
+		if found, err := r.first(t.Context(),
+			outbox.EntryID{MS: ids[2].MS, Seq: ids[2].Seq + 1}); found != nil || err != nil {
 			t.Errorf("behind the last: %v, %v", found, err)
 		}
 		if n, err := r.countAfter(t.Context(), ids[0], ids[2]); n != 2 || err != nil {

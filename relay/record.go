@@ -22,7 +22,8 @@ type formatter struct {
 
 // record fills r from e. headers is where the record's headers are appended; the extended slice is
 // returned so that a caller can keep those of many records in one piece of memory.
-func (f *formatter) record(ctx context.Context, r *kgo.Record, e *entry, topic string, headers []kgo.RecordHeader) ([]kgo.RecordHeader, error) {
+func (f *formatter) record(ctx context.Context, r *kgo.Record, e *entry, topic string,
+	headers []kgo.RecordHeader) ([]kgo.RecordHeader, error) {
 	start := len(headers)
 	value, headers, err := f.encoding.encode(ctx, e, headers)
 	if err != nil {
@@ -67,8 +68,8 @@ func (f *formatter) timestamp(e *entry) time.Time {
 	return time.UnixMilli(e.timeMS)
 }
 
-// recordSize is the size of a record batch with this record alone, before compression, which is what
-// max.message.bytes is compared with (record batch format 2 of the Kafka protocol).
+// recordSize is the size of a record batch with this record alone, before compression, which is
+// what max.message.bytes is compared with (record batch format 2 of the Kafka protocol).
 func recordSize(r *kgo.Record) int {
 	// 61 are a batch's header. kgo counts 4 more for the length of an array of batches, and kgo
 	// refuses before the broker does.

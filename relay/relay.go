@@ -49,7 +49,8 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	return &Relay{
-		cfg: cfg, control: newController(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{}, problem: errors.New("not started"),
+		cfg: cfg, control: newController(&cfg), waiter: newWaiter(cfg.Redis), streams: map[int]*stream{},
+		problem: errors.New("not started"),
 	}, nil
 }
 
@@ -95,8 +96,10 @@ func (r *Relay) Run(ctx context.Context) error {
 		return r.runAssigned(ctx)
 	}
 	return delivery.Membership{
-		Group: names.RelayGroup(r.cfg.Outbox), Topic: names.PositionsTopic(r.cfg.Outbox), Client: clientOpts(&r.cfg),
-		SessionTimeout: r.cfg.SessionTimeout, RebalanceTimeout: r.cfg.DrainTimeout + 2*time.Second, Source: r.source, Joined: r.setMember,
+		Group: names.RelayGroup(r.cfg.Outbox), Topic: names.PositionsTopic(r.cfg.Outbox),
+		Client:         clientOpts(&r.cfg),
+		SessionTimeout: r.cfg.SessionTimeout, RebalanceTimeout: r.cfg.DrainTimeout + 2*time.Second,
+		Source: r.source, Joined: r.setMember,
 	}.Run(ctx, r.engine)
 }
 
@@ -183,7 +186,8 @@ func (r *Relay) checkServers(ctx context.Context) error {
 	if err := r.client.Ping(probe); err != nil {
 		return fmt.Errorf("kafka: no broker answers: %w", err)
 	}
-	details, err := kadm.NewClient(r.client).ListTopics(probe, names.PositionsTopic(r.cfg.Outbox), r.cfg.DeadLetter.Topic)
+	details, err := kadm.NewClient(r.client).ListTopics(probe, names.PositionsTopic(r.cfg.Outbox),
+		r.cfg.DeadLetter.Topic)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}

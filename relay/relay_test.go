@@ -36,7 +36,8 @@ func TestRelayDelivers(t *testing.T) {
 						t.Errorf("%s twice", header(rec, "id"))
 					}
 					seen[header(rec, "id")] = true
-					shard, id, ok := strings.Cut(strings.TrimPrefix(header(rec, "sluice-entry"), l.outbox+"/"), "/")
+					shard, id, ok := strings.Cut(strings.TrimPrefix(header(rec, "sluice-entry"), l.outbox+"/"),
+						"/")
 					entry, err := outbox.ParseEntryID(id)
 					if !ok || err != nil {
 						t.Fatalf("sluice-entry: %q", header(rec, "sluice-entry"))
@@ -48,7 +49,8 @@ func TestRelayDelivers(t *testing.T) {
 					newest[key] = entry
 				}
 				dead := l.consume(1, names.DeadLetterTopic(l.outbox))
-				if got := header(dead[0], "sluice-entry"); got != l.outbox+"/0/"+bad.String() || header(dead[0], "sluice-reason") != "undecodable" {
+				if got := header(dead[0], "sluice-entry"); got != l.outbox+"/0/"+bad.String() ||
+					header(dead[0], "sluice-reason") != "undecodable" {
 					t.Errorf("dead letter: %v", dead[0].Headers)
 				}
 				if delivery == DeliveryExactlyOnce {

@@ -12,7 +12,8 @@ func spareReply() []byte {
 	return nil
 }
 
-// recycleReply lets a later reply have the memory of this one, which nothing may point into any more.
+// recycleReply lets a later reply have the memory of this one, which nothing may point into any
+// more.
 func recycleReply(b []byte) {
 	if b != nil && cap(b) <= readLimit {
 		b = b[:0]

@@ -10,9 +10,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Redis's replies to stream reads are parsed here from their raw bytes, because they are the hot path:
-// an entry stays a set of slices of the one buffer that its reply came in, and its exact bytes are there for
-// fingerprint and dead letters. Package rawreply gets the bytes.
+// Redis's replies to stream reads are parsed here from their raw bytes, because they are the hot
+// path: an entry stays a set of slices of the one buffer that its reply came in, and its exact
+// bytes are there for fingerprint and dead letters. Package rawreply gets the bytes.
 
 // parser walks over a raw reply. Its slices point into the reply.
 type parser struct {
@@ -20,7 +20,8 @@ type parser struct {
 	i int
 }
 
-// header reads a line such as "*3\r\n" and returns its type and number. A nil of any kind has number -1.
+// header reads a line such as "*3\r\n" and returns its type and number. A nil of any kind has
+// number -1.
 func (p *parser) header() (kind byte, n int, err error) {
 	kind, n, p.i, err = rawreply.Header(p.b, p.i)
 	return kind, n, err
@@ -46,7 +47,8 @@ func (p *parser) array() (int, error) {
 }
 
 func (p *parser) bulk() ([]byte, error) {
-	if n, i := rawreply.Size(p.b, p.i, '$'); i > 0 { // the common case: it is met a dozen times an entry
+	// the common case: it is met a dozen times an entry
+	if n, i := rawreply.Size(p.b, p.i, '$'); i > 0 {
 		if end := i + n; end+2 <= len(p.b) && p.b[end] == '\r' && p.b[end+1] == '\n' {
 			p.i = end + 2
 			return p.b[i:end:end], nil

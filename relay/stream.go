@@ -188,7 +188,8 @@ func (s *stream) Refused(refusals []delivery.Refusal) {
 		s.quarantine.add(deadLetter{id: id, reason: reason, detail: x.Err.Error(), topic: x.Record.Topic})
 	}
 	if len(poisoned) > 0 {
-		s.log.Warn("Kafka refuses records for what they are", "entries", len(poisoned), "first", refusals[0].Err)
+		s.log.Warn("Kafka refuses records for what they are", "entries", len(poisoned),
+			"first", refusals[0].Err)
 	}
 }
 

@@ -75,16 +75,20 @@ func newTestEnv(t *testing.T, shards int) *testEnv {
 		t.Fatal(err)
 	}
 	l.mini.Server().SetPreHook(l.hook)
-	l.mini.HSet(names.LayoutKey(l.outbox), "version", strconv.Itoa(LayoutVersion), "format", "1", "shards", strconv.Itoa(shards), "created", "1")
+	l.mini.HSet(names.LayoutKey(l.outbox), "version", strconv.Itoa(LayoutVersion), "format", "1",
+		"shards", strconv.Itoa(shards), "created", "1")
 	for shard := range shards {
-		if err := l.redis.XGroupCreateMkStream(t.Context(), l.stream(shard), names.ConsumerGroup, "0").Err(); err != nil {
+		if err := l.redis.XGroupCreateMkStream(t.Context(), l.stream(shard), names.ConsumerGroup,
+			"0").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 
 	var network kfake.VirtualNetwork
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(19092), kfake.ListenFn(network.Listen),
-		kfake.SeedTopics(int32(shards), names.PositionsTopic(l.outbox)), kfake.SeedTopics(1, names.DeadLetterTopic(l.outbox)))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(19092),
+		kfake.ListenFn(network.Listen),
+		kfake.SeedTopics(int32(shards), names.PositionsTopic(l.outbox)), kfake.SeedTopics(1,
+			names.DeadLetterTopic(l.outbox)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,9 @@ func TestWaiterWakes(t *testing.T) {
 				wg.Go(func() { w.run(ctx) })
 				done := make(chan error, 2)
 				for shard := range 2 {
-					wg.Go(func() { done <- w.wait(ctx, newStreamReader(l.redis, shard, l.stream(shard)), outbox.EntryID{}) })
+					wg.Go(func() {
+						done <- w.wait(ctx, newStreamReader(l.redis, shard, l.stream(shard)), outbox.EntryID{})
+					})
 				}
 				time.Sleep(quietAfter + 2*roundBlock)
 				synctest.Wait()

@@ -109,7 +109,8 @@ const reportWidth = 110
 
 func (p *page) reportHead(r *consistency.Report) {
 	word := string(r.Verdict)
-	p.printf("%s  %s\n", p.paint(verdictStyles[r.Verdict], word), wrapped(report.Summary(r), len(word)+2))
+	p.printf("%s  %s\n", p.paint(verdictStyles[r.Verdict], word),
+		wrapped(report.Summary(r), len(word)+2))
 	what := fmt.Sprintf("audit %d", r.Run)
 	switch {
 	case r.Outside:
@@ -119,8 +120,10 @@ func (p *page) reportHead(r *consistency.Report) {
 	case r.Full:
 		what += " (full)"
 	}
-	p.printf("%s of %s, finished %s after %s: %s entries, %s records", what, r.Outbox, r.Finished.UTC().Format("2006-01-02 15:04:05 UTC"),
-		r.Finished.Sub(r.Started).Round(time.Millisecond), report.Grouped(r.Entries), report.Grouped(r.Records))
+	p.printf("%s of %s, finished %s after %s: %s entries, %s records", what, r.Outbox,
+		r.Finished.UTC().Format("2006-01-02 15:04:05 UTC"),
+		r.Finished.Sub(r.Started).Round(time.Millisecond), report.Grouped(r.Entries), report.Grouped(
+			r.Records))
 	if r.DeadLetters == 1 {
 		p.printf(", 1 dead letter")
 	} else if r.DeadLetters > 1 {
@@ -135,7 +138,9 @@ func (p *page) reportHead(r *consistency.Report) {
 	}
 	t := newTable("SHARD", "FROM", "UP TO", "ENTRIES", "RECORDS", "PENDING", "COVERED SINCE")
 	for _, s := range r.Range {
-		t.row(strconv.Itoa(s.Shard), report.From(s.After), s.To.String(), strconv.FormatInt(s.Entries, 10), strconv.FormatInt(s.Records, 10), strconv.FormatInt(s.Pending, 10), report.From(s.Since))
+		t.row(strconv.Itoa(s.Shard), report.From(s.After), s.To.String(),
+			strconv.FormatInt(s.Entries, 10), strconv.FormatInt(s.Records, 10),
+			strconv.FormatInt(s.Pending, 10), report.From(s.Since))
 	}
 	p.printf("\n")
 	p.table(t)
@@ -173,7 +178,8 @@ func (p *page) shortReport(r *consistency.Report) {
 		t := newTable("KIND", "SHARD", "ENTRY", "EVENT", "AT", "DETAIL")
 		for i := range r.Findings[:min(fewFindings, len(r.Findings))] {
 			f := &r.Findings[i]
-			t.row(cell{string(f.Kind), kindStyle(f.Kind)}, strconv.Itoa(f.Shard), report.Entries(f), report.Printable(f.ID), report.Place(f), report.Printable(f.Detail))
+			t.row(cell{string(f.Kind), kindStyle(f.Kind)}, strconv.Itoa(f.Shard), report.Entries(f),
+				report.Printable(f.ID), report.Place(f), report.Printable(f.Detail))
 		}
 		p.table(t)
 		if more := len(r.Findings) - fewFindings; more > 0 {
@@ -220,8 +226,10 @@ func (p *page) longReport(r *consistency.Report, tiles []consistency.Tile) {
 			p.printf("\n    %s\n", report.Printable(f.Detail))
 		}
 	}
-	p.printf("\n%s %s compared, %s by their digests alone\n", p.paint(bold, "Tiles:"), report.Grouped(r.Tiles), report.Grouped(r.Tiles-r.TilesLooked))
-	t := newTable("SHARD", "FROM", "UP TO", "ENTRIES", "RECORDS", "DIGEST OF ENTRIES", "DIGEST OF RECORDS")
+	p.printf("\n%s %s compared, %s by their digests alone\n", p.paint(bold, "Tiles:"),
+		report.Grouped(r.Tiles), report.Grouped(r.Tiles-r.TilesLooked))
+	t := newTable("SHARD", "FROM", "UP TO", "ENTRIES", "RECORDS", "DIGEST OF ENTRIES",
+		"DIGEST OF RECORDS")
 	for _, x := range tiles {
 		if x.Agrees {
 			continue
@@ -230,7 +238,8 @@ func (p *page) longReport(r *consistency.Report, tiles []consistency.Tile) {
 		if x.Got != nil {
 			got = x.Got.String()
 		}
-		t.row(strconv.Itoa(x.Shard), report.From(x.After), x.To.String(), strconv.FormatInt(x.Entries, 10), strconv.FormatInt(x.Records, 10), x.Digest.String(), got)
+		t.row(strconv.Itoa(x.Shard), report.From(x.After), x.To.String(),
+			strconv.FormatInt(x.Entries, 10), strconv.FormatInt(x.Records, 10), x.Digest.String(), got)
 	}
 	if len(t.rows) > 0 {
 		p.printf("These were compared entry by entry:\n")

@@ -37,7 +37,9 @@ The output says which of the wanted figures are reached. The exit status does no
 			case full:
 				o = o.Full(cmd.Flags().Changed)
 			}
-			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+			return a.measure(&o.Drive, &o.Progress, func() error {
+				return o.Check()
+			}, func() (benchReport, error) {
 				return bench.Run(cmd.Context(), o)
 			})
 		},
@@ -46,19 +48,28 @@ The output says which of the wanted figures are reached. The exit status does no
 	serverFlags(flags, &o.Redis, &o.Kafka)
 	flags.IntVar(&o.Entries, "entries", 0, "entries of the backlog (default 600000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
-	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards, for throughput and for latency (default 1,4; latency 1)")
+	flags.IntSliceVar(&o.Shards, "shards", nil,
+		"numbers of shards, for throughput and for latency (default 1,4; latency 1)")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often the drivers take turns (default 2)")
-	flags.StringSliceVar(&o.Only, "only", nil, "only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or one with its shards: loop/4")
+	flags.StringSliceVar(&o.Only, "only", nil,
+		"only these: throughput, latency, writer; loop, exactly-once, at-least-once, redis, kafka, or "+
+			"one with its shards: loop/4")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
-	flags.BoolVar(&full, "full", false, "large and long: for figures to be written down; 5000 events a second too")
-	flags.IntVar(&o.Batch, "batch", 0, "entries that the hand-written loop reads at once (default 1000)")
-	flags.IntSliceVar(&o.Rates, "rates", nil, "events a second of the latency section, of all shards together, each over each number of shards (default 20,200)")
+	flags.BoolVar(&full, "full", false,
+		"large and long: for figures to be written down; 5000 events a second too")
+	flags.IntVar(&o.Batch, "batch", 0,
+		"entries that the hand-written loop reads at once (default 1000)")
+	flags.IntSliceVar(&o.Rates, "rates", nil,
+		"events a second of the latency section, of all shards together, each over each number of "+
+			"shards (default 20,200)")
 	flags.IntVar(&o.Lanes, "lanes", 0, "the relay's relay.lanes (default its own)")
 	flags.DurationVar(&o.Linger, "linger", 0, "the relay's relay.linger (default its own)")
 	flags.DurationVar(&o.LatencyFor, "latency-for", 0, "how long each latency run takes (default 4s)")
-	flags.IntVar(&o.Writes, "writes", 0, "transactions of each kind a round of the writer section (default 5000)")
+	flags.IntVar(&o.Writes, "writes", 0,
+		"transactions of each kind a round of the writer section (default 5000)")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run of one driver (default 2m)")
-	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run of a driver to this existing `FOLDER`")
+	flags.StringVar(&o.Profile, "profile", "",
+		"write a CPU profile of each run of a driver to this existing `FOLDER`")
 	cmd.MarkFlagsMutuallyExclusive("quick", "full")
 	cmd.AddCommand(newBenchAuditCommand(a), newBenchNeighboursCommand(a), newDriveCommand(a))
 	return cmd

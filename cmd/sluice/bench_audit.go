@@ -27,7 +27,9 @@ The output says which of the wanted figures are reached. The exit status does no
 			if quick {
 				o = o.Quick(cmd.Flags().Changed)
 			}
-			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+			return a.measure(&o.Drive, &o.Progress, func() error {
+				return o.Check()
+			}, func() (benchReport, error) {
 				return bench.RunAudit(cmd.Context(), o)
 			})
 		},
@@ -38,9 +40,12 @@ The output says which of the wanted figures are reached. The exit status does no
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntSliceVar(&o.Shards, "shards", nil, "numbers of shards (default 1,4)")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often all that is measured takes turns (default 3)")
-	flags.IntVar(&o.Backlog, "backlog", 0, "entries that the relay drains beside audits; -1: only the speed of audits is measured (default 600000)")
+	flags.IntVar(&o.Backlog, "backlog", 0,
+		"entries that the relay drains beside audits; -1: only the speed of audits is measured "+
+			"(default 600000)")
 	flags.BoolVar(&quick, "quick", false, "small and short: to see that it works, not to compare")
 	flags.DurationVar(&o.Limit, "limit", 0, "most time for one run (default 10m)")
-	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of each run to this existing `FOLDER`")
+	flags.StringVar(&o.Profile, "profile", "",
+		"write a CPU profile of each run to this existing `FOLDER`")
 	return cmd
 }

@@ -28,7 +28,9 @@ what is written to them is removed at the end.`,
   sluice bench neighbours --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.measure(&o.Drive, &o.Progress, func() error { return o.Check() }, func() (benchReport, error) {
+			return a.measure(&o.Drive, &o.Progress, func() error {
+				return o.Check()
+			}, func() (benchReport, error) {
 				return bench.RunNeighbours(cmd.Context(), o)
 			})
 		},
@@ -38,12 +40,15 @@ what is written to them is removed at the end.`,
 	flags.IntVar(&o.Shards, "shards", 0, "shards of the relay, three of them in trouble (default 64)")
 	flags.IntVar(&o.Rate, "rate", 0, "events a second of all other shards together (default 600)")
 	flags.DurationVar(&o.For, "for", 0, "how long each of the two runs takes (default 15s)")
-	flags.IntVar(&o.Backlog, "backlog", 0, "entries of the shard that has to catch up (default 1000000)")
+	flags.IntVar(&o.Backlog, "backlog", 0,
+		"entries of the shard that has to catch up (default 1000000)")
 	flags.IntVar(&o.Payload, "payload", 0, "bytes of a payload (default 200)")
 	flags.IntVar(&o.Rounds, "rounds", 0, "how often both runs are made (default 1)")
 	flags.IntVar(&o.Lanes, "lanes", 0, "the relay's relay.lanes (default its own)")
 	flags.DurationVar(&o.Linger, "linger", 0, "the relay's relay.linger (default its own)")
-	flags.DurationVar(&o.Limit, "limit", 0, "most time for one round, beyond its two runs (default 5m)")
-	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of the relay in each round to this existing `FOLDER`")
+	flags.DurationVar(&o.Limit, "limit", 0,
+		"most time for one round, beyond its two runs (default 5m)")
+	flags.StringVar(&o.Profile, "profile", "",
+		"write a CPU profile of the relay in each round to this existing `FOLDER`")
 	return cmd
 }

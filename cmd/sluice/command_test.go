@@ -275,7 +275,8 @@ func TestCommands(t *testing.T) {
 // A halted shard ends status with 3, and resume without a position says what is needed.
 func TestHalted(t *testing.T) {
 	s := newShop(t)
-	s.mini.HSet(names.StatusKey("orders"), "1", `{"shard":1,"state":"halted","instance":"r1","since":1,"reason":"rolled back"}`)
+	s.mini.HSet(names.StatusKey("orders"), "1",
+		`{"shard":1,"state":"halted","instance":"r1","since":1,"reason":"rolled back"}`)
 	out, errs := s.run(t, exitThreshold, "status")
 	if !strings.Contains(out, "shard 1: halted") ||
 		!strings.Contains(out, "sluice resume --shard 1") || !strings.Contains(errs, "shard 1: halted") {

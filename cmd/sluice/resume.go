@@ -138,7 +138,8 @@ func (a *app) stillHalted(ctx context.Context, s *servers, c *config.Config, sha
 const moveTimeout = time.Minute
 
 // moveShard sets the position of one shard after a preview and consent.
-func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard int, where admin.Where) error {
+func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard int,
+	where admin.Where) error {
 	if err := s.reachKafka(ctx, c); err != nil {
 		return err
 	}
@@ -164,7 +165,8 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 	}
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	if err := admin.ApplyMove(ctx, s.adminServers(c), c.Outbox.Name, m, "resume by "+whoami()); err != nil {
+	if err := admin.ApplyMove(ctx, s.adminServers(c), c.Outbox.Name, m,
+		"resume by "+whoami()); err != nil {
 		return err
 	}
 	if _, err := control.RemovePause(ctx, s.redis, c.Outbox.Name, shard); err != nil {
@@ -176,7 +178,8 @@ func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard
 }
 
 func printMove(p *page, outboxName string, sh admin.Shard, m admin.Move) {
-	p.printf("shard %d of outbox %s is %s", m.Shard, p.paint(bold, outboxName), p.paint(stateStyle(sh.State), sh.State))
+	p.printf("shard %d of outbox %s is %s", m.Shard, p.paint(bold, outboxName),
+		p.paint(stateStyle(sh.State), sh.State))
 	if sh.Reason != "" {
 		p.printf(": %s", config.NameSettings(sh.Reason))
 	}

@@ -64,7 +64,8 @@ func (s *servers) adminServers(c *config.Config) admin.Servers {
 	return admin.Servers{Redis: s.redis, Admin: s.admin, Kafka: s.opts, Fixed: len(c.Relay.Assign) > 0}
 }
 
-// progress is what the status asks about audits; nil where the configuration does not speak of them.
+// progress is what the status asks about audits; nil where the configuration does not speak of
+// them.
 func (s *servers) progress(c *config.Config) (*admin.Audits, error) {
 	if c.Audit.Schedule == "" && !c.Relay.Trim.AfterAudit {
 		return nil, nil

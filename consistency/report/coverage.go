@@ -22,11 +22,14 @@ func Coverage(r *consistency.Report) string {
 	case len(r.Range) == 0:
 		return "nothing has been compared"
 	case unverified > 0:
-		text = fmt.Sprintf("not complete: %d entries could not be compared; see the findings of this audit and of earlier ones", unverified)
+		text = fmt.Sprintf(
+			"not complete: %d entries could not be compared; see the findings of this audit and of "+
+				"earlier ones", unverified)
 	case fromStart:
 		text = "complete: every entry that was ever added has been compared"
 	default:
-		text = "complete since the first audit: every entry that was there then or came later has been compared"
+		text = "complete since the first audit: every entry that was there then or came later has " +
+			"been compared"
 	}
 	if behind > 0 {
 		text += fmt.Sprintf("; in %d of %d shards the newest are still to come", behind, len(r.Range))

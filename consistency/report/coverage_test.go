@@ -8,7 +8,8 @@ import (
 
 func TestCoverage(t *testing.T) {
 	t.Parallel()
-	done := consistency.ShardRange{FromStart: true, To: consistency.EntryID{MS: 5}, Watermark: consistency.EntryID{MS: 5}}
+	done := consistency.ShardRange{FromStart: true, To: consistency.EntryID{MS: 5},
+		Watermark: consistency.EntryID{MS: 5}}
 	later, behind, removed := done, done, done
 	later.FromStart = false
 	behind.Watermark.MS++
@@ -18,14 +19,18 @@ func TestCoverage(t *testing.T) {
 		ranges []consistency.ShardRange
 	}{
 		{"nothing has been compared", nil},
-		{"complete: every entry that was ever added has been compared", []consistency.ShardRange{done, done}},
-		{"complete since the first audit: every entry that was there then or came later has been compared", []consistency.ShardRange{done, later}},
+		{"complete: every entry that was ever added has been compared",
+			[]consistency.ShardRange{done, done}},
+		{"complete since the first audit: every entry that was there then or came later has been " +
+			"compared", []consistency.ShardRange{done, later}},
 		{
-			"not complete: 6 entries could not be compared; see the findings of this audit and of earlier ones",
+			"not complete: 6 entries could not be compared; see the findings of this audit and of " +
+				"earlier ones",
 			[]consistency.ShardRange{removed, later, removed},
 		},
 		{
-			"complete: every entry that was ever added has been compared; in 1 of 2 shards the newest are still to come",
+			"complete: every entry that was ever added has been compared; in 1 of 2 shards the newest " +
+				"are still to come",
 			[]consistency.ShardRange{behind, done},
 		},
 	} {

@@ -49,7 +49,8 @@ type htmlGroup struct {
 	More     int
 }
 
-var marks = map[consistency.Verdict]string{consistency.Agree: "✓", consistency.Drift: "✕", consistency.Incomplete: "?"}
+var marks = map[consistency.Verdict]string{consistency.Agree: "✓", consistency.Drift: "✕",
+	consistency.Incomplete: "?"}
 
 // WriteHTML writes the report as one self-contained page: no script, nothing from elsewhere. tiles
 // are those of the run, as [Auditor.Tiles] gives them; without them the chart shows ranges alone.
@@ -57,7 +58,8 @@ var marks = map[consistency.Verdict]string{consistency.Agree: "✓", consistency
 func WriteHTML(w io.Writer, r *consistency.Report, tiles []consistency.Tile) error {
 	p := htmlReport{
 		Report: r, Summary: Summary(r), Next: Next(r), Mark: marks[r.Verdict],
-		Took: r.Finished.Sub(r.Started).Round(time.Millisecond), Chart: newTileChart(r, tiles), Groups: groups(r, mostInGroup),
+		Took: r.Finished.Sub(r.Started).Round(time.Millisecond), Chart: newTileChart(r, tiles),
+		Groups: groups(r, mostInGroup),
 	}
 	for _, t := range consistency.MergeTiles(append([]consistency.Tile(nil), tiles...), mostCells) {
 		if !t.Agrees && len(p.Looked) < mostInGroup {

@@ -49,17 +49,21 @@ func TestHTMLReportIsSelfContained(t *testing.T) {
 	t.Parallel()
 	r, tiles := sampleReport()
 	got := page(t, r, tiles)
-	for _, bad := range []string{"<script", "<img", "<b>x", "<i>refund", "\x1b", "\u202e", "ZgotmplZ"} {
+	for _, bad := range []string{"<script", "<img", "<b>x", "<i>refund", "\x1b", "\u202e",
+		"ZgotmplZ"} {
 		if strings.Contains(got, bad) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	if head, _, _ := strings.Cut(got, "<body"); strings.Contains(head, "url(") || strings.Contains(head, "@import") || strings.Contains(head, "<link") {
+	if head, _, _ := strings.Cut(got, "<body"); strings.Contains(head, "url(") ||
+		strings.Contains(head, "@import") || strings.Contains(head, "<link") {
 		t.Error("the styles load something")
 	}
 	wellFormed(t, got)
-	for _, s := range []cellState{cellAgrees, cellLooked, cellDrift, cellUnknown, cellPending, cellUnkept} {
-		if !strings.Contains(got, `<symbol id="`+string(s)+`"`) || !strings.Contains(got, `href="#`+string(s)+`" x=`) {
+	for _, s := range []cellState{cellAgrees, cellLooked, cellDrift, cellUnknown, cellPending,
+		cellUnkept} {
+		if !strings.Contains(got, `<symbol id="`+string(s)+`"`) ||
+			!strings.Contains(got, `href="#`+string(s)+`" x=`) {
 			t.Errorf("the chart has no cell that %s, or no shape for it", s)
 		}
 	}
@@ -82,7 +86,8 @@ func wellFormed(t *testing.T, page string) {
 		element, _ := token.(xml.StartElement)
 		for _, x := range element.Attr {
 			name := strings.ToLower(x.Name.Local)
-			if name == "src" || strings.HasPrefix(name, "on") || name == "href" && !strings.HasPrefix(x.Value, "#") {
+			if name == "src" || strings.HasPrefix(name, "on") ||
+				name == "href" && !strings.HasPrefix(x.Value, "#") {
 				t.Errorf("<%s %s=%q>", element.Name.Local, name, x.Value)
 			}
 		}
@@ -106,20 +111,24 @@ func TestHTMLReportIsBounded(t *testing.T) {
 	r := newReport("orders", 3)
 	var tiles []consistency.Tile
 	for shard := range 64 {
-		r.Range = append(r.Range, consistency.ShardRange{Shard: shard, To: consistency.EntryID{MS: 5000}, Entries: 5000 * 8192})
+		r.Range = append(r.Range, consistency.ShardRange{Shard: shard, To: consistency.EntryID{MS: 5000},
+			Entries: 5000 * 8192})
 		for i := range uint64(5000) {
-			tiles = append(tiles, consistency.Tile{Shard: shard, After: consistency.EntryID{MS: i}, To: consistency.EntryID{MS: i + 1}, Entries: 8192, Records: 8192, Agrees: i != 77})
+			tiles = append(tiles, consistency.Tile{Shard: shard, After: consistency.EntryID{MS: i},
+				To: consistency.EntryID{MS: i + 1}, Entries: 8192, Records: 8192, Agrees: i != 77})
 		}
 	}
 	for i := range uint64(20_000) {
-		add(r, consistency.Finding{Kind: consistency.Lost, Entry: consistency.EntryID{MS: i / 8}, Count: 1, Detail: "no committed record of this entry"})
+		add(r, consistency.Finding{Kind: consistency.Lost, Entry: consistency.EntryID{MS: i / 8},
+			Count: 1, Detail: "no committed record of this entry"})
 	}
 	r.Verdict = consistency.Drift
 	got := page(t, r, tiles)
 	if n := len(got); n > 4<<20 {
 		t.Errorf("%d bytes", n)
 	}
-	if !strings.Contains(got, "and 9500 more") || !strings.Contains(got, "a cell stands for several tiles") {
+	if !strings.Contains(got, "and 9500 more") ||
+		!strings.Contains(got, "a cell stands for several tiles") {
 		t.Error("the page does not say that it shows less than there is")
 	}
 }

@@ -86,14 +86,18 @@ func newTileChart(r *consistency.Report, tiles []consistency.Tile) *tileChart {
 
 // cells are those of one shard: what was compared before and has findings now, its tiles, what of
 // them is not kept, and what is to come.
-func cells(r *consistency.Report, s *consistency.ShardRange, tiles []consistency.Tile) (cells []cell) {
+func cells(r *consistency.Report, s *consistency.ShardRange,
+	tiles []consistency.Tile) (cells []cell) {
 	add := func(state cellState, after, to consistency.EntryID, what string) {
-		c := cell{State: state, after: after, to: to, Title: fmt.Sprintf("shard %d, %s up to %s: %s", s.Shard, From(after), to, what)}
+		c := cell{State: state, after: after, to: to,
+			Title: fmt.Sprintf("shard %d, %s up to %s: %s", s.Shard, From(after), to, what)}
 		judge(r, s.Shard, &c)
 		cells = append(cells, c)
 	}
 	if n := foundBefore(r, s); n > 0 {
-		cells = append(cells, cell{State: cellDrift, to: s.After, Title: fmt.Sprintf("shard %d, up to %s, compared by earlier audits: %s now", s.Shard, s.After, plural(int64(n), "finding", "findings"))})
+		cells = append(cells, cell{State: cellDrift, to: s.After,
+			Title: fmt.Sprintf("shard %d, up to %s, compared by earlier audits: %s now", s.Shard, s.After,
+				plural(int64(n), "finding", "findings"))})
 	}
 	at := s.After
 	const unkept = "compared; the summary of this range is not kept"
@@ -118,7 +122,9 @@ func cells(r *consistency.Report, s *consistency.ShardRange, tiles []consistency
 		add(cellUnkept, at, s.To, unkept)
 	}
 	if s.Pending > 0 {
-		cells = append(cells, cell{State: cellPending, Title: fmt.Sprintf("shard %d, %s up to %s: %s not been delivered yet", s.Shard, From(s.To), s.Watermark, have(s.Pending, "entry", "entries"))})
+		cells = append(cells, cell{State: cellPending,
+			Title: fmt.Sprintf("shard %d, %s up to %s: %s not been delivered yet", s.Shard, From(s.To),
+				s.Watermark, have(s.Pending, "entry", "entries"))})
 	}
 	return cells
 }
@@ -161,7 +167,8 @@ func judge(r *consistency.Report, shard int, c *cell) {
 // foundBefore counts the findings about entries that earlier runs had compared.
 func foundBefore(r *consistency.Report, s *consistency.ShardRange) (n int) {
 	for i := range r.Findings {
-		if f := &r.Findings[i]; f.Shard == s.Shard && f.Last.IsZero() && !s.After.Less(f.Entry) && r.Drifts(f.Kind) {
+		if f := &r.Findings[i]; f.Shard == s.Shard && f.Last.IsZero() && !s.After.Less(f.Entry) &&
+			r.Drifts(f.Kind) {
 			n++
 		}
 	}
@@ -170,7 +177,8 @@ func foundBefore(r *consistency.Report, s *consistency.ShardRange) (n int) {
 
 // describe says what a tile has.
 func describe(t *consistency.Tile) string {
-	s := fmt.Sprintf("%s, %s", plural(t.Entries, "entry", "entries"), plural(t.Records, "record", "records"))
+	s := fmt.Sprintf("%s, %s", plural(t.Entries, "entry", "entries"),
+		plural(t.Records, "record", "records"))
 	if t.Merged > 1 {
 		s += fmt.Sprintf(" in %d tiles", t.Merged)
 	}

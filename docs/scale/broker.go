@@ -96,7 +96,8 @@ func (m *model) replicate(b *broker, records int, done func(), ps ...*partition)
 		for _, follower := range p.replicas[1:] {
 			left++
 			f := m.fetchers[b.n][follower.n]
-			f.queue = append(f.queue, appended{m.Follow + time.Duration(records)*m.FollowRec/time.Duration(len(ps)), ack})
+			f.queue = append(f.queue, appended{m.Follow +
+				time.Duration(records)*m.FollowRec/time.Duration(len(ps)), ack})
 			if !f.busy {
 				m.fetch(f)
 			}

@@ -9,7 +9,8 @@ import (
 // the first, no entries.
 func small(t *testing.T, args ...string) *model {
 	t.Helper()
-	m := newModel(with(t, append([]string{"-shards=1", "-relays=1", "-brokers=3", "-txn-partitions=1"}, args...)...))
+	m := newModel(with(t, append([]string{"-shards=1", "-relays=1", "-brokers=3", "-txn-partitions=1"},
+		args...)...))
 	m.ended = true
 	return m
 }
@@ -31,7 +32,8 @@ func TestBrokerServesInTheOrderOfArrival(t *testing.T) {
 
 // replicated is a fetch, the way to the follower, what it does with one partition and record, and
 // its next fetch.
-const replicated = 40*time.Microsecond + 600*time.Microsecond + 11*time.Microsecond + 600*time.Microsecond
+const replicated = 40*time.Microsecond + 600*time.Microsecond + 11*time.Microsecond +
+	600*time.Microsecond
 
 func TestReplicate(t *testing.T) {
 	t.Run("is done when both followers have fetched", func(t *testing.T) {

@@ -85,11 +85,15 @@ func (c *config) check() error {
 	switch {
 	case c.Join != "client" && c.Join != "leaders":
 		return fmt.Errorf("-join=%s: set client or leaders", c.Join)
-	case c.Zones < 3 || c.Brokers < c.Zones || c.Brokers%c.Zones != 0 || c.Relays < 2 || c.Shards < c.Relays:
+	case c.Zones < 3 || c.Brokers < c.Zones || c.Brokers%c.Zones != 0 || c.Relays < 2 ||
+		c.Shards < c.Relays:
 		return errors.New("set at least 3 zones, as many brokers in each, 2 relays, and a shard for each")
 	case c.BrokerSession >= c.TxnTimeout:
-		return fmt.Errorf("-broker-session=%v: set less than -txn-timeout=%v, take-overs that fail are not in the model", c.BrokerSession, c.TxnTimeout)
-	case min(c.Cores, c.Logs, c.MaxEntries, c.Reads, c.Rounds, c.Runs) < 1 || c.Lanes < 0 || c.Rate <= 0:
+		return fmt.Errorf(
+			"-broker-session=%v: set less than -txn-timeout=%v, take-overs that fail are not in the model",
+			c.BrokerSession, c.TxnTimeout)
+	case min(c.Cores, c.Logs, c.MaxEntries, c.Reads, c.Rounds, c.Runs) < 1 || c.Lanes < 0 ||
+		c.Rate <= 0:
 		return errors.New("set numbers above 0; -lanes may be 0")
 	}
 	return nil

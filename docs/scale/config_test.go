@@ -27,7 +27,8 @@ func TestConfig(t *testing.T) {
 		for i := range reflect.TypeFor[config]().NumField() {
 			field := reflect.TypeFor[config]().Field(i)
 			from := field.Tag.Get("from")
-			if !slices.Contains([]string{"measured", "assumed", "given", "Kafka", "Sluice"}, from) || field.Tag.Get("doc") == "" {
+			if !slices.Contains([]string{"measured", "assumed", "given", "Kafka", "Sluice"}, from) ||
+				field.Tag.Get("doc") == "" {
 				t.Errorf("%s: from %q", field.Name, from)
 			}
 		}
@@ -42,8 +43,10 @@ func TestConfig(t *testing.T) {
 		}
 	})
 	for arg, want := range map[string]string{
-		"-join=nobody": "set client or leaders", "-brokers=31": "as many brokers in each", "-relays=1": "2 relays",
-		"-broker-session=10s": "-txn-timeout", "-cores=0": "above 0", "-lanes=-1": "above 0", "-rate=0": "above 0",
+		"-join=nobody": "set client or leaders", "-brokers=31": "as many brokers in each",
+		"-relays=1":           "2 relays",
+		"-broker-session=10s": "-txn-timeout", "-cores=0": "above 0", "-lanes=-1": "above 0",
+		"-rate=0": "above 0",
 	} {
 		t.Run(arg, func(t *testing.T) {
 			cfg := with(t, arg)

@@ -8,7 +8,8 @@ import (
 
 // medium is a deployment with all that can be lost.
 func medium(t *testing.T, args ...string) config {
-	return with(t, append([]string{"-shards=60", "-relays=6", "-brokers=6", "-rate=10", "-runs=1"}, args...)...)
+	return with(t, append([]string{"-shards=60", "-relays=6", "-brokers=6", "-rate=10", "-runs=1"},
+		args...)...)
 }
 
 func TestConservation(t *testing.T) {
@@ -25,7 +26,8 @@ func TestConservation(t *testing.T) {
 			}
 			for _, s := range m.shards {
 				if s.done != len(s.entries) || s.lane.dead || s.lane.relay.dead {
-					t.Fatalf("%s %v: shard %d has %d of %d entries delivered", x.name, args, s.n, s.done, len(s.entries))
+					t.Fatalf("%s %v: shard %d has %d of %d entries delivered", x.name, args, s.n, s.done,
+						len(s.entries))
 				}
 			}
 		}
@@ -33,7 +35,10 @@ func TestConservation(t *testing.T) {
 }
 
 func TestLosses(t *testing.T) {
-	run := func(n int, args ...string) lost { y, _ := runLoss(medium(t, args...), losses[n]); return y }
+	run := func(n int, args ...string) lost {
+		y, _ := runLoss(medium(t, args...), losses[n])
+		return y
+	}
 	between := func(y time.Duration, least, most time.Duration) {
 		t.Helper()
 		if y < least || y > most {

@@ -46,7 +46,8 @@ func table(w io.Writer, name string, cfg config) error {
 			cfg.Lanes = 0
 			printSteady(w, "one a shard, "+cfg.Join, cfg)
 		}
-		fmt.Fprintf(w, "\nMemory of a relay at rest, with a lane: %.0f MB. Of further producers it is not known.\n",
+		fmt.Fprintf(w, "\nMemory of a relay at rest, with a lane: %.0f MB. Of further producers it is "+
+			"not known.\n",
 			cfg.RelayMem+cfg.ShardMem*float64(cfg.Shards)/float64(cfg.Relays))
 	case "linger":
 		fmt.Fprintln(w, steadyHead)

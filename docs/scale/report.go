@@ -35,7 +35,8 @@ func runSteady(cfg config) (m *model, backlog float64) {
 	return m, backlog
 }
 
-const steadyHead = "| | transactions/s | partitions each | markers/s | broker CPU, mean / most | p50 / p99, ms | ids | connections, at most |\n|---|---|---|---|---|---|---|---|"
+const steadyHead = "| | transactions/s | partitions each | markers/s | broker CPU, mean / most " +
+	"| p50 / p99, ms | ids | connections, at most |\n|---|---|---|---|---|---|---|---|"
 
 func printSteady(w io.Writer, name string, cfg config) {
 	m, backlog := runSteady(cfg)
@@ -44,12 +45,14 @@ func printSteady(w io.Writer, name string, cfg config) {
 		used := 100 * b.busy.Seconds() / window.Seconds() / float64(m.Cores)
 		mean, most = mean+used/float64(m.Brokers), max(most, used)
 	}
-	latency := fmt.Sprintf("%.1f / %.1f", ms(quantile(m.latencies, 0.5)), ms(quantile(m.latencies, 0.99)))
+	latency := fmt.Sprintf("%.1f / %.1f", ms(quantile(m.latencies, 0.5)),
+		ms(quantile(m.latencies, 0.99)))
 	if grown := m.backlog() - backlog; grown > 0.2*window.Seconds() {
 		latency = fmt.Sprintf("falls behind, by %.1f s in %v", grown, window)
 	}
 	fmt.Fprintf(w, "| %s | %.0f | %.1f | %.0f | %.1f%% / %.1f%% | %s | %d | %d |\n",
-		name, float64(m.txns)/window.Seconds(), float64(m.joined)/float64(m.txns), float64(m.markers)/window.Seconds(),
+		name, float64(m.txns)/window.Seconds(), float64(m.joined)/float64(m.txns),
+		float64(m.markers)/window.Seconds(),
 		mean, most, latency, len(m.ids), (len(m.ids)+2*m.Relays)*m.Brokers)
 }
 
@@ -103,11 +106,14 @@ func runLoss(cfg config, x loss) (lost, *model) {
 func (y lost) worst(z lost) lost {
 	return lost{
 		max(y.still, z.still), max(y.half, z.half), max(y.most, z.most), max(y.all, z.all),
-		max(y.committed, z.committed), max(y.hidden, z.hidden), max(y.held, z.held), y.settled && z.settled,
+		max(y.committed, z.committed), max(y.hidden, z.hidden), max(y.held, z.held),
+		y.settled && z.settled,
 	}
 }
 
-const lossHead = "| lost | shards still | 50% / 99% / all of them deliver again after, s | oldest when committed, s | oldest when visible, s | partitions held up |\n|---|---|---|---|---|---|"
+const lossHead = "| lost | shards still | 50% / 99% / all of them deliver again after, s | " +
+	"oldest when committed, s | oldest when visible, s | partitions held up " +
+	"|\n|---|---|---|---|---|---|"
 
 func printLoss(w io.Writer, cfg config, x loss) {
 	y := lost{settled: true}
@@ -131,6 +137,7 @@ func printInputs(w io.Writer, cfg config) {
 	v := reflect.ValueOf(cfg)
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
-		fmt.Fprintf(w, "| `-%s` | %v | %s | %s |\n", tag.Get("flag"), v.Field(i).Interface(), tag.Get("from"), tag.Get("doc"))
+		fmt.Fprintf(w, "| `-%s` | %v | %s | %s |\n", tag.Get("flag"), v.Field(i).Interface(),
+			tag.Get("from"), tag.Get("doc"))
 	}
 }

@@ -62,12 +62,15 @@ func (r *relay) read(s *shard, own *write, began time.Duration, then func()) {
 			}
 			waited, before := r.now-began, s.position.open
 			again := func() {
-				r.after(min(max(waited, 2*time.Millisecond), 200*time.Millisecond), func() { r.read(s, own, began, then) })
+				r.after(min(max(waited, 2*time.Millisecond), 200*time.Millisecond), func() {
+					r.read(s, own, began, then)
+				})
 			}
 			switch {
 			case own.visible:
 				then()
-			case waited > r.Grace && len(before) > 0 && before[0].txn.state == open && before[0].txn.lane.dead:
+			case waited > r.Grace && len(before) > 0 && before[0].txn.state == open &&
+				before[0].txn.lane.dead:
 				r.fence(before[0].txn.lane, again)
 			default:
 				again()

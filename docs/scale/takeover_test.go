@@ -45,8 +45,10 @@ func TestFenceAbortsWhatStandsOpen(t *testing.T) {
 	fenced := false
 	m.relays[1].fence(dead, func() { fenced = true })
 	m.run(time.Second)
-	if !fenced || open[0].txn.state != aborted || len(s.position.open) != 0 || s.done != 0 || m.entries[0].seen != 0 {
-		t.Errorf("fenced %v, state %v, %d open, visible %d times", fenced, open[0].txn.state, len(s.position.open), m.entries[0].seen)
+	if !fenced || open[0].txn.state != aborted || len(s.position.open) != 0 || s.done != 0 ||
+		m.entries[0].seen != 0 {
+		t.Errorf("fenced %v, state %v, %d open, visible %d times", fenced, open[0].txn.state,
+			len(s.position.open), m.entries[0].seen)
 	}
 }
 
@@ -74,7 +76,8 @@ func TestFencedLaneIsRefused(t *testing.T) {
 		args  []string
 	}{
 		{"join", 0, 10 * time.Millisecond, []string{"-join=leaders", "-cpu-produce=20ms"}},
-		{"join of a leader that was refused", 3 * time.Millisecond, 4 * time.Millisecond, []string{"-join=leaders"}},
+		{"join of a leader that was refused", 3 * time.Millisecond, 4 * time.Millisecond,
+			[]string{"-join=leaders"}},
 		{"produce", 2 * time.Millisecond, 3 * time.Millisecond, []string{"-cpu-produce=5ms"}},
 		{"end", 1150 * time.Microsecond, 5000 * time.Microsecond, nil},
 	} {
@@ -88,7 +91,8 @@ func TestFencedLaneIsRefused(t *testing.T) {
 			m.run(time.Second)
 			standing := len(m.positions[0].open) + len(m.topic[0].open)
 			if !fenced || m.txns != 0 || m.shards[0].done != 0 || standing != 0 || dead.ids[0].txn != nil {
-				t.Errorf("fenced %v, %d committed, %d partitions and id %v open", fenced, m.txns, standing, dead.ids[0].txn != nil)
+				t.Errorf("fenced %v, %d committed, %d partitions and id %v open", fenced, m.txns, standing,
+					dead.ids[0].txn != nil)
 			}
 		})
 	}
@@ -103,7 +107,8 @@ func TestEarlierOwnerIsGivenAMoment(t *testing.T) {
 		}
 		return m.now
 	}
-	if own, other := seated(0), seated(1); own > 100*time.Millisecond || other < own+250*time.Millisecond || other == time.Second {
+	if own, other := seated(0), seated(1); own > 100*time.Millisecond ||
+		other < own+250*time.Millisecond || other == time.Second {
 		t.Errorf("seated at %v after a lane of its own, at %v after another relay's", own, other)
 	}
 }

@@ -124,7 +124,8 @@ func (p *Process) Wait(ctx context.Context) error {
 func (p *Process) WaitFor(ctx context.Context, text string) error {
 	err := p.out.waitFor(ctx, text)
 	if err != nil {
-		return fmt.Errorf("%s did not print %q: %w; its last lines:\n%s", p.name, text, err, p.out.lastLines(20))
+		return fmt.Errorf("%s did not print %q: %w; its last lines:\n%s", p.name, text, err,
+			p.out.lastLines(20))
 	}
 	return nil
 }

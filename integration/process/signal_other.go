@@ -14,4 +14,6 @@ func Alive(int) bool { return true }
 func (p *Process) Stop() error { return fmt.Errorf("stop %s: %w", p.name, errors.ErrUnsupported) }
 
 // Cont continues a stopped process, which this system cannot.
-func (p *Process) Cont() error { return fmt.Errorf("continue %s: %w", p.name, errors.ErrUnsupported) }
+func (p *Process) Cont() error {
+	return fmt.Errorf("continue %s: %w", p.name, errors.ErrUnsupported)
+}

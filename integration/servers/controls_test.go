@@ -88,7 +88,8 @@ func TestRedisControls(t *testing.T) {
 func TestKafkaControls(t *testing.T) {
 	t.Parallel()
 	ctx := integration.Context(t, 2*time.Minute)
-	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Properties: map[string]string{"num.partitions": "3"}})
+	k, err := servers.StartKafka(ctx,
+		servers.KafkaOptions{Properties: map[string]string{"num.partitions": "3"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@
 //     from jars that mvn fetches once into the user's cache.
 //
 // SLUICE_TEST_SERVERS=env, docker or local allows only that one. SLUICE_TEST_KAFKA_VERSION (4.3.0)
-// says which Kafka to start. When nothing works the error lists the commands that would help; a test
-// never skips for want of a server.
+// says which Kafka to start. When nothing works the error lists the commands that would help; a
+// test never skips for want of a server.
 //
 // # What is started
 //

@@ -44,7 +44,8 @@ func AnyKafka(ctx context.Context) (*Kafka, error) {
 	}
 	k := &Kafka{Origin: OriginEnv}
 	for addr := range strings.SplitSeq(addrs, ",") {
-		k.Brokers = append(k.Brokers, &Broker{Server: Server{Name: "kafka", Origin: OriginEnv, Addr: strings.TrimSpace(addr)}})
+		k.Brokers = append(k.Brokers,
+			&Broker{Server: Server{Name: "kafka", Origin: OriginEnv, Addr: strings.TrimSpace(addr)}})
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*probeTimeout)
 	defer cancel()

@@ -64,7 +64,8 @@ func newInstance(p place, spec Spec) Instance {
 
 // awaitReady polls probe until it succeeds, the server ends or ctx does. The error holds the last
 // lines the server printed.
-func awaitReady(ctx context.Context, name string, i Instance, probe func(context.Context) error) error {
+func awaitReady(ctx context.Context, name string, i Instance,
+	probe func(context.Context) error) error {
 	var last error
 	for {
 		if last = probe(ctx); last == nil {
@@ -74,7 +75,8 @@ func awaitReady(ctx context.Context, name string, i Instance, probe func(context
 		case <-i.Ended():
 			return fmt.Errorf("%s ended while starting; its last lines:\n%s", name, i.Output())
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w (%w); its last lines:\n%s", name, ctx.Err(), last, i.Output())
+			return fmt.Errorf("%s is not ready: %w (%w); its last lines:\n%s", name, ctx.Err(), last,
+				i.Output())
 		case <-tick():
 		}
 	}

@@ -17,8 +17,8 @@ type KafkaOptions struct {
 	// Brokers is how many brokers to start; 0 means 1. With three or more the internal topics have
 	// three replicas, and two must be in sync.
 	Brokers int
-	// Controllers is how many of the brokers, from the first, are controllers too; 0 means all of them. One that is none can
-	// be lost without the cluster losing its quorum.
+	// Controllers is how many of the brokers, from the first, are controllers too; 0 means all of
+	// them. One that is none can be lost without the cluster losing its quorum.
 	Controllers int
 	// Properties are broker properties. They win over the package's own.
 	Properties map[string]string
@@ -33,7 +33,8 @@ type KafkaOptions struct {
 	Isolable bool
 }
 
-// Kafka is a cluster of one or more brokers, each of which is a controller too unless the options say otherwise.
+// Kafka is a cluster of one or more brokers, each of which is a controller too unless the options
+// say otherwise.
 type Kafka struct {
 	// Version is the product with its version and feature levels, such as
 	// "Kafka 4.3.0 (metadata.version 30, transaction.version 2)".
@@ -58,7 +59,8 @@ type Broker struct {
 }
 
 // StartKafka starts a Kafka of the caller's own and waits until every broker serves clients; it
-// takes about six seconds on local programs, two of them for formatting. The caller ends it with Close.
+// takes about six seconds on local programs, two of them for formatting. The caller ends it with
+// Close.
 func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 	p, err := kafkaFinders.find(ctx)
 	if err != nil {
@@ -106,8 +108,8 @@ func (k *Kafka) start(ctx context.Context, p place, o KafkaOptions) error {
 	return err
 }
 
-// newClusterID is what Kafka's own "random-uuid" gives: never with a hyphen in front, which its tools
-// would take for an option.
+// newClusterID is what Kafka's own "random-uuid" gives: never with a hyphen in front, which its
+// tools would take for an option.
 func newClusterID() string {
 	for {
 		id := uuid.New()

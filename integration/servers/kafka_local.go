@@ -55,7 +55,8 @@ func kafkaLibs(ctx context.Context, version string) (string, error) {
 			return "", fmt.Errorf("%s=%s holds no kafka_2.13 jar", envKafkaLibs, dir)
 		}
 		if wanted := os.Getenv(envKafkaVersion); wanted != "" && wanted != found {
-			return "", fmt.Errorf("%s=%s holds Kafka %s, but %s=%s", envKafkaLibs, dir, found, envKafkaVersion, wanted)
+			return "", fmt.Errorf("%s=%s holds Kafka %s, but %s=%s", envKafkaLibs, dir, found,
+				envKafkaVersion, wanted)
 		}
 		return dir, nil
 	}
@@ -82,12 +83,14 @@ const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `
 
-// fetchKafka lets Maven fetch the jars into a folder beside dir, and moves it to dir when it is complete:
-// of two processes that do this at once, one comes first and the other finds the work done.
+// fetchKafka lets Maven fetch the jars into a folder beside dir, and moves it to dir when it is
+// complete: of two processes that do this at once, one comes first and the other finds the work
+// done.
 func fetchKafka(ctx context.Context, version, dir string) (err error) {
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
-		return fmt.Errorf("Kafka %s is not in %s, and mvn, which would fetch it, is not on PATH", version, dir)
+		return fmt.Errorf("Kafka %s is not in %s, and mvn, which would fetch it, is not on PATH", version,
+			dir)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o750); err != nil {
 		return fmt.Errorf("folder for Kafka's jars: %w", err)
@@ -98,12 +101,14 @@ func fetchKafka(ctx context.Context, version, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	project := filepath.Join(tmp, "pom.xml")
-	if err := os.WriteFile(project, []byte(strings.ReplaceAll(pom, "VERSION", version)), 0o600); err != nil {
+	if err := os.WriteFile(project, []byte(strings.ReplaceAll(pom, "VERSION", version)),
+		0o600); err != nil {
 		return fmt.Errorf("project for mvn: %w", err)
 	}
 	libs := filepath.Join(tmp, "libs")
 	fetch, err := process.Start(process.Command{Name: "mvn", Path: mvn, Dir: tmp, Args: []string{
-		"--batch-mode", "--quiet", "--file", project, "dependency:copy-dependencies", "-DoutputDirectory=" + libs,
+		"--batch-mode", "--quiet", "--file", project, "dependency:copy-dependencies",
+		"-DoutputDirectory=" + libs,
 	}})
 	if err != nil {
 		return err

@@ -17,7 +17,8 @@ import (
 // serves succeeds when the broker answers and counts itself among the living ones, so that it can
 // lead partitions.
 func (b *Broker) serves(ctx context.Context) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.RequestRetries(0), kgo.DialTimeout(probeTimeout))
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.RequestRetries(0),
+		kgo.DialTimeout(probeTimeout))
 	if err != nil {
 		return fmt.Errorf("client of %s: %w", b.Name, err)
 	}

@@ -129,7 +129,8 @@ func inSync(ctx context.Context, b *servers.Broker) (int, error) {
 }
 
 // partitionOf is what a broker says of the test's partition.
-func partitionOf(ctx context.Context, b *servers.Broker) (p kmsg.MetadataResponseTopicPartition, _ error) {
+func partitionOf(ctx context.Context,
+	b *servers.Broker) (p kmsg.MetadataResponseTopicPartition, _ error) {
 	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr))
 	if err != nil {
 		return p, err
@@ -170,5 +171,6 @@ func endOf(ctx context.Context, b *servers.Broker) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return resp.Topics[0].Partitions[0].Offset, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+	return resp.Topics[0].Partitions[0].Offset,
+		kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
 }

@@ -10,9 +10,9 @@ import (
 )
 
 // Ports are taken from below the range out of which kernels choose the source ports of outgoing
-// connections (32768 and up on Linux, 49152 and up elsewhere). Inside that range a port whose server
-// is down for a moment can be taken by any client, and a client that keeps dialing it on loopback can
-// even end up connected to itself.
+// connections (32768 and up on Linux, 49152 and up elsewhere). Inside that range a port whose
+// server is down for a moment can be taken by any client, and a client that keeps dialing it on
+// loopback can even end up connected to itself.
 const (
 	firstPort = 20000
 	lastPort  = 32000

@@ -172,8 +172,8 @@ func (p *Proxy) isDeaf() bool {
 	return p.deaf
 }
 
-// Dial connects through the proxy whatever addr says; it fits the Dialer of go-redis and of franz-go
-// for a server that is alone.
+// Dial connects through the proxy whatever addr says; it fits the Dialer of go-redis and of
+// franz-go for a server that is alone.
 func (p *Proxy) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, p.Addr())
 }

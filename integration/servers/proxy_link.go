@@ -76,8 +76,8 @@ func (l *link) dial() (_ net.Conn, ok bool) {
 	return server, true
 }
 
-// pump carries bytes from src to dst until one of them ends. Reading and writing are separate, so that
-// latency delays bytes without limiting how many are on their way.
+// pump carries bytes from src to dst until one of them ends. Reading and writing are separate, so
+// that latency delays bytes without limiting how many are on their way.
 func (l *link) pump(dst, src net.Conn) {
 	chunks := make(chan chunk, 64)
 	go func() {

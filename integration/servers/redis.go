@@ -134,7 +134,8 @@ func redisConfig(dir, bind string, port int, sentinel bool) []string {
 	if sentinel {
 		return lines
 	}
-	return append(lines, `save ""`, "appendonly yes", "appendfsync everysec", "repl-diskless-sync-delay 0")
+	return append(lines, `save ""`, "appendonly yes", "appendfsync everysec",
+		"repl-diskless-sync-delay 0")
 }
 
 func (r *Redis) dataDir() string { return filepath.Join(r.dir, "data") }
@@ -184,7 +185,8 @@ func (r *Redis) readVersion(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// parseRedisVersion reads INFO server. Valkey gives in redis_version the Redis it is compatible with.
+// parseRedisVersion reads INFO server. Valkey gives in redis_version the Redis it is compatible
+// with.
 func parseRedisVersion(info string) string {
 	fields := infoFields(info)
 	if v := fields["valkey_version"]; v != "" {

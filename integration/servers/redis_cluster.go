@@ -20,8 +20,8 @@ type RedisCluster struct {
 }
 
 // StartRedisCluster starts three masters, gives them the slots and waits until each of them says
-// that the cluster is fine; it takes about three seconds. The options hold for each node. The caller
-// ends it with Close. It needs Redis 7.0 or newer, or Valkey.
+// that the cluster is fine; it takes about three seconds. The options hold for each node. The
+// caller ends it with Close. It needs Redis 7.0 or newer, or Valkey.
 func StartRedisCluster(ctx context.Context, o RedisOptions) (*RedisCluster, error) {
 	p, err := redisFinders.find(ctx)
 	if err != nil {
@@ -133,7 +133,8 @@ func (r *Redis) inCluster(ctx context.Context) error {
 		}
 		fields := infoFields(info)
 		if fields["cluster_state"] != "ok" || fields["cluster_slots_ok"] != strconv.Itoa(slots) {
-			return fmt.Errorf("cluster state %s with %s slots", fields["cluster_state"], fields["cluster_slots_ok"])
+			return fmt.Errorf("cluster state %s with %s slots", fields["cluster_state"],
+				fields["cluster_slots_ok"])
 		}
 		return nil
 	})

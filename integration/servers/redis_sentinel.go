@@ -73,12 +73,13 @@ func (s *Sentinel) start(ctx context.Context, p place, o SentinelOptions) error 
 		}
 	}
 	for i := range o.Sentinels {
-		r, err := startNode(ctx, p, RedisOptions{Name: fmt.Sprintf("sentinel-%d", i+1), sentinel: true, Config: []string{
-			fmt.Sprintf("sentinel monitor %s %s %d", s.MasterName, hostAndPort(s.Redis[0]), o.Sentinels/2+1),
-			fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.MasterName, o.DownAfter.Milliseconds()),
-			// The time between two attempts; the default of three minutes outlasts every test.
-			fmt.Sprintf("sentinel failover-timeout %s 10000", s.MasterName),
-		}})
+		r, err := startNode(ctx, p, RedisOptions{Name: fmt.Sprintf("sentinel-%d", i+1), sentinel: true,
+			Config: []string{
+				fmt.Sprintf("sentinel monitor %s %s %d", s.MasterName, hostAndPort(s.Redis[0]), o.Sentinels/2+1),
+				fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.MasterName, o.DownAfter.Milliseconds()),
+				// The time between two attempts; the default of three minutes outlasts every test.
+				fmt.Sprintf("sentinel failover-timeout %s 10000", s.MasterName),
+			}})
 		if r != nil {
 			s.Sentinels = append(s.Sentinels, r)
 		}
@@ -91,7 +92,9 @@ func (s *Sentinel) start(ctx context.Context, p place, o SentinelOptions) error 
 		return err
 	}
 	for _, r := range s.Sentinels {
-		if err := awaitReady(ctx, r.Name, r.instance, func(ctx context.Context) error { return s.knowsAll(ctx, r, o) }); err != nil {
+		if err := awaitReady(ctx, r.Name, r.instance, func(ctx context.Context) error {
+			return s.knowsAll(ctx, r, o)
+		}); err != nil {
 			return err
 		}
 	}
@@ -125,8 +128,10 @@ func (s *Sentinel) knowsAll(ctx context.Context, r *Redis, o SentinelOptions) er
 		if err != nil {
 			return err
 		}
-		if m["num-slaves"] != fmt.Sprint(o.Replicas) || m["num-other-sentinels"] != fmt.Sprint(o.Sentinels-1) {
-			return fmt.Errorf("%s knows %s replicas and %s other sentinels", r.Name, m["num-slaves"], m["num-other-sentinels"])
+		if m["num-slaves"] != fmt.Sprint(o.Replicas) ||
+			m["num-other-sentinels"] != fmt.Sprint(o.Sentinels-1) {
+			return fmt.Errorf("%s knows %s replicas and %s other sentinels", r.Name, m["num-slaves"],
+				m["num-other-sentinels"])
 		}
 		replicas, err := c.Replicas(ctx, s.MasterName).Result()
 		if err != nil {
@@ -141,7 +146,8 @@ func (s *Sentinel) knowsAll(ctx context.Context, r *Redis, o SentinelOptions) er
 	})
 }
 
-func (s *Sentinel) ask(ctx context.Context, r *Redis, fn func(context.Context, *redis.SentinelClient) error) error {
+func (s *Sentinel) ask(ctx context.Context, r *Redis,
+	fn func(context.Context, *redis.SentinelClient) error) error {
 	o := r.Options()
 	o.MaxRetries, o.DialerRetries = -1, 1
 	c := redis.NewSentinelClient(o)
@@ -171,7 +177,8 @@ func (s *Sentinel) Master(ctx context.Context) (*Redis, error) {
 }
 
 // Failover has the sentinels promote a replica and waits until it serves as master. The old master
-// lives and becomes its replica; to have it fail, kill the [Sentinel.Master] and call AwaitFailover.
+// lives and becomes its replica; to have it fail, kill the [Sentinel.Master] and call
+// AwaitFailover.
 func (s *Sentinel) Failover(ctx context.Context) (*Redis, error) {
 	old, err := s.Master(ctx)
 	if err != nil {

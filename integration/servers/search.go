@@ -23,8 +23,9 @@ const (
 
 const defaultKafkaVersion = "4.3.0"
 
-// startTimeout bounds one start of one server, pulling an image not included. A server that ends while
-// starting is noticed at once; this is for one that hangs, on a machine that may be very busy.
+// startTimeout bounds one start of one server, pulling an image not included. A server that ends
+// while starting is noticed at once; this is for one that hangs, on a machine that may be very
+// busy.
 const startTimeout = 3 * time.Minute
 
 func kafkaVersion() string {
@@ -114,7 +115,8 @@ func (f finders) notFound(tried []error) error {
 	for _, t := range tried {
 		lines = append(lines, t)
 	}
-	return fmt.Errorf("no %s can be started:"+strings.Repeat("\n  - %w", len(tried))+"\nWhat helps:\n%s",
+	return fmt.Errorf("no %s can be started:"+strings.Repeat("\n  - %w",
+		len(tried))+"\nWhat helps:\n%s",
 		append(append([]any{f.what}, lines...), f.advice)...)
 }
 

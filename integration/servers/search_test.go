@@ -11,7 +11,8 @@ import (
 
 func noServers(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{envServers, envRedis, envKafka, envRedisBin, envKafkaLibs, envKafkaVersion} {
+	for _, name := range []string{envServers, envRedis, envKafka, envRedisBin, envKafkaLibs,
+		envKafkaVersion} {
 		t.Setenv(name, "")
 	}
 }
@@ -76,12 +77,14 @@ func TestNotFoundTellsWhatWasTriedAndWhatHelps(t *testing.T) {
 	if err == nil {
 		t.Fatal("found without anything on PATH")
 	}
-	for _, part := range []string{"no Redis", "docker: no engine here", "local: neither", "apt-get install redis-server", envRedis + "="} {
+	for _, part := range []string{"no Redis", "docker: no engine here", "local: neither",
+		"apt-get install redis-server", envRedis + "="} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("no %q in:\n%v", part, err)
 		}
 	}
-	if _, err = kafkaFinders.find(t.Context()); err == nil || !strings.Contains(err.Error(), "java is not on PATH") {
+	if _, err = kafkaFinders.find(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "java is not on PATH") {
 		t.Errorf("without java: %v", err)
 	}
 }
@@ -100,7 +103,8 @@ func TestKafkaLibsFromTheEnvironment(t *testing.T) {
 		t.Errorf("without a wanted version: %q, %v", got, err)
 	}
 	t.Setenv(envKafkaVersion, "4.3.0")
-	if _, err := kafkaLibs(t.Context(), "4.3.0"); err == nil || !strings.Contains(err.Error(), "holds Kafka 3.9.2") {
+	if _, err := kafkaLibs(t.Context(), "4.3.0"); err == nil ||
+		!strings.Contains(err.Error(), "holds Kafka 3.9.2") {
 		t.Errorf("another version than the wanted: %v", err)
 	}
 }

@@ -36,7 +36,8 @@ func (s *Server) Kill() error {
 	return s.with(func() error { return s.instance.Kill() })
 }
 
-// Stop freezes the server with SIGSTOP (a container is paused): connections stay open, nothing answers.
+// Stop freezes the server with SIGSTOP (a container is paused): connections stay open, nothing
+// answers.
 func (s *Server) Stop() error {
 	return s.with(func() error { return s.instance.Freeze() })
 }
@@ -83,8 +84,8 @@ func (s *Server) Output() string {
 	return s.instance.Output()
 }
 
-// Close ends the server, gives its port free and removes its files. It may be called more than once;
-// on a server that is not owned it does nothing.
+// Close ends the server, gives its port free and removes its files. It may be called more than
+// once; on a server that is not owned it does nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -115,7 +115,8 @@ func TestThreeBrokersOutliveOne(t *testing.T) {
 	send := func() {
 		t.Helper()
 		for p := range int32(3) {
-			if err := c.ProduceSync(ctx, &kgo.Record{Topic: "t", Partition: p, Value: []byte("x")}).FirstErr(); err != nil {
+			if err := c.ProduceSync(ctx, &kgo.Record{Topic: "t", Partition: p,
+				Value: []byte("x")}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -154,7 +155,9 @@ func TestProxiedBrokerSendsClientsThroughTheProxy(t *testing.T) {
 	t.Cleanup(c.Close)
 	send := func() <-chan error {
 		done := make(chan error, 1)
-		c.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte("x")}, func(_ *kgo.Record, err error) { done <- err })
+		c.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte("x")}, func(_ *kgo.Record, err error) {
+			done <- err
+		})
 		return done
 	}
 	if err := <-send(); err != nil {

@@ -23,7 +23,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// carrier does what a relay does, and does it wrong where it is told to. It shares nothing with the relay.
+// carrier does what a relay does, and does it wrong where it is told to. It shares nothing with the
+// relay.
 type carrier struct {
 	t        *testing.T
 	w        *testenv.Env
@@ -39,7 +40,8 @@ type carrier struct {
 func newCarrier(t *testing.T, w *testenv.Env) *carrier {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
-	c := &carrier{t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{}, kinds: map[string]int{}, last: slices.Repeat([]string{"0"}, w.Shards)}
+	c := &carrier{t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{},
+		kinds: map[string]int{}, last: slices.Repeat([]string{"0"}, w.Shards)}
 	for _, name := range []string{w.Topic(), c.stray} {
 		if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(w.Shards), 1, nil, name); err != nil {
 			t.Fatal(err)
@@ -54,7 +56,8 @@ func newCarrier(t *testing.T, w *testenv.Env) *carrier {
 func (c *carrier) connect() {
 	c.t.Helper()
 	var err error
-	c.producer, err = kgo.NewClient(append(c.w.KafkaDirect(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	c.producer, err = kgo.NewClient(
+		append(c.w.KafkaDirect(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -69,8 +72,10 @@ func (c *carrier) add(shard, n int) {
 		pipe := c.w.Redis.Pipeline()
 		for range min(n, 1000) {
 			c.added++
-			pipe.Do(ctx, "XADD", c.w.Stream(shard), "*", outbox.FieldID, "c-"+strconv.Itoa(c.added), outbox.FieldAggregateType, "order",
-				outbox.FieldAggregateID, "k"+strconv.Itoa(c.added%50), outbox.FieldType, "OrderPlaced", outbox.FieldPayload, "payload",
+			pipe.Do(ctx, "XADD", c.w.Stream(shard), "*", outbox.FieldID, "c-"+strconv.Itoa(c.added),
+				outbox.FieldAggregateType, "order",
+				outbox.FieldAggregateID, "k"+strconv.Itoa(c.added%50), outbox.FieldType, "OrderPlaced",
+				outbox.FieldPayload, "payload",
 				outbox.FieldHeaders, `{"tenant":"a","trace":"b"}`, outbox.FieldContentType, "application/json")
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -85,7 +90,8 @@ func (c *carrier) entries(shard int, after string) []redis.XMessage {
 	c.t.Helper()
 	var all []redis.XMessage
 	for {
-		got, err := c.w.Redis.XRangeN(deadline(c.t, time.Minute), c.w.Stream(shard), "("+after, "+", 5000).Result()
+		got, err := c.w.Redis.XRangeN(deadline(c.t, time.Minute), c.w.Stream(shard), "("+after, "+",
+			5000).Result()
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -104,14 +110,19 @@ func (c *carrier) record(shard int, m redis.XMessage) *kgo.Record {
 	text := func(field string) []byte { return []byte(m.Values[field].(string)) }
 	key := text(outbox.FieldAggregateID)
 	r := &kgo.Record{
-		Topic: c.w.Topic(), Partition: int32(outbox.Partition(key, c.w.Shards)), Key: key, Value: text(outbox.FieldPayload),
-		Headers: []kgo.RecordHeader{{Key: "id", Value: text(outbox.FieldID)}, {Key: "type", Value: text(outbox.FieldType)}},
+		Topic: c.w.Topic(), Partition: int32(outbox.Partition(key, c.w.Shards)), Key: key,
+		Value: text(outbox.FieldPayload),
+		Headers: []kgo.RecordHeader{{Key: "id", Value: text(outbox.FieldID)},
+			{Key: "type", Value: text(outbox.FieldType)}},
 	}
 	if _, ok := m.Values[outbox.FieldContentType]; ok {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: "content-type", Value: text(outbox.FieldContentType)},
-			kgo.RecordHeader{Key: "tenant", Value: []byte("a")}, kgo.RecordHeader{Key: "trace", Value: []byte("b")})
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: "content-type",
+			Value: text(outbox.FieldContentType)},
+			kgo.RecordHeader{Key: "tenant", Value: []byte("a")}, kgo.RecordHeader{Key: "trace",
+				Value: []byte("b")})
 	}
-	r.Headers = append(r.Headers, kgo.RecordHeader{Key: "sluice-entry", Value: []byte(fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID))})
+	r.Headers = append(r.Headers, kgo.RecordHeader{Key: "sluice-entry",
+		Value: []byte(fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID))})
 	return r
 }
 
@@ -133,10 +144,13 @@ func (c *carrier) plan(shard int, entries []redis.XMessage) *plan {
 	return p
 }
 
-// faults are what a carrier can do wrong with an entry. Those that need another one take it from further on, so that it is their own key's.
+// faults are what a carrier can do wrong with an entry. Those that need another one take it from
+// further on, so that it is their own key's.
 var faults = []string{
-	"lost", "doubled", "doubled later", "doubled elsewhere", "swapped", "payload", "null payload", "key", "id", "type", "content type", "no content type",
-	"header", "no header", "more headers", "order of headers", "partition", "misdirected", "orphaned", "dead letter",
+	"lost", "doubled", "doubled later", "doubled elsewhere", "swapped", "payload", "null payload",
+	"key", "id", "type", "content type", "no content type",
+	"header", "no header", "more headers", "order of headers", "partition", "misdirected", "orphaned",
+	"dead letter",
 }
 
 // do makes an entry go wrong. alone: the next entry of its key is not to be touched.
@@ -198,7 +212,8 @@ func (c *carrier) do(fault string, p *plan, shard int, entries []redis.XMessage,
 		return
 	case "dead letter": // delivered there: no finding
 		ref := fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID)
-		p.records[i] = []*kgo.Record{{Topic: names.DeadLetterTopic(c.w.Outbox), Key: []byte(ref), Value: []byte("*0\r\n")}}
+		p.records[i] = []*kgo.Record{{Topic: names.DeadLetterTopic(c.w.Outbox), Key: []byte(ref),
+			Value: []byte("*0\r\n")}}
 		return
 	default:
 		c.t.Fatalf("no fault %q", fault)
@@ -219,7 +234,8 @@ func (c *carrier) never(m redis.XMessage) redis.XMessage {
 		c.t.Fatal(err)
 	}
 	c.nevers++
-	never := redis.XMessage{ID: fmt.Sprintf("%d-%d", ms, seq+1_000_000+c.nevers), Values: map[string]any{}}
+	never := redis.XMessage{ID: fmt.Sprintf("%d-%d", ms, seq+1_000_000+c.nevers),
+		Values: map[string]any{}}
 	for k, v := range m.Values {
 		never.Values[k] = v
 	}
@@ -239,8 +255,10 @@ func (c *carrier) send(p *plan, shard int, entries []redis.XMessage) {
 	}
 	c.last[shard] = entries[len(entries)-1].ID
 	c.produce(&kgo.Record{
-		Topic: names.PositionsTopic(c.w.Outbox), Partition: int32(shard), Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
-		Value: []byte(fmt.Sprintf(`{"v":2,"lane":"carrier","position":{"delivery":"exactly-once","entry":%q}}`, c.last[shard])),
+		Topic: names.PositionsTopic(c.w.Outbox), Partition: int32(shard),
+		Key: []byte(c.w.Outbox + "/" + strconv.Itoa(shard)),
+		Value: []byte(fmt.Sprintf(
+			`{"v":2,"lane":"carrier","position":{"delivery":"exactly-once","entry":%q}}`, c.last[shard])),
 	})
 	c.flush()
 }
@@ -276,12 +294,14 @@ func (c *carrier) delivered(ctx context.Context, shard int) error {
 	}
 	last, err := outbox.ParseEntryID(c.last[shard])
 	if err == nil && positions[shard].Entry.Compare(last) < 0 {
-		err = fmt.Errorf("shard %d is delivered up to %s, not yet to %s", shard, positions[shard].Entry, last)
+		err = fmt.Errorf("shard %d is delivered up to %s, not yet to %s", shard, positions[shard].Entry,
+			last)
 	}
 	return err
 }
 
-// apart gives n places in [0, size), none within 120 of another or of the end, so that no fault touches what another one does.
+// apart gives n places in [0, size), none within 120 of another or of the end, so that no fault
+// touches what another one does.
 func apart(random *rand.Rand, n, size int) []int {
 	places := make([]int, 0, n)
 	slot := size / n
@@ -312,7 +332,8 @@ func (c *carrier) compare(reports ...*consistency.Report) {
 			}
 			got[name] = true
 			if !c.planted[name] {
-				c.t.Errorf("audit %d: not planted: %s at %s/%d/%d: %s", r.Run, name, f.Topic, f.Partition, f.Offset, f.Detail)
+				c.t.Errorf("audit %d: not planted: %s at %s/%d/%d: %s", r.Run, name, f.Topic, f.Partition,
+					f.Offset, f.Detail)
 			}
 		}
 	}

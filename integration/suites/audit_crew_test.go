@@ -19,9 +19,11 @@ import (
 	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// TestAuditsAgreeWhileRelaysDie: a million events are delivered while relays are killed, stopped past their session and replaced, and audits
-// run all the time. One that gives deliveries longer than a takeover lasts agrees whenever it asks. One that gives them next to nothing
-// may say that something was not delivered yet, and nothing else. At the end one from scratch has counted everything once.
+// TestAuditsAgreeWhileRelaysDie: a million events are delivered while relays are killed, stopped
+// past their session and replaced, and audits run all the time. One that gives deliveries longer
+// than a takeover lasts agrees whenever it asks. One that gives them next to nothing may say that
+// something was not delivered yet, and nothing else. At the end one from scratch has counted
+// everything once.
 func TestAuditsAgreeWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
@@ -29,20 +31,26 @@ func TestAuditsAgreeWhileRelaysDie(t *testing.T) {
 	n := int64(scaled(t, auditedEvents))
 	full := auditConfig(w)
 	full.Full = true
-	if r := audit(t, full); r.Verdict != consistency.Agree || len(r.Findings) > 0 || r.Entries != n || r.Records != n {
-		t.Fatalf("from scratch: %s, %d entries and %d records of %d: %v %v", r.Verdict, r.Entries, r.Records, n, r.Findings, r.Incomplete)
+	if r := audit(t, full); r.Verdict != consistency.Agree || len(r.Findings) > 0 || r.Entries != n ||
+		r.Records != n {
+		t.Fatalf("from scratch: %s, %d entries and %d records of %d: %v %v", r.Verdict, r.Entries,
+			r.Records, n, r.Findings, r.Incomplete)
 	}
 	if extra := countAgain(t, w, n); extra != 0 {
 		t.Errorf("%d records too many", extra)
 	}
 }
 
-// TestAuditsCountDuplicatesWhileRelaysDie is the same for at-least-once delivery: what is there twice is reported as such, drift or not as
-// told, and an audit from scratch counts exactly the records that are too many.
+// TestAuditsCountDuplicatesWhileRelaysDie is the same for at-least-once delivery: what is there
+// twice is reported as such, drift or not as told, and an audit from scratch counts exactly the
+// records that are too many.
 func TestAuditsCountDuplicatesWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
-	auditing(t, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"}, func(cfg *consistency.Config) { cfg.AllowDuplicates = true })
+	auditing(t, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"},
+		func(cfg *consistency.Config) {
+			cfg.AllowDuplicates = true
+		})
 	n := int64(scaled(t, auditedEvents))
 	extra := countAgain(t, w, n)
 	full, want := auditConfig(w), consistency.Agree
@@ -50,15 +58,17 @@ func TestAuditsCountDuplicatesWhileRelaysDie(t *testing.T) {
 	if extra > 0 {
 		want = consistency.Drift
 	}
-	if r := audit(t, full); r.Verdict != want || r.Counts[consistency.Duplicated] != extra || r.Entries != n || r.Records != n+extra {
-		t.Errorf("%d duplicates are there: %s, %d entries, %d records, %v %v", extra, r.Verdict, r.Entries, r.Records, r.Counts, r.Incomplete)
+	if r := audit(t, full); r.Verdict != want || r.Counts[consistency.Duplicated] != extra ||
+		r.Entries != n || r.Records != n+extra {
+		t.Errorf("%d duplicates are there: %s, %d entries, %d records, %v %v", extra, r.Verdict,
+			r.Entries, r.Records, r.Counts, r.Incomplete)
 	}
 }
 
 const auditedEvents = 1_000_000
 
-// auditing adds events in bursts under a crew to which something happens all the time, with three auditors beside it, and waits until all
-// is delivered and audited.
+// auditing adds events in bursts under a crew to which something happens all the time, with three
+// auditors beside it, and waits until all is delivered and audited.
 func auditing(t *testing.T, w *testenv.Env, s testenv.Settings, change func(*consistency.Config)) {
 	t.Helper()
 	random := integration.Seed(t)
@@ -125,7 +135,8 @@ func auditAllTheTime(ctx context.Context, t *testing.T, cfg consistency.Config, 
 		}
 		patient := cfg.Settle > session
 		for _, f := range r.Findings {
-			if f.Kind == consistency.Late && !patient || f.Kind == consistency.Duplicated && cfg.AllowDuplicates {
+			if f.Kind == consistency.Late && !patient ||
+				f.Kind == consistency.Duplicated && cfg.AllowDuplicates {
 				continue
 			}
 			t.Errorf("with %s to settle, audit %d found: %+v", cfg.Settle, r.Run, f)
@@ -143,7 +154,8 @@ func auditAllTheTime(ctx context.Context, t *testing.T, cfg consistency.Config, 
 	t.Logf("with %s to settle: %d audits of %d entries, %d agreed", cfg.Settle, runs, entries, agreed)
 }
 
-// countAgain counts the records without the audit's help: each of n entries has one at least. It returns how many are too many.
+// countAgain counts the records without the audit's help: each of n entries has one at least. It
+// returns how many are too many.
 func countAgain(t *testing.T, w *testenv.Env, n int64) (extra int64) {
 	t.Helper()
 	ctx := deadline(t, 5*time.Minute)

@@ -24,9 +24,11 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// What an audit may not read, or what is not there any more, is never agreement. These are the faults that need servers of their own, or users.
+// What an audit may not read, or what is not there any more, is never agreement. These are the
+// faults that need servers of their own, or users.
 
-// TestAuditWithoutLeaveInRedis: a user who may not read a stream, not ask for its state, or not see one of the streams.
+// TestAuditWithoutLeaveInRedis: a user who may not read a stream, not ask for its state, or not see
+// one of the streams.
 func TestAuditWithoutLeaveInRedis(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
@@ -44,7 +46,8 @@ func TestAuditWithoutLeaveInRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { w.Redis.Do(context.Background(), "ACL", "DELUSER", user) })
-		client := redis.NewClient(&redis.Options{Addr: o.Addr, DB: o.DB, Username: user, Password: "secret"})
+		client := redis.NewClient(&redis.Options{Addr: o.Addr, DB: o.DB, Username: user,
+			Password: "secret"})
 		cfg := c.config()
 		cfg.Redis = client
 		incomplete(t, audit(t, cfg), "NOPERM")
@@ -61,7 +64,8 @@ func TestAuditIsIncompleteWhenAStreamIsReplaced(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
 	ctx := deadline(t, time.Minute)
-	if err := errors.Join(w.Redis.Rename(ctx, w.Stream(1), w.Stream(1)+":moved").Err(), w.Redis.Set(ctx, w.Stream(1), "intruder", 0).Err()); err != nil {
+	if err := errors.Join(w.Redis.Rename(ctx, w.Stream(1), w.Stream(1)+":moved").Err(),
+		w.Redis.Set(ctx, w.Stream(1), "intruder", 0).Err()); err != nil {
 		t.Fatal(err)
 	}
 	incomplete(t, audit(t, c.config()), "replaced")
@@ -74,14 +78,16 @@ func TestAuditIsIncompleteWhenAStreamIsReplaced(t *testing.T) {
 	}
 }
 
-// TestAuditIsIncompleteWhenTheReplicaLags: entries are read from a replica that has been cut off; when it has caught up the next audit agrees.
+// TestAuditIsIncompleteWhenTheReplicaLags: entries are read from a replica that has been cut off;
+// when it has caught up the next audit agrees.
 func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 2*time.Minute)
 	nodes := make([]*servers.Redis, 2)
 	for i := range nodes {
 		var err error
-		if nodes[i], err = servers.StartRedis(ctx, servers.RedisOptions{Name: "redis-" + strconv.Itoa(i)}); err != nil {
+		if nodes[i], err = servers.StartRedis(ctx,
+			servers.RedisOptions{Name: "redis-" + strconv.Itoa(i)}); err != nil {
 			t.Fatal(err)
 		}
 		integration.CloseAtEnd(t, nodes[i])
@@ -96,13 +102,15 @@ func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	if err := replica.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	w := testenv.New(t, testenv.Options{Shards: 2, Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 2,
+		Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
 	c := newCarrier(t, w)
 	cfg := c.config()
 	cfg.Replica = replica
 	caughtUp := func(ctx context.Context) error {
 		for shard := range w.Shards {
-			if n, err := replica.XLen(ctx, w.Stream(shard)).Result(); err != nil || n != w.Redis.XLen(ctx, w.Stream(shard)).Val() {
+			if n, err := replica.XLen(ctx, w.Stream(shard)).Result(); err != nil ||
+				n != w.Redis.XLen(ctx, w.Stream(shard)).Val() {
 				return errors.Join(err, fmt.Errorf("the replica has %d entries", n))
 			}
 		}
@@ -123,13 +131,14 @@ func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	}
 }
 
-// TestAuditWaitsForAnOpenTransaction: somebody else's transaction holds back all records behind it, which read_committed consumers do not see
-// either.
+// TestAuditWaitsForAnOpenTransaction: somebody else's transaction holds back all records behind it,
+// which read_committed consumers do not see either.
 func TestAuditWaitsForAnOpenTransaction(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
 	ctx := deadline(t, time.Minute)
-	holder, err := kgo.NewClient(append(w.KafkaDirect(), kgo.TransactionalID(w.Outbox+"-holder"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(time.Minute))...)
+	holder, err := kgo.NewClient(append(w.KafkaDirect(), kgo.TransactionalID(w.Outbox+"-holder"),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(time.Minute))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +146,8 @@ func TestAuditWaitsForAnOpenTransaction(t *testing.T) {
 	if err := holder.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
-	if err := holder.ProduceSync(ctx, &kgo.Record{Topic: w.Topic(), Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
+	if err := holder.ProduceSync(ctx,
+		&kgo.Record{Topic: w.Topic(), Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	deliver(t, w, c, 100)
@@ -157,19 +167,21 @@ func TestAuditWaitsForAnOpenTransaction(t *testing.T) {
 	}
 }
 
-// TestAuditOnAKafkaThatForgetsAndForbids has a broker with an authorizer, whose cleaner and retention come at once.
+// TestAuditOnAKafkaThatForgetsAndForbids has a broker with an authorizer, whose cleaner and
+// retention come at once.
 func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 	t.Parallel()
-	k, err := servers.StartKafka(deadline(t, 2*time.Minute), servers.KafkaOptions{Properties: map[string]string{
-		"authorizer.class.name":             "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-		"allow.everyone.if.no.acl.found":    "true", // so that a rule that denies is all there is
-		"log.retention.check.interval.ms":   "200",
-		"log.initial.task.delay.ms":         "100",
-		"log.cleaner.backoff.ms":            "100",
-		"log.segment.delete.delay.ms":       "100",
-		"log.cleaner.min.cleanable.ratio":   "0.01",
-		"log.cleaner.min.compaction.lag.ms": "0",
-	}})
+	k, err := servers.StartKafka(deadline(t, 2*time.Minute),
+		servers.KafkaOptions{Properties: map[string]string{
+			"authorizer.class.name":             "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+			"allow.everyone.if.no.acl.found":    "true", // so that a rule that denies is all there is
+			"log.retention.check.interval.ms":   "200",
+			"log.initial.task.delay.ms":         "100",
+			"log.cleaner.backoff.ms":            "100",
+			"log.segment.delete.delay.ms":       "100",
+			"log.cleaner.min.cleanable.ratio":   "0.01",
+			"log.cleaner.min.compaction.lag.ms": "0",
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +204,8 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		w, c, admin := begin(t)
 		ctx := deadline(t, time.Minute)
 		deliver(t, w, c, 300)
-		hide := kadm.NewACLs().Topics(w.Topic()).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kmsg.ACLOperationRead, kmsg.ACLOperationDescribe).
+		hide := kadm.NewACLs().Topics(w.Topic()).ResourcePatternType(kadm.ACLPatternLiteral).Operations(
+			kmsg.ACLOperationRead, kmsg.ACLOperationDescribe).
 			Deny("User:ANONYMOUS").DenyHosts("*")
 		if _, err := admin.CreateACLs(ctx, hide); err != nil {
 			t.Fatal(err)
@@ -209,7 +222,8 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		if r.Counts[consistency.Unverifiable] != 600 || len(r.Findings) > 2 {
 			t.Errorf("%v %v", r.Counts, r.Findings)
 		}
-		rules := kadm.NewACLs().Topics(w.Topic()).ResourcePatternType(kadm.ACLPatternLiteral).Operations().Deny().DenyHosts().Allow().AllowHosts()
+		rules := kadm.NewACLs().Topics(w.Topic()).ResourcePatternType(
+			kadm.ACLPatternLiteral).Operations().Deny().DenyHosts().Allow().AllowHosts()
 		if _, err := admin.DeleteACLs(ctx, rules); err != nil {
 			t.Fatal(err)
 		}
@@ -219,12 +233,15 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		})
 		deliver(t, w, c, 100)
 		// With one rule everything else needs one too: it may be seen, and not be read.
-		forbid := kadm.NewACLs().Topics(w.Topic()).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kmsg.ACLOperationDescribe).Allow("User:ANONYMOUS").AllowHosts("*")
+		forbid := kadm.NewACLs().Topics(w.Topic()).ResourcePatternType(kadm.ACLPatternLiteral).Operations(
+			kmsg.ACLOperationDescribe).Allow("User:ANONYMOUS").AllowHosts("*")
 		if _, err := admin.CreateACLs(ctx, forbid); err != nil {
 			t.Fatal(err)
 		}
 		w.Await(time.Minute, func(ctx context.Context) error {
-			if err := integration.ReadCommitted(ctx, w.KafkaDirect(), func(*kgo.Record) error { return nil }, w.Topic()); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+			if err := integration.ReadCommitted(ctx, w.KafkaDirect(), func(*kgo.Record) error {
+				return nil
+			}, w.Topic()); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 				return fmt.Errorf("the topic can be read: %w", err)
 			}
 			return nil
@@ -234,7 +251,9 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Await(time.Minute, func(ctx context.Context) error {
-			return integration.ReadCommitted(ctx, w.KafkaDirect(), func(*kgo.Record) error { return nil }, w.Topic())
+			return integration.ReadCommitted(ctx, w.KafkaDirect(), func(*kgo.Record) error {
+				return nil
+			}, w.Topic())
 		})
 		if r := audit(t, cfg); r.Verdict != consistency.Agree || r.Entries != 200 || len(r.Findings) > 0 {
 			t.Errorf("afterwards: %s, %d entries: %v %v", r.Verdict, r.Entries, r.Findings, r.Incomplete)
@@ -265,7 +284,9 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		w, c, admin := begin(t)
 		deliver(t, w, c, 300)
 		alter(t, admin, w.Topic(), "retention.ms", "1")
-		w.Await(time.Minute, func(ctx context.Context) error { return starts(ctx, admin, w.Topic(), 2*800) })
+		w.Await(time.Minute, func(ctx context.Context) error {
+			return starts(ctx, admin, w.Topic(), 2*800)
+		})
 		alter(t, admin, w.Topic(), "retention.ms", "-1")
 		deliver(t, w, c, 100)
 		r := audit(t, c.config())
@@ -287,7 +308,8 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		w.Await(time.Minute, func(context.Context) error {
 			// The segment that is written to is not cleaned: something has to end it.
 			for p := range int32(w.Shards) {
-				c.produce(&kgo.Record{Topic: w.Topic(), Partition: p, Key: []byte("filler"), Value: []byte("x")})
+				c.produce(&kgo.Record{Topic: w.Topic(), Partition: p, Key: []byte("filler"),
+					Value: []byte("x")})
 			}
 			c.flush()
 			if n := len(w.Records(w.Topic())); n > 200 {
@@ -305,7 +327,8 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 
 func alter(t *testing.T, admin *kadm.Client, topic, name, value string) {
 	t.Helper()
-	answers, err := admin.AlterTopicConfigs(deadline(t, time.Minute), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: kadm.StringPtr(value)}}, topic)
+	answers, err := admin.AlterTopicConfigs(deadline(t, time.Minute),
+		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: kadm.StringPtr(value)}}, topic)
 	for _, a := range answers {
 		err = errors.Join(err, a.Err)
 	}

@@ -60,7 +60,8 @@ func TestAuditIsIncompleteWithoutATopic(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
 	deliver(t, w, c, 1000)
-	if _, err := kadm.NewClient(w.Kafka).DeleteTopics(deadline(t, time.Minute), w.Topic()); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).DeleteTopics(deadline(t, time.Minute),
+		w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 	cfg := c.config()
@@ -92,7 +93,8 @@ func TestAuditIsIncompleteWhenRetentionWasFaster(t *testing.T) {
 func TestAuditIsIncompleteWithoutAStream(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
-	if err := w.Redis.Rename(deadline(t, time.Minute), w.Stream(1), w.Stream(1)+":moved").Err(); err != nil {
+	if err := w.Redis.Rename(deadline(t, time.Minute), w.Stream(1),
+		w.Stream(1)+":moved").Err(); err != nil {
 		t.Fatal(err)
 	}
 	incomplete(t, audit(t, c.config()), "renamed")
@@ -108,7 +110,8 @@ func TestAuditIsIncompleteWithoutRedis(t *testing.T) {
 	incomplete(t, audit(t, cfg), "unreachable")
 }
 
-// TestAuditIsIncompleteWhenKafkaGoesAway cuts the brokers off while records are read; the next audit goes on where that one had to stop.
+// TestAuditIsIncompleteWhenKafkaGoesAway cuts the brokers off while records are read; the next
+// audit goes on where that one had to stop.
 func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
 	t.Parallel()
 	w, c := audited(t)
@@ -129,7 +132,8 @@ func TestAuditIsIncompleteWhenKafkaGoesAway(t *testing.T) {
 	}
 }
 
-// TestAuditDoesNotCallWaitingEntriesLost: what no relay has delivered yet is neither lost nor fine, and is compared when it has come.
+// TestAuditDoesNotCallWaitingEntriesLost: what no relay has delivered yet is neither lost nor fine,
+// and is compared when it has come.
 func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
 	t.Parallel()
 	_, c := audited(t)
@@ -147,16 +151,19 @@ func TestAuditDoesNotCallWaitingEntriesLost(t *testing.T) {
 	}
 }
 
-// TestAuditFindsThatRedisWentBack restores a backup of Redis after its newest entries were delivered and audited.
+// TestAuditFindsThatRedisWentBack restores a backup of Redis after its newest entries were
+// delivered and audited.
 func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	t.Parallel()
-	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute),
+		servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
 	o := server.Options()
-	w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 1,
+		Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	backup, err := server.CopyData(deadline(t, time.Minute))
@@ -180,15 +187,18 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	}
 }
 
-// TestAuditFindsThatRedisWentBackToWhatWasAudited restores a backup that has all that was audited, and not what was delivered since.
+// TestAuditFindsThatRedisWentBackToWhatWasAudited restores a backup that has all that was audited,
+// and not what was delivered since.
 func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 	t.Parallel()
-	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute),
+		servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+	w := testenv.New(t, testenv.Options{Shards: 1,
+		Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
@@ -204,7 +214,8 @@ func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 	}
 	incomplete(t, audit(t, c.config()), "Redis went back")
 	deliver(t, w, c, 50)
-	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Orphaned] != 7 || len(r.Findings) != 7 {
+	if r := audit(t, c.config()); r.Verdict != consistency.Drift ||
+		r.Counts[consistency.Orphaned] != 7 || len(r.Findings) != 7 {
 		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
@@ -212,7 +223,8 @@ func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 	}
 }
 
-// TestAuditCallsALateRecordLate: a record that comes between the first look and the second one is late, and not lost, also for the next audit.
+// TestAuditCallsALateRecordLate: a record that comes between the first look and the second one is
+// late, and not lost, also for the next audit.
 func TestAuditCallsALateRecordLate(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 1)
@@ -233,7 +245,8 @@ func TestAuditCallsALateRecordLate(t *testing.T) {
 	done := make(chan *consistency.Report)
 	go func() { done <- audit(t, cfg) }()
 	c.w.Await(time.Minute, func(context.Context) error {
-		// The last audited entry, those of the round, and, when its records were read, those of the tile that does not agree.
+		// The last audited entry, those of the round, and, when its records were read, those of the tile
+		// that does not agree.
 		if n := faults.Calls(); n < 3 {
 			return fmt.Errorf("%d reads of the stream", n)
 		}
@@ -242,7 +255,8 @@ func TestAuditCallsALateRecordLate(t *testing.T) {
 	c.produce(missing...)
 	c.flush()
 	r := <-done
-	if r.Verdict != consistency.Agree || len(r.Findings) != 1 || r.Findings[0].Kind != consistency.Late || r.Findings[0].Entry.String() != entries[50].ID {
+	if r.Verdict != consistency.Agree || len(r.Findings) != 1 ||
+		r.Findings[0].Kind != consistency.Late || r.Findings[0].Entry.String() != entries[50].ID {
 		t.Errorf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree || len(r.Findings) > 0 {
@@ -250,18 +264,20 @@ func TestAuditCallsALateRecordLate(t *testing.T) {
 	}
 }
 
-// TestAuditDoesNotCallPendingEntriesLost: a relay of at-least-once delivery has died with an entry in hand whose successor it had sent. Without being
-// pending the entry is lost.
+// TestAuditDoesNotCallPendingEntriesLost: a relay of at-least-once delivery has died with an entry
+// in hand whose successor it had sent. Without being pending the entry is lost.
 func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 1)
 	ctx := deadline(t, time.Minute)
 	c.add(0, 10)
 	entries := c.waiting(0)
-	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), names.ConsumerGroup, c.last[0]).Err(); err != nil {
+	if err := c.w.Redis.XGroupSetID(ctx, c.w.Stream(0), names.ConsumerGroup,
+		c.last[0]).Err(); err != nil {
 		t.Fatal(err)
 	}
-	read := redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "died", Streams: []string{c.w.Stream(0), ">"}, Count: 10}
+	read := redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "died",
+		Streams: []string{c.w.Stream(0), ">"}, Count: 10}
 	if err := c.w.Redis.XReadGroup(ctx, &read).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -277,10 +293,12 @@ func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 	if len(r.Findings) > 0 {
 		t.Errorf("%v", r.Findings)
 	}
-	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), names.ConsumerGroup, entries[5].ID).Err(); err != nil {
+	if err := c.w.Redis.XAck(ctx, c.w.Stream(0), names.ConsumerGroup,
+		entries[5].ID).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 1 || len(r.Findings) != 1 {
+	if r := audit(t, c.config()); r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 1 ||
+		len(r.Findings) != 1 {
 		t.Errorf("confirmed without a record: %s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
 }

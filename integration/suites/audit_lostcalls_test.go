@@ -21,8 +21,9 @@ import (
 	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// TestAuditNeverAgreesByALostCall makes each call of an audit fail in turn, to Redis and to Kafka, before it is sent or before it is answered. A
-// run finds what is planted, or says that it could not look, and never anything else.
+// TestAuditNeverAgreesByALostCall makes each call of an audit fail in turn, to Redis and to Kafka,
+// before it is sent or before it is answered. A run finds what is planted, or says that it could
+// not look, and never anything else.
 func TestAuditNeverAgreesByALostCall(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 2)
@@ -52,7 +53,8 @@ func TestAuditNeverAgreesByALostCall(t *testing.T) {
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
 		faults := integration.RedisFaults("XINFO", "XRANGE", "HGETALL")
 		n, err := faults.EachCall(mode, 100, func(int) error {
-			client := redis.NewClient(&redis.Options{Addr: o.Addr, DB: o.DB, Dialer: faults.Dial, MaxRetries: -1})
+			client := redis.NewClient(&redis.Options{Addr: o.Addr, DB: o.DB, Dialer: faults.Dial,
+				MaxRetries: -1})
 			defer client.Close()
 			broken := cfg
 			broken.Redis = client
@@ -63,7 +65,8 @@ func TestAuditNeverAgreesByALostCall(t *testing.T) {
 		}
 	}
 	// The client of Kafka tries again by itself: each run has to come to its end.
-	faults := integration.KafkaFaults(kmsg.Metadata, kmsg.ListOffsets, kmsg.Fetch, kmsg.DescribeConfigs)
+	faults := integration.KafkaFaults(kmsg.Metadata, kmsg.ListOffsets, kmsg.Fetch,
+		kmsg.DescribeConfigs)
 	n, err := faults.EachCall(integration.ReplyLost, 200, func(int) error {
 		broken := cfg
 		broken.Kafka = append(c.w.KafkaDirect(), kgo.Dialer(faults.Dial))
@@ -109,13 +112,14 @@ func repairedOnce(t *testing.T, c *carrier) {
 	}
 }
 
-// TestRepairSendsOnceWhateverIsLost loses each call of a repair's transaction. The repair is then done again, and either does what is left to do
-// or finds the plan done.
+// TestRepairSendsOnceWhateverIsLost loses each call of a repair's transaction. The repair is then
+// done again, and either does what is left to do or finds the plan done.
 func TestRepairSendsOnceWhateverIsLost(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 1)
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
-		faults := integration.KafkaFaults(kmsg.InitProducerID, kmsg.AddPartitionsToTxn, kmsg.Produce, kmsg.EndTxn)
+		faults := integration.KafkaFaults(kmsg.InitProducerID, kmsg.AddPartitionsToTxn, kmsg.Produce,
+			kmsg.EndTxn)
 		n, err := faults.EachCall(mode, 20, func(int) error {
 			plan := repairable(t, c)
 			broken := c.config()
@@ -145,14 +149,16 @@ func again(t *testing.T, c *carrier, plan *consistency.Plan) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Repair(deadline(t, time.Minute), plan); err != nil && !errors.Is(err, consistency.ErrPlanStale) {
+	if _, err := a.Repair(deadline(t, time.Minute), plan); err != nil &&
+		!errors.Is(err, consistency.ErrPlanStale) {
 		return err
 	}
 	repairedOnce(t, c)
 	return nil
 }
 
-// TestRepairKilled kills sluice repair at random moments, some of them while it waits for a transaction of somebody else, and repairs again.
+// TestRepairKilled kills sluice repair at random moments, some of them while it waits for a
+// transaction of somebody else, and repairs again.
 func TestRepairKilled(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 1)
@@ -177,7 +183,10 @@ func TestRepairKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		kill := time.AfterFunc(time.Duration(random.IntN(600))*time.Millisecond, func() { _ = cmd.Process.Kill() }) // it may have ended
+		// it may have ended
+		kill := time.AfterFunc(time.Duration(random.IntN(600))*time.Millisecond, func() {
+			_ = cmd.Process.Kill()
+		})
 		if err := cmd.Wait(); err != nil {
 			killed++
 		}
@@ -197,7 +206,9 @@ func TestRepairKilled(t *testing.T) {
 // hold opens a transaction of somebody else in the topic.
 func (c *carrier) hold(turn int) *kgo.Client {
 	c.t.Helper()
-	holder, err := kgo.NewClient(append(c.w.KafkaDirect(), kgo.TransactionalID(fmt.Sprint(c.w.Outbox, "-holder-", turn)), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	holder, err := kgo.NewClient(append(c.w.KafkaDirect(),
+		kgo.TransactionalID(fmt.Sprint(c.w.Outbox, "-holder-", turn)),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -205,7 +216,8 @@ func (c *carrier) hold(turn int) *kgo.Client {
 	if err := holder.BeginTransaction(); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := holder.ProduceSync(deadline(c.t, time.Minute), &kgo.Record{Topic: c.w.Topic(), Value: []byte("x")}).FirstErr(); err != nil {
+	if err := holder.ProduceSync(deadline(c.t, time.Minute),
+		&kgo.Record{Topic: c.w.Topic(), Value: []byte("x")}).FirstErr(); err != nil {
 		c.t.Fatal(err)
 	}
 	return holder
@@ -214,7 +226,8 @@ func (c *carrier) hold(turn int) *kgo.Client {
 // stable waits until what was committed can be seen.
 func stable(t *testing.T, w *testenv.Env) {
 	t.Helper()
-	if err := integration.AwaitStable(deadline(t, time.Minute), w.KafkaDirect(), w.Topic()); err != nil {
+	if err := integration.AwaitStable(deadline(t, time.Minute), w.KafkaDirect(),
+		w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 }

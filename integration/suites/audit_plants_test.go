@@ -20,7 +20,8 @@ import (
 	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// begun is an environment whose first entries were delivered and audited, so that audits begin before all faults.
+// begun is an environment whose first entries were delivered and audited, so that audits begin
+// before all faults.
 func begun(t *testing.T, shards int) *carrier {
 	t.Helper()
 	w := shared(t, shards)
@@ -38,15 +39,18 @@ func begun(t *testing.T, shards int) *carrier {
 // tileEntries is the size of a tile. Those of a run begin at the point of the last one.
 const tileEntries = 8192
 
-// TestAuditFindsWhatIsPlanted: a hundred faults and more among 200,000 events, at random places, at the edges of tiles, at the first entry and at
-// the watermark: each is found with its kind and its entry, nothing else, once; and again by an audit from scratch, and by one from outside, which
+// TestAuditFindsWhatIsPlanted: a hundred faults and more among 200,000 events, at random places, at
+// the edges of tiles, at the first entry and at the watermark: each is found with its kind and its
+// entry, nothing else, once; and again by an audit from scratch, and by one from outside, which
 // knows neither layout nor positions.
 func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 4)
 	random := integration.Seed(t)
 	n := max(3000, scaled(t, 200_000)/c.w.Shards)
-	alone := []string{"lost", "doubled", "payload", "partition", "misdirected", "orphaned", "doubled later"} // these need no other entry
+	// these need no other entry
+	alone := []string{"lost", "doubled", "payload", "partition", "misdirected", "orphaned",
+		"doubled later"}
 	turn := random.IntN(len(faults))
 	for shard := range c.w.Shards {
 		c.add(shard, n)
@@ -65,7 +69,8 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 			c.do(alone[random.IntN(len(alone))], p, shard, entries, edge)
 		}
 		c.do(alone[(shard+turn)%len(alone)], p, shard, entries, 0)
-		c.do(alone[shard%3], p, shard, entries, n-1) // an orphan above the watermark is not in the range yet
+		// an orphan above the watermark is not in the range yet
+		c.do(alone[shard%3], p, shard, entries, n-1)
 		c.send(p, shard, entries)
 	}
 	r := audit(t, c.config())
@@ -83,18 +88,21 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	outside := c.config()
 	outside.Outside = true
 	c.compare(audit(t, outside))
-	// Within bounds: nothing was planted among the first hundred of each shard, which stand before all others.
+	// Within bounds: nothing was planted among the first hundred of each shard, which stand before all
+	// others.
 	var err error
 	if outside.To, err = consistency.ParseEntryID(c.entries(c.w.Shards-1, "0")[99].ID); err != nil {
 		t.Fatal(err)
 	}
 	if r := audit(t, outside); r.Verdict != consistency.Agree || r.Entries != int64(100*c.w.Shards) {
-		t.Errorf("from outside, the first hundred: %s, %d entries: %v", r.Verdict, r.Entries, r.Findings[:min(3, len(r.Findings))])
+		t.Errorf("from outside, the first hundred: %s, %d entries: %v", r.Verdict, r.Entries,
+			r.Findings[:min(3, len(r.Findings))])
 	}
 }
 
-// TestAuditFindsWhatIsPlantedMeanwhile: the faults happen while audits run at random moments, three at a time, some of which are killed: together the
-// audits find each fault, and nothing else. Two of them may find one at the same time, and a later one does not find it again.
+// TestAuditFindsWhatIsPlantedMeanwhile: the faults happen while audits run at random moments, three
+// at a time, some of which are killed: together the audits find each fault, and nothing else. Two
+// of them may find one at the same time, and a later one does not find it again.
 func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 4)
@@ -117,7 +125,8 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 					reports = append(reports, r)
 					for _, why := range r.Incomplete {
 						// An orphan may be above the last entry of its stream, until there are more.
-						if !strings.Contains(why, "not delivered yet") && !strings.Contains(why, "Kafka has a record of") {
+						if !strings.Contains(why, "not delivered yet") &&
+							!strings.Contains(why, "Kafka has a record of") {
 							t.Errorf("audit %d: %s", r.Run, why)
 						}
 					}
@@ -167,12 +176,15 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d audits came to their end, %d were killed, %d are in the history", len(reports), killed, len(kept))
+	t.Logf("%d audits came to their end, %d were killed, %d are in the history", len(reports), killed,
+		len(kept))
 	if killed == 0 || len(reports) < 2 {
 		t.Errorf("no audit was killed, or none was not")
 	}
 	for _, r := range reports {
-		if !slices.ContainsFunc(kept, func(k *consistency.Report) bool { return k.Run == r.Run && k.Started.Equal(r.Started) }) {
+		if !slices.ContainsFunc(kept, func(k *consistency.Report) bool {
+			return k.Run == r.Run && k.Started.Equal(r.Started)
+		}) {
 			t.Errorf("audit %d of %s is not in the history: another one has replaced it", r.Run, r.Started)
 		}
 	}
@@ -193,9 +205,13 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 	}
 }
 
-// auditProcess runs sluice audit, with time enough for a carrier that has no transactions to send all of a batch, and kills it at a random moment or lets it come to its end; it returns the report in the latter case.
-func auditProcess(t *testing.T, c *carrier, file string, random *rand.Rand) (*consistency.Report, error) {
-	cmd := exec.Command(integration.BuildSluice(t), "audit", "-c", file, "-o", "json", "--settle", "1500ms", "--watch", c.w.Topic()+"*")
+// auditProcess runs sluice audit, with time enough for a carrier that has no transactions to send
+// all of a batch, and kills it at a random moment or lets it come to its end; it returns the report
+// in the latter case.
+func auditProcess(t *testing.T, c *carrier, file string,
+	random *rand.Rand) (*consistency.Report, error) {
+	cmd := exec.Command(integration.BuildSluice(t), "audit", "-c", file, "-o", "json", "--settle",
+		"1500ms", "--watch", c.w.Topic()+"*")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -203,7 +219,10 @@ func auditProcess(t *testing.T, c *carrier, file string, random *rand.Rand) (*co
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	kill := time.AfterFunc(time.Duration(random.IntN(8000))*time.Millisecond, func() { _ = cmd.Process.Kill() }) // it may have ended
+	// it may have ended
+	kill := time.AfterFunc(time.Duration(random.IntN(8000))*time.Millisecond, func() {
+		_ = cmd.Process.Kill()
+	})
 	defer kill.Stop()
 	text, err := io.ReadAll(out)
 	if err != nil {
@@ -219,8 +238,8 @@ func auditProcess(t *testing.T, c *carrier, file string, random *rand.Rand) (*co
 	return r, json.Unmarshal(text, r)
 }
 
-// TestAuditFindsWhatIsPlantedAcrossARebalance: real relays deliver and are replaced, and somebody else writes into their topics: second records,
-// records in another topic, records of no entry.
+// TestAuditFindsWhatIsPlantedAcrossARebalance: real relays deliver and are replaced, and somebody
+// else writes into their topics: second records, records in another topic, records of no entry.
 func TestAuditFindsWhatIsPlantedAcrossARebalance(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
@@ -268,7 +287,8 @@ func TestAuditFindsWhatIsPlantedAcrossARebalance(t *testing.T) {
 	c.compare(append(reports, audit(t, c.config()))...)
 }
 
-// TestAuditCountsWhatWasDeleted: entries that were deleted by hand are found by Redis's count of additions, with their records or without.
+// TestAuditCountsWhatWasDeleted: entries that were deleted by hand are found by Redis's count of
+// additions, with their records or without.
 func TestAuditCountsWhatWasDeleted(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 1)
@@ -283,13 +303,14 @@ func TestAuditCountsWhatWasDeleted(t *testing.T) {
 		}
 	}
 	r := audit(t, c.config())
-	if r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 4 || r.Counts[consistency.Unverifiable] != 3 || r.Counts[consistency.Orphaned] != 0 {
+	if r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 4 ||
+		r.Counts[consistency.Unverifiable] != 3 || r.Counts[consistency.Orphaned] != 0 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Counts, r.Findings)
 	}
 }
 
-// TestAuditCountsWhatWasTrimmed: entries that were trimmed before they were audited are unverifiable if they have records, and lost if they
-// have none.
+// TestAuditCountsWhatWasTrimmed: entries that were trimmed before they were audited are
+// unverifiable if they have records, and lost if they have none.
 func TestAuditCountsWhatWasTrimmed(t *testing.T) {
 	t.Parallel()
 	c := begun(t, 2)
@@ -301,12 +322,14 @@ func TestAuditCountsWhatWasTrimmed(t *testing.T) {
 			carried = entries[300:]
 		}
 		c.carry(shard, carried)
-		if err := c.w.Redis.XTrimMinID(deadline(t, time.Minute), c.w.Stream(shard), entries[300].ID).Err(); err != nil {
+		if err := c.w.Redis.XTrimMinID(deadline(t, time.Minute), c.w.Stream(shard),
+			entries[300].ID).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r := audit(t, c.config())
-	if r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 300 || r.Counts[consistency.Unverifiable] != 300 || len(r.Findings) != 2 {
+	if r.Verdict != consistency.Drift || r.Counts[consistency.Lost] != 300 ||
+		r.Counts[consistency.Unverifiable] != 300 || len(r.Findings) != 2 {
 		t.Fatalf("%s: %v %v %v", r.Verdict, r.Counts, r.Findings, r.Incomplete)
 	}
 	for _, f := range r.Findings {

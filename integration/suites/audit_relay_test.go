@@ -13,8 +13,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestAuditExpectsWhatTheRelayDelivers: in every format and both deliveries, with headers, overrides, tombstones and dead letters, what the
-// relay makes of entries is what the audit, which shares no code with it, asks for.
+// TestAuditExpectsWhatTheRelayDelivers: in every format and both deliveries, with headers,
+// overrides, tombstones and dead letters, what the relay makes of entries is what the audit, which
+// shares no code with it, asks for.
 func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
@@ -32,16 +33,19 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 			w := shared(t, 2)
 			rc := w.Config()
 			// Aggregate types make topics; one of them is no name for a topic.
-			rc.Route, rc.Format, rc.Delivery, rc.Tombstones, rc.Source = w.Outbox+`.{{.AggregateType}}`, x.format, x.delivery, x.tombstones, "shop <&>"
+			rc.Route, rc.Format, rc.Delivery, rc.Tombstones, rc.Source = w.Outbox+`.{{.AggregateType}}`,
+				x.format, x.delivery, x.tombstones, "shop <&>"
 			w.Run(rc)
 			n := 0
 			for _, aggregate := range []string{"order", "invoice", "no topic"} {
 				for _, payload := range []string{"", "text é <&>", `{"b":1.50,"a":[null,"<"]}`, "\xff\x00"} {
-					for _, contentType := range []string{"", "application/json", "text/plain; charset=utf-8", "image/png"} {
+					for _, contentType := range []string{"", "application/json", "text/plain; charset=utf-8",
+						"image/png"} {
 						for _, headers := range []string{"{}", `{"z":"1","a":"é\n"}`, "", `{"id":"reserved"}`} {
 							n++
 							fields := []any{
-								outbox.FieldID, fmt.Sprint("e", n), outbox.FieldAggregateType, aggregate, outbox.FieldAggregateID, fmt.Sprint("k", n%7), outbox.FieldType, "placed <&>",
+								outbox.FieldID, fmt.Sprint("e", n), outbox.FieldAggregateType, aggregate,
+								outbox.FieldAggregateID, fmt.Sprint("k", n%7), outbox.FieldType, "placed <&>",
 								outbox.FieldPayload, payload, outbox.FieldHeaders, headers,
 							}
 							if contentType != "" {
@@ -66,13 +70,16 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 				w.AwaitAcknowledged(time.Minute)
 			}
 			cfg := auditConfig(w)
-			cfg.Route, cfg.Format, cfg.Tombstones, cfg.Source = rc.Route, consistency.Format(fmt.Sprint(x.format)), x.tombstones, rc.Source
+			cfg.Route, cfg.Format, cfg.Tombstones, cfg.Source = rc.Route,
+				consistency.Format(fmt.Sprint(x.format)), x.tombstones, rc.Source
 			r := audit(t, cfg)
-			if r.Verdict != consistency.Agree || len(r.Findings) > 0 || r.Entries != int64(n) || r.DeadLetters == 0 {
+			if r.Verdict != consistency.Agree || len(r.Findings) > 0 || r.Entries != int64(n) ||
+				r.DeadLetters == 0 {
 				for _, f := range r.Findings[:min(5, len(r.Findings))] {
 					t.Logf("%+v", f)
 				}
-				t.Fatalf("%s: %d of %d entries, %d dead letters, %d findings, %v", r.Verdict, r.Entries, n, r.DeadLetters, len(r.Findings), r.Incomplete)
+				t.Fatalf("%s: %d of %d entries, %d dead letters, %d findings, %v", r.Verdict, r.Entries, n,
+					r.DeadLetters, len(r.Findings), r.Incomplete)
 			}
 			// Where the relay is told another source, all of it is wrong.
 			cfg.Source, cfg.Full = "other", true
@@ -85,8 +92,8 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 	}
 }
 
-// TestAuditAtAnyMoment asks again and again while entries are added and delivered: there is never a finding, and nothing but what still waits
-// keeps an audit from agreeing.
+// TestAuditAtAnyMoment asks again and again while entries are added and delivered: there is never a
+// finding, and nothing but what still waits keeps an audit from agreeing.
 func TestAuditAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
@@ -112,6 +119,7 @@ func TestAuditAtAnyMoment(t *testing.T) {
 	}
 	w.AwaitCommitted(time.Minute)
 	if r := audit(t, cfg); r.Verdict != consistency.Agree || compared+r.Entries != total {
-		t.Fatalf("%s: %d of %d entries: %v %v", r.Verdict, compared+r.Entries, total, r.Findings, r.Incomplete)
+		t.Fatalf("%s: %d of %d entries: %v %v", r.Verdict, compared+r.Entries, total, r.Findings,
+			r.Incomplete)
 	}
 }

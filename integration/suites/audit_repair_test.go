@@ -10,8 +10,9 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 )
 
-// TestAuditAcceptsARepair: what was lost is sent again by a plan; the next audit and one from scratch accept it, and the plan
-// cannot be used a second time, nor one whose entry is another one by now.
+// TestAuditAcceptsARepair: what was lost is sent again by a plan; the next audit and one from
+// scratch accept it, and the plan cannot be used a second time, nor one whose entry is another one
+// by now.
 func TestAuditAcceptsARepair(t *testing.T) {
 	t.Parallel()
 	_, c := audited(t)
@@ -28,7 +29,8 @@ func TestAuditAcceptsARepair(t *testing.T) {
 	}
 	ctx := deadline(t, time.Minute)
 	plan, err := a.Plan(ctx)
-	if err != nil || len(plan.Send) != 3 || len(plan.Cannot) != 0 || plan.Send[0].Entry.String() != entries[100].ID {
+	if err != nil || len(plan.Send) != 3 || len(plan.Cannot) != 0 ||
+		plan.Send[0].Entry.String() != entries[100].ID {
 		t.Fatalf("%+v %v", plan, err)
 	}
 	edited := *plan
@@ -44,7 +46,8 @@ func TestAuditAcceptsARepair(t *testing.T) {
 		t.Fatalf("a second time: %d %v", n, err)
 	}
 	stable(t, c.w)
-	if r := audit(t, c.config()); r.Verdict != consistency.Agree || r.Repaired != 3 || len(r.Findings) != 0 {
+	if r := audit(t, c.config()); r.Verdict != consistency.Agree || r.Repaired != 3 ||
+		len(r.Findings) != 0 {
 		t.Fatalf("%s: %d %v", r.Verdict, r.Repaired, r.Findings)
 	}
 	if plan, err := a.Plan(ctx); err != nil || len(plan.Send) != 0 {

@@ -13,7 +13,8 @@ import (
 
 // auditConfig is how the audits of these tests look at an environment.
 func auditConfig(w *testenv.Env) consistency.Config {
-	return consistency.Config{Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaDirect(), Route: w.Topic(), Settle: 300 * time.Millisecond}
+	return consistency.Config{Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaDirect(),
+		Route: w.Topic(), Settle: 300 * time.Millisecond}
 }
 
 // audit runs one audit and checks what must hold of every report.
@@ -28,7 +29,8 @@ func audit(t *testing.T, cfg consistency.Config) *consistency.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("audit %d: %s, %d entries, %d records, %d tiles, %d looked into, counts %v, incomplete %q, %s",
+	t.Logf("audit %d: %s, %d entries, %d records, %d tiles, %d looked into, counts %v, incomplete "+
+		"%q, %s",
 		r.Run, r.Verdict, r.Entries, r.Records, r.Tiles, r.TilesLooked, r.Counts, r.Incomplete, time.Since(began).Round(time.Millisecond))
 	if _, err := json.Marshal(r); err != nil {
 		t.Fatal(err)
@@ -36,7 +38,8 @@ func audit(t *testing.T, cfg consistency.Config) *consistency.Report {
 	return r
 }
 
-// TestAuditOfACleanOutboxAgrees: audits of what a relay delivers agree, at any moment of asking, in rounds of new entries, and from scratch.
+// TestAuditOfACleanOutboxAgrees: audits of what a relay delivers agree, at any moment of asking, in
+// rounds of new entries, and from scratch.
 func TestAuditOfACleanOutboxAgrees(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
@@ -55,7 +58,8 @@ func TestAuditOfACleanOutboxAgrees(t *testing.T) {
 	}
 	full := auditConfig(w)
 	full.Full = true
-	if r := audit(t, full); r.Verdict != consistency.Agree || r.Entries != total || r.Records != total {
+	if r := audit(t, full); r.Verdict != consistency.Agree || r.Entries != total ||
+		r.Records != total {
 		t.Fatalf("%d entries and %d records of %d: %s", r.Entries, r.Records, total, r.Verdict)
 	}
 	outside := auditConfig(w)

@@ -12,7 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/consistency/report"
 )
 
-// TestAuditTilesAreKept: the tiles of each run are found again, whole and by themselves, and its page shows where the fault is.
+// TestAuditTilesAreKept: the tiles of each run are found again, whole and by themselves, and its
+// page shows where the fault is.
 func TestAuditTilesAreKept(t *testing.T) {
 	w := shared(t, 2)
 	c := newCarrier(t, w)
@@ -52,7 +53,8 @@ func TestAuditTilesAreKept(t *testing.T) {
 		var entries, differing int64
 		for _, x := range tiles {
 			if x.Run != r.Run || at[x.Shard] != x.After {
-				t.Errorf("run %d: shard %d: a tile of run %d after %s, want one after %s", r.Run, x.Shard, x.Run, x.After, at[x.Shard])
+				t.Errorf("run %d: shard %d: a tile of run %d after %s, want one after %s", r.Run, x.Shard,
+					x.Run, x.After, at[x.Shard])
 			}
 			at[x.Shard] = x.To
 			entries += x.Entries
@@ -62,11 +64,14 @@ func TestAuditTilesAreKept(t *testing.T) {
 		}
 		for _, s := range r.Range {
 			if at[s.Shard] != s.To {
-				t.Errorf("run %d: shard %d: the tiles end at %s, the range at %s", r.Run, s.Shard, at[s.Shard], s.To)
+				t.Errorf("run %d: shard %d: the tiles end at %s, the range at %s", r.Run, s.Shard, at[s.Shard],
+					s.To)
 			}
 		}
-		if want := int64(i % 2); entries != r.Entries || differing != want || int64(len(r.Findings)) != want {
-			t.Errorf("run %d: %d entries in tiles of %d, %d tiles differ, findings %v", r.Run, entries, r.Entries, differing, r.Findings)
+		if want := int64(i % 2); entries != r.Entries || differing != want ||
+			int64(len(r.Findings)) != want {
+			t.Errorf("run %d: %d entries in tiles of %d, %d tiles differ, findings %v", r.Run, entries,
+				r.Entries, differing, r.Findings)
 		}
 		var page bytes.Buffer
 		if err := report.WriteHTML(&page, r, tiles); err != nil {

@@ -17,14 +17,16 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// replicated is an environment on a cluster of three brokers, with three copies of everything, two of which have to be in sync.
+// replicated is an environment on a cluster of three brokers, with three copies of everything, two
+// of which have to be in sync.
 func replicated(ctx context.Context, t *testing.T, shards int) (*testenv.Env, *servers.Kafka) {
 	t.Helper()
 	return replicatedOn(ctx, t, shards, servers.KafkaOptions{})
 }
 
 // replicatedOn is replicated with options for the cluster.
-func replicatedOn(ctx context.Context, t *testing.T, shards int, o servers.KafkaOptions) (*testenv.Env, *servers.Kafka) {
+func replicatedOn(ctx context.Context, t *testing.T, shards int,
+	o servers.KafkaOptions) (*testenv.Env, *servers.Kafka) {
 	t.Helper()
 	o.Brokers, o.Java = 3, []string{"-Xmx512m"}
 	o.Properties = map[string]string{
@@ -39,15 +41,17 @@ func replicatedOn(ctx context.Context, t *testing.T, shards int, o servers.Kafka
 	integration.CloseAtEnd(t, k)
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
 	w := testenv.New(t, testenv.Options{Shards: shards, Kafka: k.Addrs()})
-	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(shards), 3, nil, w.Topic()); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(shards), 3, nil,
+		w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 	return w, k
 }
 
-// TestExactlyOnceWhileBrokersDie: each broker of three is killed and comes back, while events are written: leaders of partitions and
-// coordinators move. Then two are away at once, so that nothing can be written (NOT_ENOUGH_REPLICAS, and no coordinator): no shard
-// says that it runs, Redis keeps, and all of it is delivered when they are back.
+// TestExactlyOnceWhileBrokersDie: each broker of three is killed and comes back, while events are
+// written: leaders of partitions and coordinators move. Then two are away at once, so that nothing
+// can be written (NOT_ENOUGH_REPLICAS, and no coordinator): no shard says that it runs, Redis
+// keeps, and all of it is delivered when they are back.
 func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 10*time.Minute)
@@ -68,7 +72,8 @@ func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 		}
 		began := time.Now()
 		w.AwaitPassed(2 * time.Minute)
-		t.Logf("broker %d killed: what had been written until then was delivered %s later", b.ID, time.Since(began).Round(100*time.Millisecond))
+		t.Logf("broker %d killed: what had been written until then was delivered %s later", b.ID,
+			time.Since(began).Round(100*time.Millisecond))
 		if err := b.Restart(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +107,8 @@ func TestExactlyOnceWhileBrokersDie(t *testing.T) {
 	}
 	began := time.Now()
 	w.AwaitCommitted(2 * time.Minute)
-	t.Logf("two brokers back: everything was delivered %s later", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("two brokers back: everything was delivered %s later",
+		time.Since(began).Round(100*time.Millisecond))
 	verify(t, w)
 }
 
@@ -121,7 +127,8 @@ func inSync(ctx context.Context, w *testenv.Env) error {
 	for _, topic := range answer.Topics {
 		for _, p := range topic.Partitions {
 			if len(p.ISR) < len(p.Replicas) || p.Leader < 0 {
-				return fmt.Errorf("topic %s, partition %d: %d of %d copies are in sync", *topic.Topic, p.Partition, len(p.ISR), len(p.Replicas))
+				return fmt.Errorf("topic %s, partition %d: %d of %d copies are in sync", *topic.Topic,
+					p.Partition, len(p.ISR), len(p.Replicas))
 			}
 		}
 	}

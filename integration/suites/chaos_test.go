@@ -13,9 +13,9 @@ import (
 // chaosFaults is how many relays die, stand still or are replaced in a run of chaos.
 const chaosFaults = 24
 
-// TestExactlyOnceWhileRelaysDie: events are written beside a change of state while relays are killed, stopped past their session and
-// continued, and replaced. A read_committed reader gets each event once, per key in order, and the committed position is
-// the last entry of each shard.
+// TestExactlyOnceWhileRelaysDie: events are written beside a change of state while relays are
+// killed, stopped past their session and continued, and replaced. A read_committed reader gets each
+// event once, per key in order, and the committed position is the last entry of each shard.
 func TestExactlyOnceWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
@@ -23,7 +23,8 @@ func TestExactlyOnceWhileRelaysDie(t *testing.T) {
 	verify(t, w)
 }
 
-// TestAtLeastOnceWhileRelaysDie is the same for the other delivery: nothing is lost; duplicates are counted.
+// TestAtLeastOnceWhileRelaysDie is the same for the other delivery: nothing is lost; duplicates are
+// counted.
 func TestAtLeastOnceWhileRelaysDie(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 4)
@@ -31,12 +32,14 @@ func TestAtLeastOnceWhileRelaysDie(t *testing.T) {
 	verifyAtLeastOnce(t, w)
 }
 
-// chaos writes 200,000 events under a crew to which something happens at random moments while they are written.
+// chaos writes 200,000 events under a crew to which something happens at random moments while they
+// are written.
 func chaos(t *testing.T, w *testenv.Env, s testenv.Settings) {
 	t.Helper()
 	random := integration.Seed(t)
 	events := scaled(t, 200_000)
-	shop := w.Open(deadline(t, 10*time.Minute), testenv.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
+	shop := w.Open(deadline(t, 10*time.Minute),
+		testenv.ShopOptions{Events: events, Seed: random.Uint64(), Gated: true})
 	c := newCrew(t, w, 5, random, s)
 	began := time.Now()
 	for n := range chaosFaults {
@@ -58,6 +61,7 @@ func chaos(t *testing.T, w *testenv.Env, s testenv.Settings) {
 	} else {
 		w.AwaitCommitted(2 * time.Minute)
 	}
-	t.Logf("all delivered %s after the last fault's relays had come back", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("all delivered %s after the last fault's relays had come back",
+		time.Since(began).Round(100*time.Millisecond))
 	c.leave()
 }

@@ -13,24 +13,28 @@ import (
 	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// TestRedisClusterCarriesEventsOnce: three nodes, twelve shards over all of them, 10,000 events; one of the nodes is killed and
-// restarted in the middle.
+// TestRedisClusterCarriesEventsOnce: three nodes, twelve shards over all of them, 10,000 events;
+// one of the nodes is killed and restarted in the middle.
 func TestRedisClusterCarriesEventsOnce(t *testing.T) {
 	t.Parallel()
-	cluster, err := servers.StartRedisCluster(deadline(t, 2*time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
+	cluster, err := servers.StartRedisCluster(deadline(t, 2*time.Minute),
+		servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, cluster)
-	t.Logf("servers: %s as a cluster of %d nodes, %s", cluster.Version, len(cluster.Nodes), integration.Servers(t).Kafka.Version)
-	w := testenv.New(t, testenv.Options{Shards: 12, Redis: redis.UniversalOptions{Addrs: cluster.Addrs()}})
+	t.Logf("servers: %s as a cluster of %d nodes, %s", cluster.Version, len(cluster.Nodes),
+		integration.Servers(t).Kafka.Version)
+	w := testenv.New(t, testenv.Options{Shards: 12,
+		Redis: redis.UniversalOptions{Addrs: cluster.Addrs()}})
 	ctx := deadline(t, 5*time.Minute)
 	logSpread(t, w)
 
 	w.Spawn(nil)
 	w.Spawn(nil)
 	const events = 10_000
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
+		Gated: true, Persistent: true})
 	shop.Allow(events / 2)
 	shop.Await(time.Minute, events/4)
 	began := time.Now()

@@ -14,8 +14,9 @@ import (
 	"github.com/sluice-outbox/sluice/integration/testenv"
 )
 
-// crew is a number of relay processes that share the shards of an environment, and die and are replaced in turn. One more than there are shards
-// is a good size: there is always one that has to wait.
+// crew is a number of relay processes that share the shards of an environment, and die and are
+// replaced in turn. One more than there are shards is a good size: there is always one that has to
+// wait.
 type crew struct {
 	t        *testing.T
 	w        *testenv.Env
@@ -39,7 +40,8 @@ const session = 6 * time.Second
 
 func newCrew(t *testing.T, w *testenv.Env, size int, random *rand.Rand, s testenv.Settings) *crew {
 	t.Helper()
-	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second, patience: 30 * time.Second}
+	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second,
+		patience: 30 * time.Second}
 	for range size {
 		c.hire()
 	}
@@ -52,7 +54,8 @@ func (c *crew) hire() {
 	c.all = append(c.all, p)
 }
 
-// fault makes one of the working relays die, stand still or leave in good order, and another one come for it.
+// fault makes one of the working relays die, stand still or leave in good order, and another one
+// come for it.
 func (c *crew) fault() {
 	c.t.Helper()
 	switch c.random.IntN(3) {
@@ -80,7 +83,8 @@ func (c *crew) freeze() {
 	c.t.Helper()
 	c.stops++
 	c.stop(c.take())
-	// Not too many at once: those that are left have to carry the load, and the stopped ones come back.
+	// Not too many at once: those that are left have to carry the load, and the stopped ones come
+	// back.
 	if len(c.working) < 2 {
 		c.hire()
 	}
@@ -105,7 +109,8 @@ func (c *crew) take() *testenv.Process {
 	return p
 }
 
-// stop freezes a relay for longer than its session lasts, and lets it go on as if nothing had happened.
+// stop freezes a relay for longer than its session lasts, and lets it go on as if nothing had
+// happened.
 func (c *crew) stop(p *testenv.Process) {
 	c.t.Helper()
 	if err := p.Stop(); err != nil {
@@ -158,11 +163,13 @@ func (c *crew) leave() {
 	for _, p := range c.all {
 		fenced += strings.Count(strings.ToLower(p.Output()), "fence")
 	}
-	c.t.Logf("relays: %d processes, %d killed, %d stopped past their session and continued, %d replaced; %d times one said that it was fenced",
+	c.t.Logf("relays: %d processes, %d killed, %d stopped past their session and continued, %d "+
+		"replaced; %d times one said that it was fenced",
 		len(c.all), c.kills, c.stops, c.changes, fenced)
 	if c.t.Failed() {
 		for _, p := range c.all {
-			if err := os.WriteFile(os.TempDir()+"/"+c.t.Name()+"-"+p.Instance+".log", []byte(p.Output()), 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err := os.WriteFile(os.TempDir()+"/"+c.t.Name()+"-"+p.Instance+".log", []byte(p.Output()),
+				0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
 				c.t.Log(err)
 			}
 		}

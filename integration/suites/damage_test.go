@@ -14,8 +14,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestDamagedStreamHaltsTheShard: somebody deletes, trims or rewrites a stream by hand. The shard halts with evidence, and nothing
-// is delivered that cannot be accounted for; resumed by hand it goes on, and counts what was gone.
+// TestDamagedStreamHaltsTheShard: somebody deletes, trims or rewrites a stream by hand. The shard
+// halts with evidence, and nothing is delivered that cannot be accounted for; resumed by hand it
+// goes on, and counts what was gone.
 func TestDamagedStreamHaltsTheShard(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -24,7 +25,9 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 		gone   uint64 // entries that were never delivered
 	}{
 		"stream deleted": {
-			func(ctx context.Context, w *testenv.Env) error { return w.Redis.Del(ctx, w.Stream(0)).Err() }, nothing, 0,
+			func(ctx context.Context, w *testenv.Env) error {
+				return w.Redis.Del(ctx, w.Stream(0)).Err()
+			}, nothing, 0,
 		},
 		"everything flushed": {nil, nothing, 0}, // by the test, on a server of its own
 		"trimmed past the position": {func(ctx context.Context, w *testenv.Env) error {
@@ -61,7 +64,9 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 			var w *testenv.Env
 			if tt.damage == nil {
 				w, _ = ownRedis(t)
-				tt.damage = func(ctx context.Context, w *testenv.Env) error { return w.Redis.FlushAll(ctx).Err() }
+				tt.damage = func(ctx context.Context, w *testenv.Env) error {
+					return w.Redis.FlushAll(ctx).Err()
+				}
 			} else {
 				w = shared(t, 1)
 			}
@@ -99,7 +104,8 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 				t.Error(err)
 			}
 			if got := position(t, w, 0); tt.gone > 0 && got.Count+got.Missing != uint64(len(before)+100+50) {
-				t.Errorf("the position counts %d entries and %d missing; Redis has had %d", got.Count, got.Missing, len(before)+100+50)
+				t.Errorf("the position counts %d entries and %d missing; Redis has had %d", got.Count,
+					got.Missing, len(before)+100+50)
 			}
 		})
 	}
@@ -107,7 +113,8 @@ func TestDamagedStreamHaltsTheShard(t *testing.T) {
 
 // whilePaused pauses the outbox while it calls f, as `sluice pause` and `sluice resume` do.
 func whilePaused(ctx context.Context, w *testenv.Env, f func() error) error {
-	if err := w.Redis.HSet(ctx, names.ControlKey(w.Outbox), "pause", `{"by":"test","reason":"maintenance"}`).Err(); err != nil {
+	if err := w.Redis.HSet(ctx, names.ControlKey(w.Outbox), "pause",
+		`{"by":"test","reason":"maintenance"}`).Err(); err != nil {
 		return err
 	}
 	w.AwaitState(0, relay.StatePaused, time.Minute)

@@ -11,12 +11,14 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestDeliveryChangesWhereTheOtherStopped: from exactly-once to at-least-once and back, twice, with a clean stop between and events that
-// are added while nobody runs. Each delivery starts where the other one stopped: no duplicate, nothing lost.
+// TestDeliveryChangesWhereTheOtherStopped: from exactly-once to at-least-once and back, twice, with
+// a clean stop between and events that are added while nobody runs. Each delivery starts where the
+// other one stopped: no duplicate, nothing lost.
 func TestDeliveryChangesWhereTheOtherStopped(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
-	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce} {
+	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce,
+		relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce} {
 		for shard := range w.Shards {
 			w.Add(shard, 100, "added while nobody runs")
 		}
@@ -39,13 +41,15 @@ func TestDeliveryChangesWhereTheOtherStopped(t *testing.T) {
 	verify(t, w)
 }
 
-// TestDeliveryChangesUnderLoad: the process is replaced by one of the other delivery while events are written, as a rolling
-// change of the configuration does. Nothing is lost, and nothing is out of order in what is delivered first.
+// TestDeliveryChangesUnderLoad: the process is replaced by one of the other delivery while events
+// are written, as a rolling change of the configuration does. Nothing is lost, and nothing is out
+// of order in what is delivered first.
 func TestDeliveryChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
 	events := scaled(t, 20_000)
-	shop := w.Open(deadline(t, 5*time.Minute), testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
+	shop := w.Open(deadline(t, 5*time.Minute),
+		testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
 	p := w.Spawn(testenv.Settings{"delivery": "exactly-once"})
 	deliveries := []string{"at-least-once", "exactly-once", "at-least-once", "exactly-once"}
 	for n, next := range deliveries {

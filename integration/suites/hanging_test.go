@@ -21,7 +21,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// leftOpen is a transaction of four entries, two in each of two partitions, as a broker with KAFKA-20734 may leave it behind.
+// leftOpen is a transaction of four entries, two in each of two partitions, as a broker with
+// KAFKA-20734 may leave it behind.
 type leftOpen struct {
 	id        byte // a or b
 	committed bool // what its coordinator has decided
@@ -38,7 +39,8 @@ func (x leftOpen) String() string {
 	for _, part := range []struct {
 		is   bool
 		text string
-	}{{x.committed, "committed"}, {!x.committed, "aborted"}, {x.incomplete, "incomplete"}, {x.noPosition, "without position"}, {x.next, "and one behind it"}} {
+	}{{x.committed, "committed"}, {!x.committed, "aborted"}, {x.incomplete,
+		"incomplete"}, {x.noPosition, "without position"}, {x.next, "and one behind it"}} {
 		if part.is {
 			s = append(s, part.text)
 		}
@@ -76,13 +78,15 @@ func leftOpenCases() (cases []leftOpen) {
 	return cases
 }
 
-// TestTransactionsLeftOpenByTheBroker: whatever a coordinator has left open of a shard's last transaction, the next owner ends it as
-// it should have ended, and every event is delivered once. The transactions are written as a relay writes them, without the
-// coordinator's knowledge, which is how they stay open.
+// TestTransactionsLeftOpenByTheBroker: whatever a coordinator has left open of a shard's last
+// transaction, the next owner ends it as it should have ended, and every event is delivered once.
+// The transactions are written as a relay writes them, without the coordinator's knowledge, which
+// is how they stay open.
 func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
-	k, err := servers.StartKafka(ctx, servers.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
+	k, err := servers.StartKafka(ctx,
+		servers.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +94,8 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	t.Logf("servers: %s, %s", integration.Servers(t).Redis.Version, k.Version)
 	cases := leftOpenCases()
 	w := testenv.New(t, testenv.Options{Shards: len(cases), Kafka: k.Addrs()})
-	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(2*len(cases)), 1, nil, w.Topic()); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(2*len(cases)), 1, nil,
+		w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 	cfg := w.Config()
@@ -127,7 +132,9 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 			t.Errorf("shard %d (%v): %v", shard, x, err)
 		}
 	}
-	t.Logf("%d transactions left open in %d partitions: %d entries, %d records", len(cases), strings.Count(second.Log(), "had left a transaction of this shard open"), len(entries), len(records))
+	t.Logf("%d transactions left open in %d partitions: %d entries, %d records", len(cases),
+		strings.Count(second.Log(), "had left a transaction of this shard open"), len(entries),
+		len(records))
 }
 
 // leaver writes entries whose keys belong to two partitions of their shard's own.
@@ -173,9 +180,11 @@ func (l leaver) entry(shard, partition int) kmsg.Record {
 func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 	l.t.Helper()
 	lane := fmt.Sprintf("left-%d", shard)
-	ids := map[byte]*rawProducer{'a': newRawProducer(ctx, l.t, l.w, lane, 'a'), 'b': newRawProducer(ctx, l.t, l.w, lane, 'b')}
+	ids := map[byte]*rawProducer{'a': newRawProducer(ctx, l.t, l.w, lane, 'a'),
+		'b': newRawProducer(ctx, l.t, l.w, lane, 'b')}
 	ids[x.id].write(names.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
-		Key: fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, lane), Value: []byte(`{"v":2,"relay":"a test","at":0}`),
+		Key:   fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, lane),
+		Value: []byte(`{"v":2,"relay":"a test","at":0}`),
 	})
 	l.transaction(ctx, ids[x.id], lane, shard, x)
 	if x.next {
@@ -183,7 +192,8 @@ func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 	}
 }
 
-func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, shard int, x leftOpen) {
+func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, shard int,
+	x leftOpen) {
 	l.t.Helper()
 	batches := [2][]kmsg.Record{}
 	for partition := range 2 {
@@ -204,7 +214,8 @@ func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, sh
 		l.t.Fatal(err)
 	}
 	value, err := json.Marshal(map[string]any{
-		"v": 2, "lane": lane, "records": 4, "wrote": map[string][]int{l.w.Topic(): {2 * shard, 2*shard + 1}}, "position": pos,
+		"v": 2, "lane": lane, "records": 4,
+		"wrote": map[string][]int{l.w.Topic(): {2 * shard, 2*shard + 1}}, "position": pos,
 	})
 	if err != nil {
 		l.t.Fatal(err)
@@ -214,6 +225,7 @@ func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, sh
 		p.write(l.w.Topic(), int32(2*shard+1), x.second, x.committed, batches[1]...)
 	}
 	if !x.noPosition {
-		p.write(names.PositionsTopic(l.w.Outbox), int32(shard), x.position, x.committed, kmsg.Record{Key: fmt.Appendf(nil, "%s/%d", l.w.Outbox, shard), Value: value})
+		p.write(names.PositionsTopic(l.w.Outbox), int32(shard), x.position, x.committed,
+			kmsg.Record{Key: fmt.Appendf(nil, "%s/%d", l.w.Outbox, shard), Value: value})
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// awaitLag waits until the consumer group, as every Redis tool shows it, stands at the last delivered entry with this lag and nothing
-// pending.
+// awaitLag waits until the consumer group, as every Redis tool shows it, stands at the last
+// delivered entry with this lag and nothing pending.
 func awaitLag(t *testing.T, w *testenv.Env, shard int, lag int64) {
 	t.Helper()
 	w.Await(time.Minute, func(ctx context.Context) error {
@@ -23,14 +23,16 @@ func awaitLag(t *testing.T, w *testenv.Env, shard int, lag int64) {
 			return err
 		}
 		if g.Lag != lag || g.Pending != 0 {
-			return fmt.Errorf("the group is at %s, %d entries read, lag %d, %d pending; want lag %d", g.LastDeliveredID, g.EntriesRead, g.Lag, g.Pending, lag)
+			return fmt.Errorf("the group is at %s, %d entries read, lag %d, %d pending; want lag %d",
+				g.LastDeliveredID, g.EntriesRead, g.Lag, g.Pending, lag)
 		}
 		return nil
 	})
 }
 
-// TestConsumerGroupShowsTheTrueLag: in exactly-once delivery the group follows the committed position, so that XINFO GROUPS shows what
-// is not delivered yet, while the relay runs, while it is paused and after it has ended.
+// TestConsumerGroupShowsTheTrueLag: in exactly-once delivery the group follows the committed
+// position, so that XINFO GROUPS shows what is not delivered yet, while the relay runs, while it is
+// paused and after it has ended.
 func TestConsumerGroupShowsTheTrueLag(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)
@@ -55,7 +57,8 @@ func TestConsumerGroupShowsTheTrueLag(t *testing.T) {
 	awaitLag(t, w, 0, 30)
 }
 
-// TestConsumerGroupDestroyedIsMadeAgainAtThePosition: never at the end of the stream or at its beginning.
+// TestConsumerGroupDestroyedIsMadeAgainAtThePosition: never at the end of the stream or at its
+// beginning.
 func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
@@ -68,7 +71,8 @@ func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 			w.Add(0, 300, "before")
 			w.AwaitPassed(time.Minute)
 			awaitLag(t, w, 0, 0)
-			if n, err := w.Redis.XGroupDestroy(deadline(t, time.Minute), w.Stream(0), names.ConsumerGroup).Result(); err != nil || n != 1 {
+			if n, err := w.Redis.XGroupDestroy(deadline(t, time.Minute), w.Stream(0),
+				names.ConsumerGroup).Result(); err != nil || n != 1 {
 				t.Fatalf("XGROUP DESTROY: %d, %v", n, err)
 			}
 			w.Add(0, 200, "after")
@@ -80,8 +84,8 @@ func TestConsumerGroupDestroyedIsMadeAgainAtThePosition(t *testing.T) {
 	}
 }
 
-// TestTrimKeepsWhatIsNotDelivered: with the shortest retention, everything delivered goes, except the anchor; nothing goes that is not
-// delivered, however old it is.
+// TestTrimKeepsWhatIsNotDelivered: with the shortest retention, everything delivered goes, except
+// the anchor; nothing goes that is not delivered, however old it is.
 func TestTrimKeepsWhatIsNotDelivered(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
@@ -103,7 +107,8 @@ func TestTrimKeepsWhatIsNotDelivered(t *testing.T) {
 				}
 				return nil
 			})
-			if got, err := w.Redis.XRange(ctx, w.Stream(0), last, last).Result(); err != nil || len(got) != 1 {
+			if got, err := w.Redis.XRange(ctx, w.Stream(0), last, last).Result(); err != nil ||
+				len(got) != 1 {
 				t.Fatalf("the anchor %s is gone: %v, %v", last, got, err)
 			}
 
@@ -124,7 +129,8 @@ func TestTrimKeepsWhatIsNotDelivered(t *testing.T) {
 			}
 			report := testenv.Compare(entries, w.Delivered())
 			t.Log(report)
-			if err := report.AtLeastOnce(); err != nil || d == relay.DeliveryExactlyOnce && report.Duplicated > 0 {
+			if err := report.AtLeastOnce(); err != nil ||
+				d == relay.DeliveryExactlyOnce && report.Duplicated > 0 {
 				t.Errorf("%v: %v", d, report.Findings)
 			}
 		})

@@ -23,8 +23,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// isolable is an environment on three brokers, each of which can be cut off from the others while clients
-// reach it.
+// isolable is an environment on three brokers, each of which can be cut off from the others while
+// clients reach it.
 type isolable struct {
 	*testenv.Env
 	t *testing.T
@@ -137,7 +137,8 @@ func (d *isolable) lead(choose func(place) *servers.Broker) {
 			}
 			for at, leader := range want {
 				if p := v[at]; p.Leader != leader || len(p.ISR) != len(p.Replicas) {
-					return fmt.Errorf("broker %d says that %v is led by %d, want %d, and %d of %d copies are in sync",
+					return fmt.Errorf(
+						"broker %d says that %v is led by %d, want %d, and %d of %d copies are in sync",
 						b.ID, at, p.Leader, leader, len(p.ISR), len(p.Replicas))
 				}
 			}
@@ -178,7 +179,8 @@ func (d *isolable) leads(ctx context.Context, b *servers.Broker) error {
 	}
 	for shard := range d.Shards {
 		if p := v[place{names.PositionsTopic(d.Outbox), int32(shard)}]; p.Leader != int32(b.ID) {
-			return fmt.Errorf("broker %d says that %d leads the positions of shard %d", b.ID, p.Leader, shard)
+			return fmt.Errorf("broker %d says that %d leads the positions of shard %d", b.ID, p.Leader,
+				shard)
 		}
 	}
 	return nil

@@ -37,7 +37,8 @@ func TestLeaderlessPartition(t *testing.T) {
 	watch := w.WatchStillness(stillnessLimit)
 
 	events := scaled(t, 60_000)
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
+		Gated: true})
 	part := func(n int) {
 		shop.Allow(events * n / 4)
 		shop.Await(time.Minute, events*n/4)
@@ -52,16 +53,19 @@ func TestLeaderlessPartition(t *testing.T) {
 	awaitLeader(t, w, blocked, false)
 	part(2)
 	w.AwaitPassed(time.Minute, others...)
-	t.Logf("the other shards delivered on %s after the broker was killed", time.Since(gone).Round(100*time.Millisecond))
+	t.Logf("the other shards delivered on %s after the broker was killed",
+		time.Since(gone).Round(100*time.Millisecond))
 	awaitAccount(t, w, partitionNamed(w.Topic(), blocked), blocked)
-	t.Logf("the shard without a leader accounts for itself %s after the broker was killed", time.Since(gone).Round(100*time.Millisecond))
+	t.Logf("the shard without a leader accounts for itself %s after the broker was killed",
+		time.Since(gone).Round(100*time.Millisecond))
 	for _, shard := range others {
 		st, err := w.Status(ctx, shard)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if st.State != relay.StateRunning {
-			t.Errorf("shard %d does not write to the partition without a leader, and is not running; %s", shard, st)
+			t.Errorf("shard %d does not write to the partition without a leader, and is not running; %s",
+				shard, st)
 		}
 	}
 
@@ -71,7 +75,8 @@ func TestLeaderlessPartition(t *testing.T) {
 	killed := time.Now()
 	part(3)
 	w.AwaitPassed(session+takeoverSlack, others...)
-	t.Logf("a relay was killed: the other shards deliver again %s later", time.Since(killed).Round(100*time.Millisecond))
+	t.Logf("a relay was killed: the other shards deliver again %s later",
+		time.Since(killed).Round(100*time.Millisecond))
 
 	if err := k.Brokers[victim-1].Restart(ctx); err != nil {
 		t.Fatal(err)
@@ -80,7 +85,8 @@ func TestLeaderlessPartition(t *testing.T) {
 	shop.Allow(events)
 	shop.Close(time.Minute)
 	w.AwaitCommitted(2 * time.Minute)
-	t.Logf("the leader is back: all was delivered %s later", time.Since(back).Round(100*time.Millisecond))
+	t.Logf("the leader is back: all was delivered %s later",
+		time.Since(back).Round(100*time.Millisecond))
 	watch.End()
 	verify(t, w)
 }
@@ -97,8 +103,8 @@ func threeBrokers(ctx context.Context, t *testing.T, shards int) (*testenv.Env, 
 	return testenv.New(t, testenv.Options{Shards: shards, Kafka: k.Addrs()}), k
 }
 
-// onlyCopy makes the environment's topic, as many partitions as shards, with one copy each: that of one
-// partition is alone on its broker.
+// onlyCopy makes the environment's topic, as many partitions as shards, with one copy each: that of
+// one partition is alone on its broker.
 func onlyCopy(ctx context.Context, t *testing.T, w *testenv.Env, partition, broker int32) {
 	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()

@@ -21,9 +21,10 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// TestCommitWhileAPartitionHasNoLeader: the broker that has the only copy of a partition is away when a transaction on that partition
-// commits, and comes back. A coordinator with KAFKA-20734 has called the transaction ended without a marker there; were it left so, the next abort of
-// the same id would take the committed records away.
+// TestCommitWhileAPartitionHasNoLeader: the broker that has the only copy of a partition is away
+// when a transaction on that partition commits, and comes back. A coordinator with KAFKA-20734 has
+// called the transaction ended without a marker there; were it left so, the next abort of the same
+// id would take the committed records away.
 func TestCommitWhileAPartitionHasNoLeader(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
@@ -39,7 +40,8 @@ func TestCommitWhileAPartitionHasNoLeader(t *testing.T) {
 	add := func() { w.AddFields(0, "*", append(w.Fields("payload"), outbox.FieldKey, key)...) }
 	owner := func(instance string, hold *holder) *testenv.Running {
 		cfg := w.Config()
-		cfg.Instance, cfg.Assign, cfg.Kafka = instance, []int{0}, append(w.KafkaOpts(), kgo.Dialer(hold.Dial))
+		cfg.Instance, cfg.Assign, cfg.Kafka = instance, []int{0},
+			append(w.KafkaOpts(), kgo.Dialer(hold.Dial))
 		return w.Run(cfg)
 	}
 	held := func(h *holder) {
@@ -94,7 +96,8 @@ func TestCommitWhileAPartitionHasNoLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify(t, w)
-	t.Logf("transactions that had been left open: %d", strings.Count(second.Log(), "had left a transaction of this shard open"))
+	t.Logf("transactions that had been left open: %d",
+		strings.Count(second.Log(), "had left a transaction of this shard open"))
 }
 
 // onePartitionABroker makes the environment's topic: partition n has one copy, on broker n+1.
@@ -122,7 +125,8 @@ func onePartitionABroker(ctx context.Context, t *testing.T, w *testenv.Env) {
 func withoutCoordinator(ctx context.Context, t *testing.T, w *testenv.Env) int {
 	t.Helper()
 	lane := w.Lane(0)
-	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, names.LaneID(w.Outbox, lane, 'a'), names.LaneID(w.Outbox, lane, 'b'))
+	coordinators := kadm.NewClient(w.Kafka).FindTxnCoordinators(ctx, names.LaneID(w.Outbox, lane, 'a'),
+		names.LaneID(w.Outbox, lane, 'b'))
 	if err := coordinators.Error(); err != nil {
 		t.Fatal(err)
 	}

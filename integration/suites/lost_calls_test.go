@@ -18,8 +18,9 @@ import (
 // mostCalls bounds the calls of one kind that a short run can make.
 const mostCalls = 150
 
-// TestLostCallToKafka: of the calls that a short run of a relay makes to Kafka, one fails, each in turn; its
-// request is lost, or its reply. In exactly-once delivery every event is there once; in at-least-once none is lost.
+// TestLostCallToKafka: of the calls that a short run of a relay makes to Kafka, one fails, each in
+// turn; its request is lost, or its reply. In exactly-once delivery every event is there once; in
+// at-least-once none is lost.
 func TestLostCallToKafka(t *testing.T) {
 	t.Parallel()
 	for name, keys := range map[string][]kmsg.Key{
@@ -29,10 +30,14 @@ func TestLostCallToKafka(t *testing.T) {
 		"position":   {kmsg.Fetch, kmsg.ListOffsets},
 		"any":        nil,
 	} {
-		lostCalls(t, name, relay.DeliveryExactlyOnce, func() *integration.CallFaults { return integration.KafkaFaults(keys...) }, throughKafka)
+		lostCalls(t, name, relay.DeliveryExactlyOnce, func() *integration.CallFaults {
+			return integration.KafkaFaults(keys...)
+		}, throughKafka)
 	}
 	for name, keys := range map[string][]kmsg.Key{"produce": {kmsg.Produce}, "any": nil} {
-		lostCalls(t, name, relay.DeliveryAtLeastOnce, func() *integration.CallFaults { return integration.KafkaFaults(keys...) }, throughKafka)
+		lostCalls(t, name, relay.DeliveryAtLeastOnce, func() *integration.CallFaults {
+			return integration.KafkaFaults(keys...)
+		}, throughKafka)
 	}
 }
 
@@ -44,14 +49,18 @@ func TestLostCallToRedis(t *testing.T) {
 		"position": {"XINFO", "HMGET", "XPENDING"},
 		"any":      nil,
 	} {
-		lostCalls(t, name, relay.DeliveryExactlyOnce, func() *integration.CallFaults { return integration.RedisFaults(commands...) }, throughRedis)
+		lostCalls(t, name, relay.DeliveryExactlyOnce, func() *integration.CallFaults {
+			return integration.RedisFaults(commands...)
+		}, throughRedis)
 	}
 	for name, commands := range map[string][]string{
 		"read":        {"XREADGROUP"},
 		"acknowledge": {"XACK", "XAUTOCLAIM"},
 		"any":         nil,
 	} {
-		lostCalls(t, name, relay.DeliveryAtLeastOnce, func() *integration.CallFaults { return integration.RedisFaults(commands...) }, throughRedis)
+		lostCalls(t, name, relay.DeliveryAtLeastOnce, func() *integration.CallFaults {
+			return integration.RedisFaults(commands...)
+		}, throughRedis)
 	}
 }
 
@@ -63,9 +72,10 @@ func throughRedis(w *testenv.Env, cfg *relay.Config, f *integration.CallFaults) 
 	cfg.Redis = w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = f.Dial })
 }
 
-// lostCalls runs a relay again and again, on one shard, each time with other events and with another call failing, until a run
-// makes no further call.
-func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integration.CallFaults, through func(*testenv.Env, *relay.Config, *integration.CallFaults)) {
+// lostCalls runs a relay again and again, on one shard, each time with other events and with
+// another call failing, until a run makes no further call.
+func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integration.CallFaults,
+	through func(*testenv.Env, *relay.Config, *integration.CallFaults)) {
 	t.Helper()
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
 		t.Run(d.String()+"/"+name+"/"+mode.String(), func(t *testing.T) {
@@ -90,7 +100,8 @@ func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integ
 			if calls == 0 {
 				t.Fatal("no call failed")
 			}
-			t.Logf("%d calls failed, one in each run, in %s", calls, time.Since(began).Round(100*time.Millisecond))
+			t.Logf("%d calls failed, one in each run, in %s", calls,
+				time.Since(began).Round(100*time.Millisecond))
 			if d == relay.DeliveryExactlyOnce {
 				w.AwaitCommitted(time.Minute)
 				verify(t, w)

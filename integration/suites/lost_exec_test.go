@@ -15,7 +15,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// orders writes events one transaction each through a client that loses calls, and keeps what it was told about each.
+// orders writes events one transaction each through a client that loses calls, and keeps what it
+// was told about each.
 type orders struct {
 	w      *testenv.Env
 	client redis.UniversalClient // without faults
@@ -27,7 +28,9 @@ type orders struct {
 
 func newOrders(t *testing.T, w *testenv.Env, f *integration.CallFaults) *orders {
 	t.Helper()
-	writer, err := outbox.NewWriter(w.RedisClient(func(o *redis.UniversalOptions) { o.Dialer = f.Dial }), outbox.Config{Outbox: w.Outbox})
+	writer, err := outbox.NewWriter(w.RedisClient(func(o *redis.UniversalOptions) {
+		o.Dialer = f.Dial
+	}), outbox.Config{Outbox: w.Outbox})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +43,8 @@ func (o *orders) place(t *testing.T, id string, opts ...outbox.TxOption) {
 	ctx := deadline(t, time.Minute)
 	_, err := o.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 		tx.Queue().Incr(ctx, tx.StateKey("orders"))
-		return tx.Append(outbox.Event{ID: id, AggregateType: "order", AggregateID: "42", Type: "OrderPlaced", Payload: []byte(id)})
+		return tx.Append(outbox.Event{ID: id, AggregateType: "order", AggregateID: "42",
+			Type: "OrderPlaced", Payload: []byte(id)})
 	}, opts...)
 	switch outcome := outbox.OutcomeOf(err); {
 	case outcome == outbox.Unknown && errors.Is(err, outbox.ErrUnknownOutcome):
@@ -70,7 +74,8 @@ func (o *orders) check(t *testing.T) {
 			t.Errorf("event %s: the writer said committed=%v, the stream says %v", id, committed, got)
 		}
 	}
-	n, err := o.client.Get(deadline(t, time.Minute), outbox.StateKey(o.w.Outbox, outbox.Shard("42", o.w.Shards), "orders")).Int()
+	n, err := o.client.Get(deadline(t, time.Minute),
+		outbox.StateKey(o.w.Outbox, outbox.Shard("42", o.w.Shards), "orders")).Int()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +84,9 @@ func (o *orders) check(t *testing.T) {
 	}
 }
 
-// TestLostExec: of the calls of a few transactions, one fails, each in turn. An event exists if and only if its change of state
-// was committed, and the writer says nothing that is not so: of a lost reply it says that the outcome is unknown.
+// TestLostExec: of the calls of a few transactions, one fails, each in turn. An event exists if and
+// only if its change of state was committed, and the writer says nothing that is not so: of a lost
+// reply it says that the outcome is unknown.
 func TestLostExec(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
@@ -110,8 +116,8 @@ func TestLostExec(t *testing.T) {
 	}
 }
 
-// TestLostExecWithIdempotencyKey: the same with an idempotency key for each transaction, which the application repeats until it is
-// told that it is committed. Every event is there, once.
+// TestLostExecWithIdempotencyKey: the same with an idempotency key for each transaction, which the
+// application repeats until it is told that it is committed. Every event is there, once.
 func TestLostExecWithIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {

@@ -47,7 +47,8 @@ func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := limitedTopic(t)
-			p := w.Spawn(testenv.Settings{"delivery": d.String(), "session_timeout": "30s", "transaction_timeout": "30s"})
+			p := w.Spawn(testenv.Settings{"delivery": d.String(), "session_timeout": "30s",
+				"transaction_timeout": "30s"})
 			large := map[int]map[string]relay.Reason{}
 			writeMixed(w, 1, large)
 			w.AwaitPassed(time.Minute)
@@ -69,7 +70,8 @@ func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 func limitedTopic(t *testing.T) *testenv.Env {
 	t.Helper()
 	w := shared(t, 4)
-	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), int32(w.Shards), -1, nil, w.Topic()); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), int32(w.Shards), -1,
+		nil, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -77,13 +79,15 @@ func limitedTopic(t *testing.T) *testenv.Env {
 
 // verifyLowered waits for all that was written, and wants each of the large entries delivered or
 // dead-lettered: the moment of the change decides. What is added now is dead-lettered for sure.
-func verifyLowered(t *testing.T, w *testenv.Env, large map[int]map[string]relay.Reason, d relay.Delivery) {
+func verifyLowered(t *testing.T, w *testenv.Env, large map[int]map[string]relay.Reason,
+	d relay.Delivery) {
 	t.Helper()
 	want := map[int]map[string]relay.Reason{}
 	writeMixed(w, 1, want)
 	began := time.Now()
 	w.AwaitPassed(loweredLimit)
-	t.Logf("all was delivered or dead-lettered %s after it was written", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("all was delivered or dead-lettered %s after it was written",
+		time.Since(began).Round(100*time.Millisecond))
 	dead := deadLettered(w)
 	for shard, ids := range large {
 		for id := range ids {

@@ -22,11 +22,13 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// TestMemoryStaysBounded: a million entries of 1 KB wait. The relay that delivers them stays below 256 MiB, in either delivery.
+// TestMemoryStaysBounded: a million entries of 1 KB wait. The relay that delivers them stays below
+// 256 MiB, in either delivery.
 func TestMemoryStaysBounded(t *testing.T) {
 	const limit = 256 << 20
 	// Its own, for its size, and without a file: that would be written as well.
-	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendonly no"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute),
+		servers.RedisOptions{Config: []string{"appendonly no"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,14 +36,16 @@ func TestMemoryStaysBounded(t *testing.T) {
 	t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
 	for _, delivery := range []string{"exactly-once", "at-least-once"} {
 		t.Run(delivery, func(t *testing.T) {
-			w := testenv.New(t, testenv.Options{Shards: 4, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+			w := testenv.New(t, testenv.Options{Shards: 4,
+				Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 			entries := scaled(t, 1_000_000)
 			if delivery == "at-least-once" {
 				entries /= 4 // the same bounds; enough to reach them
 			}
 			began := time.Now()
 			fill(t, w, entries, 1024)
-			t.Logf("%d entries of 1 KB written in %s", entries, time.Since(began).Round(100*time.Millisecond))
+			t.Logf("%d entries of 1 KB written in %s", entries,
+				time.Since(began).Round(100*time.Millisecond))
 			t.Cleanup(func() { discard(t, w) })
 
 			began = time.Now()
@@ -73,8 +77,11 @@ func fill(t *testing.T, w *testenv.Env, n, size int) {
 	for done := 0; done < n; done += batch {
 		pipe := w.Redis.Pipeline()
 		for i := done; i < min(done+batch, n); i++ {
-			pipe.Do(ctx, "XADD", w.Stream(i%w.Shards), "*", outbox.FieldID, strconv.Itoa(i), outbox.FieldAggregateType, "order",
-				outbox.FieldAggregateID, strconv.Itoa(i%1000), outbox.FieldType, "OrderPlaced", outbox.FieldPayload, payload, outbox.FieldHeaders, "{}")
+			pipe.Do(ctx, "XADD", w.Stream(i%w.Shards), "*", outbox.FieldID, strconv.Itoa(i),
+				outbox.FieldAggregateType, "order",
+				outbox.FieldAggregateID, strconv.Itoa(
+					i%1000), outbox.FieldType, "OrderPlaced", outbox.FieldPayload, payload, outbox.FieldHeaders,
+				"{}")
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			t.Fatal(err)
@@ -124,7 +131,8 @@ func peakMemory(t *testing.T, pid int) int {
 	}
 	for line := range bytes.Lines(text) {
 		if rest, ok := bytes.CutPrefix(line, []byte("VmHWM:")); ok {
-			kib, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(rest)), "kB")))
+			kib, err := strconv.Atoi(strings.TrimSpace(
+				strings.TrimSuffix(strings.TrimSpace(string(rest)), "kB")))
 			if err != nil {
 				t.Fatal(err)
 			}

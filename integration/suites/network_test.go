@@ -26,7 +26,10 @@ var networkFaults = []struct {
 	{"pause", (*servers.Proxies).Pause, (*servers.Proxies).Heal},
 	{"half-open", (*servers.Proxies).HalfOpen, (*servers.Proxies).Heal},
 	{
-		"slow", func(p *servers.Proxies) { p.SetLatency(100 * time.Millisecond); p.SetBandwidth(200_000) },
+		"slow", func(p *servers.Proxies) {
+			p.SetLatency(100 * time.Millisecond)
+			p.SetBandwidth(200_000)
+		},
 		func(p *servers.Proxies) { p.SetLatency(0); p.SetBandwidth(0) },
 	},
 }
@@ -34,8 +37,9 @@ var networkFaults = []struct {
 // faultLasts is longer than most things that a relay does, and shorter than its session.
 const faultLasts = 3 * time.Second
 
-// TestNetworkFaults: between a relay and Redis, or Kafka, the network breaks in every way, under load. The relay gets over each by
-// itself, within what its deadlines allow; exactly-once stays exactly once.
+// TestNetworkFaults: between a relay and Redis, or Kafka, the network breaks in every way, under
+// load. The relay gets over each by itself, within what its deadlines allow; exactly-once stays
+// exactly once.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	for side, through := range map[string]func(*testenv.Env, *relay.Config, *servers.Proxies){
@@ -59,7 +63,8 @@ func TestNetworkFaults(t *testing.T) {
 
 				share := scaled(t, 10_000)
 				shop := w.Open(deadline(t, 5*time.Minute), testenv.ShopOptions{
-					Events: share * len(networkFaults), Seed: integration.Seed(t).Uint64(), Writers: 4, Gated: true,
+					Events: share * len(networkFaults), Seed: integration.Seed(t).Uint64(), Writers: 4,
+					Gated: true,
 				})
 				for n, fault := range networkFaults {
 					shop.Allow(share*n + share/10)
@@ -76,7 +81,8 @@ func TestNetworkFaults(t *testing.T) {
 					delivered := time.Since(began)
 					w.Await(2*time.Minute, func(context.Context) error { return r.Ready() })
 					t.Logf("%s: all delivered %s after it was over, ready after %s",
-						fault.name, delivered.Round(100*time.Millisecond), time.Since(began).Round(100*time.Millisecond))
+						fault.name, delivered.Round(100*time.Millisecond), time.Since(began).Round(
+							100*time.Millisecond))
 				}
 				shop.Close(time.Minute)
 				if d == relay.DeliveryExactlyOnce {
@@ -90,8 +96,8 @@ func TestNetworkFaults(t *testing.T) {
 	}
 }
 
-// TestUnreachableServersAreNamed: a relay that is started while one of its servers cannot be reached is not ready, says which one it
-// is, and starts by itself when the network is back.
+// TestUnreachableServersAreNamed: a relay that is started while one of its servers cannot be
+// reached is not ready, says which one it is, and starts by itself when the network is back.
 func TestUnreachableServersAreNamed(t *testing.T) {
 	t.Parallel()
 	for side, through := range map[string]func(*testenv.Env, *relay.Config, *servers.Proxies){

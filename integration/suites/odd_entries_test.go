@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestEntryIDFromTheFuture: somebody adds an entry under an explicit ID of years ahead. It is delivered, and so is everything after
-// it: order is by ID, no clock is asked.
+// TestEntryIDFromTheFuture: somebody adds an entry under an explicit ID of years ahead. It is
+// delivered, and so is everything after it: order is by ID, no clock is asked.
 func TestEntryIDFromTheFuture(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
@@ -36,15 +36,17 @@ func TestEntryIDFromTheFuture(t *testing.T) {
 			}
 			for i := 1; i < len(records); i++ {
 				if records[i-1].Entry.Compare(records[i].Entry) >= 0 {
-					t.Fatalf("record %d of entry %s stands behind entry %s", i, records[i].Entry, records[i-1].Entry)
+					t.Fatalf("record %d of entry %s stands behind entry %s", i, records[i].Entry,
+						records[i-1].Entry)
 				}
 			}
 		})
 	}
 }
 
-// TestStreamReplacedByAnotherType: the key of the stream becomes a string. Writers refuse to write, before they have written state;
-// the shard halts and says why. When the stream is back, it goes on by itself.
+// TestStreamReplacedByAnotherType: the key of the stream becomes a string. Writers refuse to write,
+// before they have written state; the shard halts and says why. When the stream is back, it goes on
+// by itself.
 func TestStreamReplacedByAnotherType(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
@@ -76,7 +78,8 @@ func TestStreamReplacedByAnotherType(t *testing.T) {
 			if !errors.Is(err, outbox.ErrWrongType) || outbox.OutcomeOf(err) != outbox.NotCommitted {
 				t.Errorf("the writer says %v, want a wrong type and nothing committed", err)
 			}
-			if n, err := w.Redis.Exists(ctx, outbox.StateKey(w.Outbox, 0, "orders")).Result(); err != nil || n != 0 {
+			if n, err := w.Redis.Exists(ctx, outbox.StateKey(w.Outbox, 0, "orders")).Result(); err != nil ||
+				n != 0 {
 				t.Errorf("the state was written: %d, %v", n, err)
 			}
 			st := w.AwaitState(0, relay.StateHalted, time.Minute)

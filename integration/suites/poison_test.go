@@ -41,19 +41,24 @@ func without(n int) func(*testenv.Env) []any {
 var poisons = []poison{
 	{"field missing", relay.ReasonUndecodable, without(0)},
 	{"no payload field", relay.ReasonUndecodable, without(4)},
-	{"not an event at all", relay.ReasonUndecodable, func(*testenv.Env) []any { return []any{"hello", "world \x00\xff\r\n"} }},
+	{"not an event at all", relay.ReasonUndecodable, func(*testenv.Env) []any {
+		return []any{"hello", "world \x00\xff\r\n"}
+	}},
 	{"format version 7", relay.ReasonUndecodable, with(outbox.FieldVersion, "7")},
 	{"unknown field", relay.ReasonUndecodable, with("colour", "red")},
 	{"field twice", relay.ReasonUndecodable, with(outbox.FieldType, "Again")},
 	{"time is no number", relay.ReasonUndecodable, with(outbox.FieldTime, "yesterday")},
 	{"topic name that Kafka forbids", relay.ReasonNoRoute, with(outbox.FieldTopic, "no such: topic")},
-	{"larger than the topic takes", relay.ReasonTooLarge, func(w *testenv.Env) []any { return w.Fields(strings.Repeat("\x00large", 300_000)) }},
+	{"larger than the topic takes", relay.ReasonTooLarge, func(w *testenv.Env) []any {
+		return w.Fields(strings.Repeat("\x00large", 300_000))
+	}},
 	// The topic of the test takes no records that are older than an hour: only the broker knows that.
 	{"refused by the broker", relay.ReasonRejected, with(outbox.FieldTime, "1000000000000")},
 }
 
-// TestPoisonIsDeadLetteredAndTheRestFlowsOn: entries that cannot be delivered go to the dead-letter topic, each with its original
-// bytes, its reason and its entry ID, and the events between and after them are delivered in order.
+// TestPoisonIsDeadLetteredAndTheRestFlowsOn: entries that cannot be delivered go to the dead-letter
+// topic, each with its original bytes, its reason and its entry ID, and the events between and
+// after them are delivered in order.
 func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
@@ -61,7 +66,8 @@ func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 			t.Parallel()
 			w := shared(t, 1)
 			hour := "3600000"
-			if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), 1, -1, map[string]*string{"message.timestamp.before.max.ms": &hour}, w.Topic()); err != nil {
+			if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), 1, -1,
+				map[string]*string{"message.timestamp.before.max.ms": &hour}, w.Topic()); err != nil {
 				t.Fatal(err)
 			}
 			want := map[string]poison{}
@@ -97,8 +103,9 @@ func TestPoisonIsDeadLetteredAndTheRestFlowsOn(t *testing.T) {
 	}
 }
 
-// checkDeadLetters wants the entries in the dead-letter topic, whole, and nothing else. Of records with one key the last one counts, as it
-// does for compaction: at-least-once delivery may have sent a dead letter twice.
+// checkDeadLetters wants the entries in the dead-letter topic, whole, and nothing else. Of records
+// with one key the last one counts, as it does for compaction: at-least-once delivery may have sent
+// a dead letter twice.
 func checkDeadLetters(t *testing.T, w *testenv.Env, want map[string]poison) {
 	t.Helper()
 	last := map[string]*kgo.Record{}
@@ -127,7 +134,8 @@ func checkDeadLetters(t *testing.T, w *testenv.Env, want map[string]poison) {
 			continue
 		}
 		if got := testenv.Header(r, "sluice-reason"); got != string(p.reason) {
-			t.Errorf("%s: reason %s (%s), want %s", p.name, got, testenv.Header(r, "sluice-detail"), p.reason)
+			t.Errorf("%s: reason %s (%s), want %s", p.name, got, testenv.Header(r, "sluice-detail"),
+				p.reason)
 		}
 		if got := testenv.Header(r, "sluice-entry"); got != ref {
 			t.Errorf("%s: header sluice-entry %q, want %q", p.name, got, ref)
@@ -135,7 +143,8 @@ func checkDeadLetters(t *testing.T, w *testenv.Env, want map[string]poison) {
 		if !bytes.Equal(whole(ref), original(t, w, id)) {
 			t.Errorf("%s: the dead letter does not have the entry's bytes", p.name)
 		}
-		t.Logf("%s: %s: %s", p.name, testenv.Header(r, "sluice-reason"), testenv.Header(r, "sluice-detail"))
+		t.Logf("%s: %s: %s", p.name, testenv.Header(r, "sluice-reason"),
+			testenv.Header(r, "sluice-detail"))
 	}
 }
 
@@ -154,8 +163,8 @@ func original(t *testing.T, w *testenv.Env, id string) []byte {
 	return b
 }
 
-// TestPoisonHaltsByPolicy: a reason that is not to be dead-lettered halts the shard before the entry; what stands before it is
-// delivered. Skipped by hand, the shard goes on behind it.
+// TestPoisonHaltsByPolicy: a reason that is not to be dead-lettered halts the shard before the
+// entry; what stands before it is delivered. Skipped by hand, the shard goes on behind it.
 func TestPoisonHaltsByPolicy(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)

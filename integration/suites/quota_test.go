@@ -53,10 +53,12 @@ func TestProducerQuota(t *testing.T) {
 	w.Run(w.Config())
 	w.WatchStillness(progressEvery)
 	// Three times what the quota needs, and time to begin.
-	longest := awaitProgress(ctx, t, w, progressEvery, 2*time.Minute+3*time.Duration(entries*size/quotaRate)*time.Second)
+	longest := awaitProgress(ctx, t, w, progressEvery,
+		2*time.Minute+3*time.Duration(entries*size/quotaRate)*time.Second)
 	took := time.Since(began)
 	t.Logf("%d KB delivered in %s, %.0f B/s of %d; no position moved for %s at the longest",
-		entries*size/1000, took.Round(time.Second), float64(entries*size)/took.Seconds(), quotaRate, longest.Round(100*time.Millisecond))
+		entries*size/1000, took.Round(time.Second), float64(
+			entries*size)/took.Seconds(), quotaRate, longest.Round(100*time.Millisecond))
 	verify(t, w)
 }
 
@@ -87,7 +89,8 @@ func incompressible(t *testing.T, size int) string {
 
 // awaitProgress waits until all that stands in the streams is delivered. The test fails when no
 // position has moved for a while. It returns the longest time in which none has.
-func awaitProgress(ctx context.Context, t *testing.T, w *testenv.Env, each, limit time.Duration) (longest time.Duration) {
+func awaitProgress(ctx context.Context, t *testing.T, w *testenv.Env, each,
+	limit time.Duration) (longest time.Duration) {
 	t.Helper()
 	waiting := len(w.Entries())
 	began, before, moved := time.Now(), uint64(0), time.Now()

@@ -19,8 +19,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// rawProducer writes transactional batches without telling the coordinator of the partitions, as brokers allow whose
-// transaction.partition.verification.enable is false.
+// rawProducer writes transactional batches without telling the coordinator of the partitions, as
+// brokers allow whose transaction.partition.verification.enable is false.
 type rawProducer struct {
 	ctx    context.Context
 	t      *testing.T
@@ -32,13 +32,16 @@ type rawProducer struct {
 	sequence map[string]int32
 }
 
-func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane string, turn byte) *rawProducer {
+func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane string,
+	turn byte) *rawProducer {
 	t.Helper()
-	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{}, txn: names.LaneID(w.Outbox, lane, turn)}
+	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{},
+		txn: names.LaneID(w.Outbox, lane, turn)}
 	older := kversion.Stable()
 	older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11) // from 12 on a request tells the coordinator
 	var err error
-	if p.client, err = kgo.NewClient(append(w.KafkaDirect(), kgo.TransactionalID(p.txn), kgo.MaxVersions(older))...); err != nil {
+	if p.client, err = kgo.NewClient(
+		append(w.KafkaDirect(), kgo.TransactionalID(p.txn), kgo.MaxVersions(older))...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.client.Close)
@@ -49,7 +52,8 @@ func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane stri
 }
 
 // write appends one batch, and the marker behind it unless it is to be left open.
-func (p *rawProducer) write(topic string, partition int32, open, commit bool, records ...kmsg.Record) {
+func (p *rawProducer) write(topic string, partition int32, open, commit bool,
+	records ...kmsg.Record) {
 	p.t.Helper()
 	req := kmsg.NewPtrProduceRequest()
 	req.TransactionID, req.Acks, req.TimeoutMillis = &p.txn, -1, 10_000
@@ -72,7 +76,8 @@ func (p *rawProducer) write(topic string, partition int32, open, commit bool, re
 		return
 	}
 	markers, err := kadm.NewClient(p.client).WriteTxnMarkers(p.ctx, kadm.TxnMarkers{
-		ProducerID: p.id, ProducerEpoch: p.epoch, Commit: commit, Topics: kadm.TopicsSet{topic: {partition: {}}},
+		ProducerID: p.id, ProducerEpoch: p.epoch, Commit: commit,
+		Topics: kadm.TopicsSet{topic: {partition: {}}},
 	})
 	if err == nil {
 		err = markers[p.id].Topics[topic].Partitions[partition].Err
@@ -85,8 +90,10 @@ func (p *rawProducer) write(topic string, partition int32, open, commit bool, re
 func (p *rawProducer) batch(records []kmsg.Record, sequence int32) []byte {
 	now := time.Now().UnixMilli()
 	b := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 1 << 4, LastOffsetDelta: int32(len(records) - 1), FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: p.id, ProducerEpoch: p.epoch, FirstSequence: sequence, NumRecords: int32(len(records)),
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 1 << 4, LastOffsetDelta: int32(len(records) - 1),
+		FirstTimestamp: now, MaxTimestamp: now,
+		ProducerID: p.id, ProducerEpoch: p.epoch, FirstSequence: sequence,
+		NumRecords: int32(len(records)),
 	}
 	for i, r := range records {
 		r.OffsetDelta = int32(i)

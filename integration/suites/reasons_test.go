@@ -14,9 +14,10 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// verifyAllBut is verifyDelivery for an environment some of whose entries, by shard and ID, cannot be
-// delivered.
-func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Reason, d relay.Delivery) {
+// verifyAllBut is verifyDelivery for an environment some of whose entries, by shard and ID, cannot
+// be delivered.
+func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Reason,
+	d relay.Delivery) {
 	t.Helper()
 	entries := w.Entries()
 	healthy := make([]testenv.Entry, 0, len(entries))
@@ -71,13 +72,15 @@ func checkReasons(t *testing.T, w *testenv.Env, want map[int]map[string]relay.Re
 		got := testenv.Header(r, "sluice-reason")
 		if reason, ok := reasons[ref]; !ok || got != string(reason) {
 			if wrong++; wrong <= 5 {
-				t.Errorf("entry %s is dead-lettered as %s (%s), want %q", ref, got, testenv.Header(r, "sluice-detail"), reason)
+				t.Errorf("entry %s is dead-lettered as %s (%s), want %q", ref, got,
+					testenv.Header(r, "sluice-detail"), reason)
 			}
 			continue
 		}
 		found[ref] = true
 	}
-	t.Logf("%d of %d entries are dead-lettered as they should be, %d records are wrong", len(found), len(reasons), wrong)
+	t.Logf("%d of %d entries are dead-lettered as they should be, %d records are wrong", len(found),
+		len(reasons), wrong)
 	if missing := len(reasons) - len(found); missing > 0 {
 		t.Errorf("%d entries are not in the dead-letter topic", missing)
 	}

@@ -28,9 +28,11 @@ func TestRefusedAmongHealthy(t *testing.T) {
 		delivery               relay.Delivery
 	}{
 		{"every second of 6000", scaled(t, 6000), 2, scaled(t, 3000), relay.DeliveryExactlyOnce},
-		{"every second of 6000, at least once", scaled(t, 6000), 2, scaled(t, 3000), relay.DeliveryAtLeastOnce},
+		{"every second of 6000, at least once", scaled(t, 6000), 2, scaled(t, 3000),
+			relay.DeliveryAtLeastOnce},
 		{"40 at a fresh start", 40, 1, 0, relay.DeliveryExactlyOnce},
-		{"one of 10000", scaled(t, 10_000), scaled(t, 10_000), scaled(t, 3000), relay.DeliveryExactlyOnce},
+		{"one of 10000", scaled(t, 10_000), scaled(t, 10_000), scaled(t, 3000),
+			relay.DeliveryExactlyOnce},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +59,8 @@ func TestRefusedAmongHealthy(t *testing.T) {
 			w.Run(cfg)
 			w.WatchStillness(stillnessLimit)
 			w.AwaitPassed(refusedLimit, 1, 2, 3)
-			t.Logf("the shards beside were delivered after %s", time.Since(began).Round(100*time.Millisecond))
+			t.Logf("the shards beside were delivered after %s",
+				time.Since(began).Round(100*time.Millisecond))
 			w.AwaitPassed(refusedLimit - time.Since(began))
 			t.Logf("all was delivered after %s", time.Since(began).Round(100*time.Millisecond))
 			verifyAllBut(t, w, refused, x.delivery)
@@ -75,7 +78,8 @@ func refusing(t *testing.T, w *testenv.Env) {
 	t.Helper()
 	hour := "3600000"
 	config := map[string]*string{"message.timestamp.before.max.ms": &hour}
-	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), int32(w.Shards), -1, config, w.Topic()); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), int32(w.Shards), -1,
+		config, w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -50,7 +50,8 @@ var refusals = []refusal{
 			return c.Do(ctx, "REPLICAOF", "NO", "ONE").Err()
 		},
 	},
-	{"NOREPLICAS", outbox.ErrTooFewReplicas, set("min-replicas-to-write", "1"), set("min-replicas-to-write", "0")},
+	{"NOREPLICAS", outbox.ErrTooFewReplicas, set("min-replicas-to-write", "1"),
+		set("min-replicas-to-write", "0")},
 	{"OOM", outbox.ErrOutOfMemory, set("maxmemory", "1mb"), set("maxmemory", "0")},
 	{"MISCONF", outbox.ErrNotPersisting, failToSave, set("save", "")},
 }
@@ -73,8 +74,9 @@ func failToSave(ctx context.Context, c redis.UniversalClient) error {
 	return nil
 }
 
-// TestRedisThatRefusesToWrite: writers get an error that says why and that nothing was written. The relay goes on delivering what
-// waits, since reading leaves no trace in Redis; mirror and trim follow when writing works again.
+// TestRedisThatRefusesToWrite: writers get an error that says why and that nothing was written. The
+// relay goes on delivering what waits, since reading leaves no trace in Redis; mirror and trim
+// follow when writing works again.
 func TestRedisThatRefusesToWrite(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range refusals {
@@ -123,8 +125,8 @@ func TestRedisThatRefusesToWrite(t *testing.T) {
 	}
 }
 
-// TestRedisThatRefusesToRead: a replica without its master, and a server that is loading its files. The relay waits, is not ready, and
-// goes on by itself.
+// TestRedisThatRefusesToRead: a replica without its master, and a server that is loading its files.
+// The relay waits, is not ready, and goes on by itself.
 func TestRedisThatRefusesToRead(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -132,24 +134,28 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 		refuse func(ctx context.Context, w *testenv.Env, server *servers.Redis) error
 	}{
 		"MASTERDOWN": {nil, func(ctx context.Context, w *testenv.Env, _ *servers.Redis) error {
-			return errors.Join(set("replica-serve-stale-data", "no")(ctx, w.Redis), w.Redis.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
+			return errors.Join(set("replica-serve-stale-data", "no")(ctx, w.Redis),
+				w.Redis.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
 		}},
 		// 300 µs a command of its append-only file.
-		"LOADING": {[]string{"key-load-delay 300"}, func(ctx context.Context, _ *testenv.Env, server *servers.Redis) error {
-			go func() { _ = server.Restart(ctx) }() // returns when it has loaded
-			return nil
-		}},
+		"LOADING": {[]string{"key-load-delay 300"},
+			func(ctx context.Context, _ *testenv.Env, server *servers.Redis) error {
+				go func() { _ = server.Restart(ctx) }() // returns when it has loaded
+				return nil
+			}},
 	} {
 		for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 			t.Run(name+"/"+d.String(), func(t *testing.T) {
 				t.Parallel()
-				server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})
+				server, err := servers.StartRedis(deadline(t, time.Minute),
+					servers.RedisOptions{Config: append([]string{"appendfsync always"}, tt.config...)})
 				if err != nil {
 					t.Fatal(err)
 				}
 				integration.CloseAtEnd(t, server)
 				t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
-				w := testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+				w := testenv.New(t, testenv.Options{Shards: 1,
+					Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
 				ctx := deadline(t, 2*time.Minute)
 				cfg := w.Config()
 				cfg.Delivery = d

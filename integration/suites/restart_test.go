@@ -26,7 +26,8 @@ func startServers(t *testing.T) ownServers {
 	ctx := deadline(t, 2*time.Minute)
 	var s ownServers
 	var err error
-	if s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Config: []string{"appendfsync always"}}); err != nil {
+	if s.redis, err = servers.StartRedis(ctx,
+		servers.RedisOptions{Config: []string{"appendfsync always"}}); err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, s.redis)
@@ -41,12 +42,13 @@ func startServers(t *testing.T) ownServers {
 func (s ownServers) environment(t *testing.T, shards int) *testenv.Env {
 	t.Helper()
 	return testenv.New(t, testenv.Options{
-		Shards: shards, Redis: redis.UniversalOptions{Addrs: []string{s.redis.Addr}}, Kafka: s.kafka.Addrs(),
+		Shards: shards, Redis: redis.UniversalOptions{Addrs: []string{s.redis.Addr}},
+		Kafka: s.kafka.Addrs(),
 	})
 }
 
-// TestExactlyOnceWhileServersDie: Redis and Kafka are killed and restarted under load, and relays die between. Nothing that was
-// acknowledged is lost, nothing is delivered twice.
+// TestExactlyOnceWhileServersDie: Redis and Kafka are killed and restarted under load, and relays
+// die between. Nothing that was acknowledged is lost, nothing is delivered twice.
 func TestExactlyOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
@@ -56,23 +58,27 @@ func TestExactlyOnceWhileServersDie(t *testing.T) {
 	verify(t, w)
 }
 
-// TestAtLeastOnceWhileServersDie is the same for the other delivery: nothing is lost; duplicates are counted.
+// TestAtLeastOnceWhileServersDie is the same for the other delivery: nothing is lost; duplicates
+// are counted.
 func TestAtLeastOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
 	w := s.environment(t, 4)
-	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String(), "delivery": "at-least-once"})
+	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String(),
+		"delivery": "at-least-once"})
 	w.AwaitAcknowledged(2 * time.Minute)
 	verifyAtLeastOnce(t, w)
 }
 
-// serverChaos writes events while servers and relays die in turn, one fault after the other was got over.
+// serverChaos writes events while servers and relays die in turn, one fault after the other was got
+// over.
 func serverChaos(t *testing.T, s ownServers, w *testenv.Env, settings testenv.Settings) {
 	t.Helper()
 	random := integration.Seed(t)
 	ctx := deadline(t, 10*time.Minute)
 	events := scaled(t, 200_000)
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32, Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32,
+		Gated: true, Persistent: true})
 	c := newCrew(t, w, 3, random, settings)
 	faults := []struct {
 		name string
@@ -108,7 +114,8 @@ func serverChaos(t *testing.T, s ownServers, w *testenv.Env, settings testenv.Se
 		c.fault()
 		w.AwaitPassed(2 * time.Minute)
 		t.Logf("%s in %s, what had been written until then was delivered %s later",
-			fault.name, down.Round(100*time.Millisecond), (time.Since(began) - down).Round(100*time.Millisecond))
+			fault.name, down.Round(100*time.Millisecond), (time.Since(began) - down).Round(
+				100*time.Millisecond))
 	}
 	shop.Close(2 * time.Minute)
 	c.rest()

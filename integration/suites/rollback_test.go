@@ -18,7 +18,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// resume does what `sluice resume --after` does: from now on exactly the entries above after are delivered.
+// resume does what `sluice resume --after` does: from now on exactly the entries above after are
+// delivered.
 func resume(t *testing.T, w *testenv.Env, shard int, after outbox.EntryID) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
@@ -47,7 +48,8 @@ const (
 	another = "with fingerprint"
 )
 
-// awaitMismatch waits until the shard is halted because of its anchor, with evidence of what it found instead.
+// awaitMismatch waits until the shard is halted because of its anchor, with evidence of what it
+// found instead.
 func awaitMismatch(t *testing.T, w *testenv.Env, shard int, found string) {
 	t.Helper()
 	at := position(t, w, shard)
@@ -57,18 +59,22 @@ func awaitMismatch(t *testing.T, w *testenv.Env, shard int, found string) {
 			return err
 		}
 		if st.State != relay.StateHalted || !strings.Contains(st.Found, found) {
-			return fmt.Errorf("the shard is %s: %s; it expected %q and found %q, want it to find %q", st.State, st.Reason, st.Expected, st.Found, found)
+			return fmt.Errorf("the shard is %s: %s; it expected %q and found %q, want it to find %q",
+				st.State, st.Reason, st.Expected, st.Found, found)
 		}
 		return nil
 	})
 	t.Logf("halted: %s; expected %s, found %s", st.Reason, st.Expected, st.Found)
-	if !strings.Contains(st.Expected, at.Entry.String()) || !strings.Contains(st.Expected, at.Fingerprint) {
-		t.Errorf("the evidence expects %q, the position is entry %s with fingerprint %s", st.Expected, at.Entry, at.Fingerprint)
+	if !strings.Contains(st.Expected, at.Entry.String()) ||
+		!strings.Contains(st.Expected, at.Fingerprint) {
+		t.Errorf("the evidence expects %q, the position is entry %s with fingerprint %s", st.Expected,
+			at.Entry, at.Fingerprint)
 	}
 }
 
-// TestRedisSetBackHaltsTheShard: Redis is set back to an earlier copy of its files. The shard halts, and says what it expected
-// and what it found; no record is sent twice or skipped. Resumed by hand after the last delivered entry, it goes on.
+// TestRedisSetBackHaltsTheShard: Redis is set back to an earlier copy of its files. The shard
+// halts, and says what it expected and what it found; no record is sent twice or skipped. Resumed
+// by hand after the last delivered entry, it goes on.
 func TestRedisSetBackHaltsTheShard(t *testing.T) {
 	t.Parallel()
 	w, server := ownRedis(t)
@@ -102,13 +108,15 @@ func TestRedisSetBackHaltsTheShard(t *testing.T) {
 	}
 	report := testenv.Compare(w.Entries(), w.Delivered())
 	t.Log(report)
-	// The records whose entries Redis has forgotten have no entry, which is what an audit would report.
+	// The records whose entries Redis has forgotten have no entry, which is what an audit would
+	// report.
 	if report.Lost+report.Duplicated+report.OutOfOrder+report.Altered > 0 || report.Orphaned != 300 {
 		t.Errorf("want nothing but 300 records without an entry: %s", strings.Join(report.Findings, "\n"))
 	}
 }
 
-// TestRedisSetBackGoesOnByPolicy: with the policy to continue, the relay goes on after the last delivered entry by itself.
+// TestRedisSetBackGoesOnByPolicy: with the policy to continue, the relay goes on after the last
+// delivered entry by itself.
 func TestRedisSetBackGoesOnByPolicy(t *testing.T) {
 	t.Parallel()
 	w, server := ownRedis(t)
@@ -141,11 +149,13 @@ func TestRedisSetBackGoesOnByPolicy(t *testing.T) {
 // ownRedis is an environment of one shard on a Redis of its own, and on the shared Kafka.
 func ownRedis(t *testing.T) (*testenv.Env, *servers.Redis) {
 	t.Helper()
-	server, err := servers.StartRedis(deadline(t, time.Minute), servers.RedisOptions{Config: []string{"appendfsync always"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute),
+		servers.RedisOptions{Config: []string{"appendfsync always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
 	t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
-	return testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}}), server
+	return testenv.New(t, testenv.Options{Shards: 1,
+		Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}}), server
 }

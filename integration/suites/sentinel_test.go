@@ -19,8 +19,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestSentinelFailoverCarriesEventsOnce: a master with a replica behind Sentinel, 10,000 events, one failover in the middle of their
-// delivery, of a master that is alive and in step: nothing is lost by it, and nothing delivered twice.
+// TestSentinelFailoverCarriesEventsOnce: a master with a replica behind Sentinel, 10,000 events,
+// one failover in the middle of their delivery, of a master that is alive and in step: nothing is
+// lost by it, and nothing delivered twice.
 func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	t.Parallel()
 	s, w := sentinelWorld(t)
@@ -28,7 +29,8 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	w.Spawn(nil)
 	w.Spawn(nil)
 	const events = 10_000
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(), Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
+		Gated: true, Persistent: true})
 	shop.Allow(events / 10)
 	w.AwaitState(0, relay.StateRunning, time.Minute)
 	var promoted *servers.Redis
@@ -36,7 +38,8 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	err := whilePaused(ctx, w.Env, func() error {
 		shop.Allow(events / 2)
 		shop.Await(time.Minute, events/2)
-		// Redis replicates asynchronously: what the replica has not got yet would be lost. The next test does that.
+		// Redis replicates asynchronously: what the replica has not got yet would be lost. The next test
+		// does that.
 		return w.replicated(ctx)
 	})
 	if err == nil {
@@ -46,7 +49,8 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s was promoted in %s, while %d events waited to be delivered", promoted.Name, time.Since(began).Round(100*time.Millisecond), events/2)
+	t.Logf("%s was promoted in %s, while %d events waited to be delivered", promoted.Name,
+		time.Since(began).Round(100*time.Millisecond), events/2)
 	w.awaitDemoted(t, s, promoted)
 	shop.Allow(events)
 	shop.Close(2 * time.Minute)
@@ -54,8 +58,9 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	verify(t, w.Env)
 }
 
-// TestFailoverThatLosesEntriesHaltsTheShard: the master dies while its replica is behind. What was delivered and is now forgotten is
-// detected: the shard halts instead of delivering other entries under used IDs, or skipping new ones.
+// TestFailoverThatLosesEntriesHaltsTheShard: the master dies while its replica is behind. What was
+// delivered and is now forgotten is detected: the shard halts instead of delivering other entries
+// under used IDs, or skipping new ones.
 func TestFailoverThatLosesEntriesHaltsTheShard(t *testing.T) {
 	t.Parallel()
 	s, w := sentinelWorld(t)
@@ -78,7 +83,8 @@ func TestFailoverThatLosesEntriesHaltsTheShard(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Without its connection nothing waits for it when it goes on.
-	if err := integration.RedisClient(t, master, nil).Do(ctx, "CLIENT", "KILL", "TYPE", "replica").Err(); err != nil {
+	if err := integration.RedisClient(t, master, nil).Do(ctx, "CLIENT", "KILL", "TYPE",
+		"replica").Err(); err != nil {
 		t.Fatal(err)
 	}
 	w.Add(0, 50, "on the old master alone")
@@ -118,7 +124,9 @@ func sentinelWorld(t *testing.T) (*servers.Sentinel, replicatedWorld) {
 	integration.CloseAtEnd(t, s)
 	t.Logf("servers: %s behind Sentinel, %s", s.Version, integration.Servers(t).Kafka.Version)
 	o := s.Options()
-	return s, replicatedWorld{testenv.New(t, testenv.Options{Shards: 1, Redis: redis.UniversalOptions{MasterName: o.MasterName, Addrs: o.SentinelAddrs}})}
+	return s, replicatedWorld{testenv.New(t,
+		testenv.Options{Shards: 1, Redis: redis.UniversalOptions{MasterName: o.MasterName,
+			Addrs: o.SentinelAddrs}})}
 }
 
 // replicated waits until a replica has everything that was written so far.
@@ -136,8 +144,8 @@ func (w replicatedWorld) replicated(ctx context.Context) error {
 	return nil
 }
 
-// awaitDemoted waits until the old master follows the new one: until then it takes writes of clients that still know it,
-// and forgets them.
+// awaitDemoted waits until the old master follows the new one: until then it takes writes of
+// clients that still know it, and forgets them.
 func (w replicatedWorld) awaitDemoted(t *testing.T, s *servers.Sentinel, promoted *servers.Redis) {
 	t.Helper()
 	for _, server := range s.Redis {

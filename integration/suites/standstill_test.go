@@ -129,7 +129,8 @@ func awaitAccount(t *testing.T, w *testenv.Env, reason *regexp.Regexp, shards ..
 				return err
 			}
 			if st.State != relay.StateWaiting || !reason.MatchString(st.Reason) {
-				return fmt.Errorf("shard %d cannot deliver, and is not waiting for a reason like %q; %s", shard, reason, st)
+				return fmt.Errorf("shard %d cannot deliver, and is not waiting for a reason like %q; %s", shard,
+					reason, st)
 			}
 		}
 		return nil
@@ -138,12 +139,14 @@ func awaitAccount(t *testing.T, w *testenv.Env, reason *regexp.Regexp, shards ..
 		t.Errorf("status hash: %v", err)
 		return
 	}
-	t.Logf("the status hash accounts for shards %v after %s", shards, time.Since(began).Round(100*time.Millisecond))
+	t.Logf("the status hash accounts for shards %v after %s", shards,
+		time.Since(began).Round(100*time.Millisecond))
 }
 
 // awaitRelayAccount is awaitAccount for what the relay itself tells. A relay with such shards is
 // not ready.
-func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason *regexp.Regexp, shards ...int) {
+func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason *regexp.Regexp,
+	shards ...int) {
 	t.Helper()
 	began := time.Now()
 	err := testenv.Poll(t.Context(), stillnessLimit, func(context.Context) error {
@@ -155,11 +158,13 @@ func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason 
 		}
 		for _, shard := range shards {
 			if why, ok := waiting[shard]; !ok || !reason.MatchString(why) {
-				return fmt.Errorf("shard %d cannot deliver, and is not waiting for a reason like %q: %q", shard, reason, why)
+				return fmt.Errorf("shard %d cannot deliver, and is not waiting for a reason like %q: %q", shard,
+					reason, why)
 			}
 		}
 		if r.Ready() == nil {
-			return fmt.Errorf("%d shards of %d cannot deliver, and the relay is ready", len(shards), w.Shards)
+			return fmt.Errorf("%d shards of %d cannot deliver, and the relay is ready", len(shards),
+				w.Shards)
 		}
 		return nil
 	})
@@ -167,7 +172,8 @@ func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason 
 		t.Errorf("relay: %v", err)
 		return
 	}
-	t.Logf("the relay accounts for shards %v after %s", shards, time.Since(began).Round(100*time.Millisecond))
+	t.Logf("the relay accounts for shards %v after %s", shards,
+		time.Since(began).Round(100*time.Millisecond))
 }
 
 // awaitWell waits until everything is delivered and no shard gives a reason any more.

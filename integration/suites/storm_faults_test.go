@@ -76,7 +76,9 @@ func (s *storm) killBrokers(n int) {
 				return err
 			}
 		}
-		return testenv.Poll(s.ctx, 2*time.Minute, func(ctx context.Context) error { return inSync(ctx, s.w) })
+		return testenv.Poll(s.ctx, 2*time.Minute, func(ctx context.Context) error {
+			return inSync(ctx, s.w)
+		})
 	})
 }
 
@@ -85,7 +87,8 @@ func (s *storm) killBrokers(n int) {
 func (s *storm) moveLeader() {
 	s.t.Helper()
 	s.over(&s.brokers) // only a copy in sync can lead
-	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets", names.PositionsTopic(s.w.Outbox), s.w.Topic()}
+	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets",
+		names.PositionsTopic(s.w.Outbox), s.w.Topic()}
 	topic := topics[s.random.IntN(len(topics))]
 	partitions := map[string]int{"__transaction_state": 4, "__consumer_offsets": 4}[topic]
 	if partitions == 0 {
@@ -105,14 +108,16 @@ func (s *storm) moveLeader() {
 		}
 		leader, _, err := leadership(ctx, s.w, topic, partition)
 		if err == nil && leader != copies[0] {
-			err = fmt.Errorf("topic %s, partition %d: broker %d leads, want %d", topic, partition, leader, copies[0])
+			err = fmt.Errorf("topic %s, partition %d: broker %d leads, want %d", topic, partition, leader,
+				copies[0])
 		}
 		return err
 	})
 }
 
 // leadership asks a broker who leads a partition, and who has copies.
-func leadership(ctx context.Context, w *testenv.Env, topic string, partition int32) (leader int32, copies []int32, err error) {
+func leadership(ctx context.Context, w *testenv.Env, topic string,
+	partition int32) (leader int32, copies []int32, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = &topic
@@ -130,13 +135,16 @@ func leadership(ctx context.Context, w *testenv.Env, topic string, partition int
 }
 
 // elect makes the first of a partition's copies its leader.
-func elect(ctx context.Context, w *testenv.Env, topic string, partition int32, copies []int32) error {
+func elect(ctx context.Context, w *testenv.Env, topic string, partition int32,
+	copies []int32) error {
 	admin := kadm.NewClient(w.Kafka)
-	assigned, err := admin.AlterPartitionAssignments(ctx, kadm.AlterPartitionAssignmentsReq{topic: {partition: copies}})
+	assigned, err := admin.AlterPartitionAssignments(ctx,
+		kadm.AlterPartitionAssignmentsReq{topic: {partition: copies}})
 	if err = errors.Join(err, assigned.Error()); err != nil {
 		return err
 	}
-	elected, err := admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, kadm.TopicsSet{topic: {partition: {}}})
+	elected, err := admin.ElectLeaders(ctx, kadm.ElectPreferredReplica,
+		kadm.TopicsSet{topic: {partition: {}}})
 	if err != nil {
 		return err
 	}

@@ -51,14 +51,17 @@ func TestStorm(t *testing.T) {
 	s.calm()
 	began = time.Now()
 	s.w.AwaitCommitted(stormCalm)
-	t.Logf("all delivered %s after the last fault was over", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("all delivered %s after the last fault was over",
+		time.Since(began).Round(100*time.Millisecond))
 	watch.End()
 	s.crew.leave()
 	verify(t, s.w)
 	full := auditConfig(s.w)
 	full.Full = true
-	if r := audit(t, full); r.Verdict != consistency.Agree || len(r.Findings) > 0 || r.Entries != int64(events) || r.Records != int64(events) {
-		t.Errorf("the audit says %s, %d entries and %d records of %d: %v %v", r.Verdict, r.Entries, r.Records, events, r.Findings, r.Incomplete)
+	if r := audit(t, full); r.Verdict != consistency.Agree || len(r.Findings) > 0 ||
+		r.Entries != int64(events) || r.Records != int64(events) {
+		t.Errorf("the audit says %s, %d entries and %d records of %d: %v %v", r.Verdict, r.Entries,
+			r.Records, events, r.Findings, r.Incomplete)
 	}
 }
 
@@ -80,13 +83,15 @@ type storm struct {
 // proxies.
 func newStorm(t *testing.T) *storm {
 	t.Helper()
-	s := &storm{t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t), counts: map[string]int{}}
+	s := &storm{t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t),
+		counts: map[string]int{}}
 	server, err := servers.StartRedis(s.ctx, servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	s.k, err = servers.StartKafka(s.ctx, servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}, Proxied: true})
+	s.k, err = servers.StartKafka(s.ctx,
+		servers.KafkaOptions{Brokers: 3, Java: []string{"-Xmx512m"}, Proxied: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +101,8 @@ func newStorm(t *testing.T) *storm {
 		Shards: stormShards, Redis: redis.UniversalOptions{Addrs: []string{server.Addr}},
 		Kafka: s.k.Addrs(), RelayKafka: s.k.ProxiedAddrs(),
 	})
-	if _, err := kadm.NewClient(s.w.Kafka).CreateTopic(s.ctx, stormShards, 3, nil, s.w.Topic()); err != nil {
+	if _, err := kadm.NewClient(s.w.Kafka).CreateTopic(s.ctx, stormShards, 3, nil,
+		s.w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 	s.crew = newCrew(t, s.w, 5, s.random, testenv.Settings{"session_timeout": session.String()})

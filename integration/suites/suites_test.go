@@ -1,11 +1,12 @@
 //go:build integration
 
-// Package suites_test shows on real servers what Sluice promises, while relays, servers and the network between them
-// break. Each file is one concern, and each test says by its name what it shows. A test prints the servers that it
-// used, the seed of its random choices, and what it counted.
+// Package suites_test shows on real servers what Sluice promises, while relays, servers and the
+// network between them break. Each file is one concern, and each test says by its name what it
+// shows. A test prints the servers that it used, the seed of its random choices, and what it
+// counted.
 //
-// SLUICE_TEST_SCALE multiplies the sizes of the large runs, for a quick second pass on other server versions (0.1) or for a long
-// one (10); SLUICE_TEST_SEED repeats the choices of a run.
+// SLUICE_TEST_SCALE multiplies the sizes of the large runs, for a quick second pass on other server
+// versions (0.1) or for a long one (10); SLUICE_TEST_SEED repeats the choices of a run.
 package suites_test
 
 import (
@@ -46,7 +47,8 @@ func shared(t *testing.T, shards int) *testenv.Env {
 	return testenv.New(t, testenv.Options{Shards: shards})
 }
 
-// verify holds what a read_committed reader gets against the streams, and looks at the history of positions as well.
+// verify holds what a read_committed reader gets against the streams, and looks at the history of
+// positions as well.
 func verify(t *testing.T, w *testenv.Env, topics ...string) {
 	t.Helper()
 	entries := w.Entries()
@@ -60,8 +62,8 @@ func verify(t *testing.T, w *testenv.Env, topics ...string) {
 	}
 }
 
-// verifyAtLeastOnce is verify for the other delivery, which keeps no positions in Kafka. Duplicates are allowed; the log has
-// their count.
+// verifyAtLeastOnce is verify for the other delivery, which keeps no positions in Kafka. Duplicates
+// are allowed; the log has their count.
 func verifyAtLeastOnce(t *testing.T, w *testenv.Env) {
 	t.Helper()
 	report := testenv.Compare(w.Entries(), w.Delivered())

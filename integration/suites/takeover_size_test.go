@@ -66,7 +66,8 @@ func TestTakeOverInTime(t *testing.T) {
 				}
 			}
 			w.AwaitPassed(x.limit - time.Since(began))
-			t.Logf("all %d shards of the relay, of %d, deliver again %s after the signal", lost, w.Shards, time.Since(began).Round(10*time.Millisecond))
+			t.Logf("all %d shards of the relay, of %d, deliver again %s after the signal", lost, w.Shards,
+				time.Since(began).Round(10*time.Millisecond))
 			shop.Close(time.Minute)
 			w.AwaitCommitted(time.Minute)
 			awaitShares(t, w, relays[1:]...)
@@ -111,7 +112,8 @@ func TestRollingRestart(t *testing.T) {
 		owners = awaitShares(t, w, relays...)
 		for shard, owner := range before {
 			if owners[shard] != owner && owners[shard] != relays[n].Instance {
-				t.Errorf("%s came, and shard %d went from %s to %s", relays[n].Instance, shard, owner, owners[shard])
+				t.Errorf("%s came, and shard %d went from %s to %s", relays[n].Instance, shard, owner,
+					owners[shard])
 			}
 		}
 	}
@@ -145,7 +147,8 @@ func awaitShares(t *testing.T, w *testenv.Env, relays ...*testenv.Process) map[i
 		}
 		for name, n := range shares {
 			if n < w.Shards/len(relays) {
-				return fmt.Errorf("%s runs %d of %d shards, shared by %d relays: %v", name, n, w.Shards, len(relays), shares)
+				return fmt.Errorf("%s runs %d of %d shards, shared by %d relays: %v", name, n, w.Shards,
+					len(relays), shares)
 			}
 		}
 		return nil

@@ -14,8 +14,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestTakeover measures how long a shard stands still when its relay goes: in good order (SIGTERM), by death (SIGKILL) and by standing
-// still (SIGSTOP). It prints; it only fails when a shard is not taken over at all. The relay that got SIGTERM ends with status 0.
+// TestTakeover measures how long a shard stands still when its relay goes: in good order (SIGTERM),
+// by death (SIGKILL) and by standing still (SIGSTOP). It prints; it only fails when a shard is not
+// taken over at all. The relay that got SIGTERM ends with status 0.
 func TestTakeover(t *testing.T) {
 	for name, gone := range map[string]func(t *testing.T, p *testenv.Process){
 		"SIGTERM": func(t *testing.T, p *testenv.Process) {
@@ -47,7 +48,8 @@ func TestTakeover(t *testing.T) {
 			awaitOwners(t, w, first.Instance, second.Instance)
 			ctx, stop := context.WithCancel(deadline(t, 5*time.Minute))
 			defer stop()
-			shop := w.Open(ctx, testenv.ShopOptions{Events: scaled(t, 40_000), Seed: integration.Seed(t).Uint64(), Writers: 2, Gated: true})
+			shop := w.Open(ctx, testenv.ShopOptions{Events: scaled(t, 40_000),
+				Seed: integration.Seed(t).Uint64(), Writers: 2, Gated: true})
 			shop.Allow(1000)
 			shop.Await(time.Minute, 1000)
 			w.AwaitPassed(time.Minute)
@@ -57,7 +59,8 @@ func TestTakeover(t *testing.T) {
 			shop.Allow(2000)
 			shop.Await(time.Minute, 2000)
 			w.AwaitPassed(time.Minute)
-			t.Logf("%s: every shard delivers again %s after the signal", name, time.Since(began).Round(10*time.Millisecond))
+			t.Logf("%s: every shard delivers again %s after the signal", name,
+				time.Since(began).Round(10*time.Millisecond))
 			awaitOwners(t, w, second.Instance)
 			if name == "SIGSTOP" {
 				if err := first.Cont(); err != nil {

@@ -14,16 +14,19 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// unknownTopic is an environment with ten events for its own topic, one for a topic that does not exist, and ten more.
+// unknownTopic is an environment with ten events for its own topic, one for a topic that does not
+// exist, and ten more.
 func unknownTopic(t *testing.T) (w *testenv.Env, topic, entry string) {
 	t.Helper()
 	w = shared(t, 1)
 	topic = w.Outbox + ".unknown"
-	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), 1, -1, nil, w.Topic()); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), 1, -1, nil,
+		w.Topic()); err != nil {
 		t.Fatal(err)
 	}
 	w.Add(0, 10, "before")
-	entry = w.AddFields(0, "*", append(w.Fields("for a topic that does not exist"), outbox.FieldTopic, topic)...)
+	entry = w.AddFields(0, "*", append(w.Fields("for a topic that does not exist"), outbox.FieldTopic,
+		topic)...)
 	w.Add(0, 10, "behind")
 	return w, topic, entry
 }
@@ -48,13 +51,15 @@ func TestUnknownTopicIsDeadLettered(t *testing.T) {
 	if got := len(w.Delivered()); got != 20 {
 		t.Errorf("%d records, want 20", got)
 	}
-	checkDeadLetters(t, w, map[string]poison{entry: {name: "unknown topic", reason: relay.ReasonUnknownTopic}})
+	checkDeadLetters(t, w,
+		map[string]poison{entry: {name: "unknown topic", reason: relay.ReasonUnknownTopic}})
 	if got := len(w.Records(topic)); got != 0 {
 		t.Errorf("%d records in a topic that should not exist", got)
 	}
 }
 
-// TestUnknownTopicHalts by policy, before the entry; when the topic is there, the shard goes on by itself.
+// TestUnknownTopicHalts by policy, before the entry; when the topic is there, the shard goes on by
+// itself.
 func TestUnknownTopicHalts(t *testing.T) {
 	t.Parallel()
 	w, topic, entry := unknownTopic(t)
@@ -69,7 +74,8 @@ func TestUnknownTopicHalts(t *testing.T) {
 	if got := len(w.Delivered()); got != 10 {
 		t.Errorf("%d records before the halt, want 10", got)
 	}
-	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), 1, -1, nil, topic); err != nil {
+	if _, err := kadm.NewClient(w.Kafka).CreateTopic(deadline(t, time.Minute), 1, -1, nil,
+		topic); err != nil {
 		t.Fatal(err)
 	}
 	w.AwaitCommitted(time.Minute)

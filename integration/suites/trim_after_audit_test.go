@@ -30,7 +30,8 @@ func lengths(ctx context.Context, w *testenv.Env) ([]int64, error) {
 	return all, nil
 }
 
-// awaitTrimmed waits until no stream has more entries than a few: Redis trims whole nodes, of a hundred entries by default.
+// awaitTrimmed waits until no stream has more entries than a few: Redis trims whole nodes, of a
+// hundred entries by default.
 func awaitTrimmed(t *testing.T, w *testenv.Env, few int64) {
 	t.Helper()
 	w.Await(time.Minute, func(ctx context.Context) error {
@@ -44,7 +45,8 @@ func awaitTrimmed(t *testing.T, w *testenv.Env, few int64) {
 	})
 }
 
-// awaitHeld waits until the relay has looked at every shard with everything delivered, and has told that it holds back what it could trim.
+// awaitHeld waits until the relay has looked at every shard with everything delivered, and has told
+// that it holds back what it could trim.
 func awaitHeld(w *testenv.Env, r *relay.Relay) {
 	w.AwaitPassed(time.Minute)
 	w.Await(time.Minute, func(context.Context) error {
@@ -57,8 +59,10 @@ func awaitHeld(w *testenv.Env, r *relay.Relay) {
 	})
 }
 
-// limited is a relay that keeps nothing longer than it must, and trims only what audits have compared.
-func limited(t *testing.T, w *testenv.Env, d relay.Delivery) (cfg relay.Config, auditor *consistency.Auditor) {
+// limited is a relay that keeps nothing longer than it must, and trims only what audits have
+// compared.
+func limited(t *testing.T, w *testenv.Env,
+	d relay.Delivery) (cfg relay.Config, auditor *consistency.Auditor) {
 	t.Helper()
 	ac := auditConfig(w)
 	ac.AllowDuplicates = d == relay.DeliveryAtLeastOnce
@@ -80,7 +84,8 @@ func limited(t *testing.T, w *testenv.Env, d relay.Delivery) (cfg relay.Config, 
 	return cfg, auditor
 }
 
-// TestTrimWaitsForTheAudit and follows it: what is delivered and not audited stays, however old it is, and goes when an audit has compared it.
+// TestTrimWaitsForTheAudit and follows it: what is delivered and not audited stays, however old it
+// is, and goes when an audit has compared it.
 func TestTrimWaitsForTheAudit(t *testing.T) {
 	t.Parallel()
 	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
@@ -100,7 +105,8 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 					t.Fatal(err)
 				}
 				awaitHeld(w, r.Relay)
-				if after, err := lengths(t.Context(), w); err != nil || fmt.Sprint(after) != fmt.Sprint(before) {
+				if after, err := lengths(t.Context(), w); err != nil ||
+					fmt.Sprint(after) != fmt.Sprint(before) {
 					t.Fatalf("trimmed before the audit: %d entries of %d, %v", after, before, err)
 				}
 				audited, err := auditor.Run(deadline(t, time.Minute))
@@ -108,8 +114,10 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Log(audited.Verdict, audited.Entries, report.Coverage(audited))
-				if audited.Verdict != consistency.Agree || audited.Entries != 2000*int64(w.Shards) || report.Coverage(audited) != "complete: every entry that was ever added has been compared" {
-					t.Fatalf("%s, %d entries, %s: %v %v", audited.Verdict, audited.Entries, report.Coverage(audited), audited.Findings, audited.Incomplete)
+				if audited.Verdict != consistency.Agree || audited.Entries != 2000*int64(w.Shards) ||
+					report.Coverage(audited) != "complete: every entry that was ever added has been compared" {
+					t.Fatalf("%s, %d entries, %s: %v %v", audited.Verdict, audited.Entries,
+						report.Coverage(audited), audited.Findings, audited.Incomplete)
 				}
 				awaitTrimmed(t, w, 200)
 			}
@@ -117,7 +125,8 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 	}
 }
 
-// TestWhatIsLostIsNotTrimmed: an entry that an audit found lost stands in Redis alone. It stays until a repair has sent it.
+// TestWhatIsLostIsNotTrimmed: an entry that an audit found lost stands in Redis alone. It stays
+// until a repair has sent it.
 func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)
@@ -132,19 +141,22 @@ func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 	w.Add(0, 500, "lost")
 	entries := w.Entries()
 	last := entries[len(entries)-1]
-	if err := relay.SetPosition(t.Context(), w.KafkaDirect(), w.Outbox, 0, relay.Position{Entry: last.ID, Count: 1500}); err != nil {
+	if err := relay.SetPosition(t.Context(), w.KafkaDirect(), w.Outbox, 0,
+		relay.Position{Entry: last.ID, Count: 1500}); err != nil {
 		t.Fatal(err)
 	}
 	r = w.Run(cfg)
 	w.Add(0, 1000, "delivered again")
 	w.AwaitCommitted(time.Minute)
 	report, err := auditor.Run(deadline(t, time.Minute))
-	if err != nil || report.Verdict != consistency.Drift || report.Counts[consistency.Lost] != 500 || report.Range[0].Missing != 500 {
+	if err != nil || report.Verdict != consistency.Drift || report.Counts[consistency.Lost] != 500 ||
+		report.Range[0].Missing != 500 {
 		t.Fatalf("%v: %+v", err, report)
 	}
 	awaitTrimmed(t, w, 1600)
 	awaitHeld(w, r.Relay)
-	if got, err := w.Redis.XRange(t.Context(), w.Stream(0), entries[1000].ID.String(), last.ID.String()).Result(); err != nil || len(got) != 500 {
+	if got, err := w.Redis.XRange(t.Context(), w.Stream(0), entries[1000].ID.String(),
+		last.ID.String()).Result(); err != nil || len(got) != 500 {
 		t.Fatalf("%d of 500 lost entries are there, %v", len(got), err)
 	}
 	plan, err := auditor.Plan(deadline(t, time.Minute))
@@ -154,7 +166,8 @@ func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 	if n, err := auditor.Repair(deadline(t, time.Minute), plan); err != nil || n != 500 {
 		t.Fatalf("%d, %v", n, err)
 	}
-	if report, err = auditor.Run(deadline(t, time.Minute)); err != nil || report.Verdict != consistency.Agree || report.Repaired != 500 {
+	if report, err = auditor.Run(deadline(t, time.Minute)); err != nil ||
+		report.Verdict != consistency.Agree || report.Repaired != 500 {
 		t.Fatalf("%v: %+v", err, report)
 	}
 	awaitTrimmed(t, w, 200)
@@ -172,14 +185,16 @@ func auditedToTheEnd(ctx context.Context, w *testenv.Env, auditor *consistency.A
 			return err
 		}
 		if shard >= len(known) || known[shard].UpTo.String() != info.LastGeneratedID {
-			return fmt.Errorf("shard %d: the last entry is %s, audited is %+v", shard, info.LastGeneratedID, known)
+			return fmt.Errorf("shard %d: the last entry is %s, audited is %+v", shard, info.LastGeneratedID,
+				known)
 		}
 	}
 	return nil
 }
 
-// TestRelaysAuditWhatTheyTrim: relays that audit by themselves die and are replaced, and the one that audits among them. Everything that was
-// ever added has been compared in the end, and next to nothing of it is left in Redis.
+// TestRelaysAuditWhatTheyTrim: relays that audit by themselves die and are replaced, and the one
+// that audits among them. Everything that was ever added has been compared in the end, and next to
+// nothing of it is left in Redis.
 func TestRelaysAuditWhatTheyTrim(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
@@ -237,12 +252,14 @@ func TestRelaysAuditWhatTheyTrim(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range reports {
-		t.Logf("audit %d: %s, %d entries, %d findings, %v", r.Run, r.Verdict, r.Entries, len(r.Findings), r.Incomplete)
+		t.Logf("audit %d: %s, %d entries, %d findings, %v", r.Run, r.Verdict, r.Entries, len(r.Findings),
+			r.Incomplete)
 		if n := int64(len(r.Findings)); n > r.Counts[consistency.Late] {
 			t.Errorf("audit %d: %v", r.Run, r.Findings)
 		}
 	}
-	if last.Verdict != consistency.Agree || report.Coverage(last) != "complete: every entry that was ever added has been compared" {
+	if last.Verdict != consistency.Agree ||
+		report.Coverage(last) != "complete: every entry that was ever added has been compared" {
 		t.Errorf("%s, %s: %v %v", last.Verdict, report.Coverage(last), last.Findings, last.Incomplete)
 	}
 	if records := int64(len(w.Delivered())); records != total {
@@ -254,7 +271,8 @@ func TestRelaysAuditWhatTheyTrim(t *testing.T) {
 func TestAuditOnAScheduleEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)
-	p := w.SpawnCommand("audit", nil, "--schedule", "@every 1s", "--settle", "1h", "--log-level", "debug")
+	p := w.SpawnCommand("audit", nil, "--schedule", "@every 1s", "--settle", "1h", "--log-level",
+		"debug")
 	ctx := deadline(t, time.Minute)
 	if err := p.WaitFor(ctx, "audit begins"); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// holder is a dialer whose connections hold back the first request of one kind after it was armed, until it is let go.
+// holder is a dialer whose connections hold back the first request of one kind after it was armed,
+// until it is let go.
 type holder struct {
 	key   kmsg.Key
 	armed atomic.Bool
@@ -43,7 +44,8 @@ type heldConn struct {
 
 // Write relies on kgo's writing each request in one piece.
 func (c *heldConn) Write(p []byte) (int, error) {
-	if len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == uint16(c.h.key.Int16()) && c.h.armed.CompareAndSwap(true, false) {
+	if len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == uint16(c.h.key.Int16()) &&
+		c.h.armed.CompareAndSwap(true, false) {
 		close(c.h.held)
 		<-c.h.free
 		// The client may have given up meanwhile; this one is to go out all the same.
@@ -52,15 +54,17 @@ func (c *heldConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestOlderOwnersTransactionIsNeverVisible: two relays own one shard, on purpose. The older one has produced and is about to commit
-// when the newer one starts. What it had produced is never visible, and it says that it was fenced.
+// TestOlderOwnersTransactionIsNeverVisible: two relays own one shard, on purpose. The older one has
+// produced and is about to commit when the newer one starts. What it had produced is never visible,
+// and it says that it was fenced.
 func TestOlderOwnersTransactionIsNeverVisible(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)
 	const n = 5000
 	hold := newHolder(kmsg.EndTxn)
 	older := w.Config()
-	older.Instance, older.Assign, older.Kafka = "older", []int{0}, append(w.KafkaOpts(), kgo.Dialer(hold.Dial))
+	older.Instance, older.Assign, older.Kafka = "older", []int{0},
+		append(w.KafkaOpts(), kgo.Dialer(hold.Dial))
 	old := w.Run(older)
 	w.Add(0, 1, "the first")
 	w.AwaitCommitted(time.Minute)
@@ -83,7 +87,8 @@ func TestOlderOwnersTransactionIsNeverVisible(t *testing.T) {
 	w.AwaitCommitted(time.Minute)
 	close(hold.free)
 	w.AwaitLog(old, time.Minute, "fenced by a newer owner")
-	// With fixed shards there is nobody to tell the older one that it lost its shard: it would try again, and win.
+	// With fixed shards there is nobody to tell the older one that it lost its shard: it would try
+	// again, and win.
 	if err := old.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -16,14 +16,15 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// AwaitCommitted waits until the committed position of every shard is the last entry of its stream, and counts as many
-// entries as Redis says were ever added to it.
+// AwaitCommitted waits until the committed position of every shard is the last entry of its stream,
+// and counts as many entries as Redis says were ever added to it.
 func (w *Env) AwaitCommitted(limit time.Duration) {
 	w.t.Helper()
 	w.Await(limit, func(ctx context.Context) error { return w.Committed(ctx, w.KafkaDirect()) })
 }
 
-// Committed is what AwaitCommitted waits for, asked once of the given brokers. The error says what is missing.
+// Committed is what AwaitCommitted waits for, asked once of the given brokers. The error says what
+// is missing.
 func (w *Env) Committed(ctx context.Context, kafka []kgo.Opt) error {
 	positions, err := relay.ReadPositions(ctx, kafka, w.Outbox, w.Shards)
 	if err != nil {
@@ -39,15 +40,18 @@ func (w *Env) Committed(ctx context.Context, kafka []kgo.Opt) error {
 			continue
 		}
 		if p.Entry.String() != info.LastGeneratedID || int64(p.Count+p.Missing) != info.EntriesAdded {
-			return fmt.Errorf("shard %d: the committed position is %s after %d entries (%d missing), the last entry is %s after %d; %s",
-				shard, p.Entry, p.Count, p.Missing, info.LastGeneratedID, info.EntriesAdded, w.describe(ctx, shard))
+			return fmt.Errorf(
+				"shard %d: the committed position is %s after %d entries (%d missing), the last entry is %s "+
+					"after %d; %s",
+				shard, p.Entry, p.Count, p.Missing, info.LastGeneratedID, info.EntriesAdded, w.describe(ctx,
+					shard))
 		}
 	}
 	return nil
 }
 
-// AwaitAcknowledged is AwaitCommitted for at-least-once delivery: the consumer group of every shard has delivered the last entry, and
-// nothing is pending.
+// AwaitAcknowledged is AwaitCommitted for at-least-once delivery: the consumer group of every shard
+// has delivered the last entry, and nothing is pending.
 func (w *Env) AwaitAcknowledged(limit time.Duration) {
 	w.t.Helper()
 	w.Await(limit, func(ctx context.Context) error {
@@ -69,8 +73,8 @@ func (w *Env) AwaitAcknowledged(limit time.Duration) {
 	})
 }
 
-// AwaitPassed waits until every shard, or each of those named, has delivered what stands in its stream at the call, by whichever
-// delivery.
+// AwaitPassed waits until every shard, or each of those named, has delivered what stands in its
+// stream at the call, by whichever delivery.
 func (w *Env) AwaitPassed(limit time.Duration, shards ...int) {
 	w.t.Helper()
 	if len(shards) == 0 {
@@ -106,11 +110,13 @@ func (w *Env) AwaitPassed(limit time.Duration, shards ...int) {
 					return err
 				}
 				if g.Pending > 0 { // read, but not confirmed
-					return fmt.Errorf("shard %d: %d entries are pending; %s", shard, g.Pending, w.describe(ctx, shard))
+					return fmt.Errorf("shard %d: %d entries are pending; %s", shard, g.Pending,
+						w.describe(ctx, shard))
 				}
 			}
 			if at.Compare(last[n]) < 0 {
-				return fmt.Errorf("shard %d: delivered up to %s, not yet to %s; %s", shard, at, last[n], w.describe(ctx, shard))
+				return fmt.Errorf("shard %d: delivered up to %s, not yet to %s; %s", shard, at, last[n],
+					w.describe(ctx, shard))
 			}
 		}
 		return nil

@@ -8,8 +8,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Compare holds records against the entries that they should be of. It looks at one shard's entries with one key for the order. A
-// record with another event or payload than its entry's counts as one that nobody wrote, and its entry as lost.
+// Compare holds records against the entries that they should be of. It looks at one shard's entries
+// with one key for the order. A record with another event or payload than its entry's counts as one
+// that nobody wrote, and its entry as lost.
 func Compare(entries []Entry, records []Record) integration.Report {
 	name := func(shard int, id outbox.EntryID, event string, payload uint64) string {
 		return fmt.Sprintf("%d/%s %s %x", shard, id, event, payload)
@@ -22,15 +23,17 @@ func Compare(entries []Entry, records []Record) integration.Report {
 	}
 	for _, r := range records {
 		l.Delivered(integration.Delivery{
-			ID: name(r.Shard, r.Entry, r.Event, r.Payload), Key: key(r.Shard, r.Key), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+			ID: name(r.Shard, r.Entry, r.Event, r.Payload), Key: key(r.Shard, r.Key), Topic: r.Topic,
+			Partition: r.Partition, Offset: r.Offset,
 		})
 	}
 	return l.Verify()
 }
 
-// CheckPositions says what is wrong with the history of a shard's positions: each must be behind the one before it, count
-// what lies between, and not stand inside a group of entries of one MULTI/EXEC, because records up to a position become visible
-// together (invariants 2 and 8). entries are those of all shards.
+// CheckPositions says what is wrong with the history of a shard's positions: each must be behind
+// the one before it, count what lies between, and not stand inside a group of entries of one
+// MULTI/EXEC, because records up to a position become visible together (invariants 2 and 8).
+// entries are those of all shards.
 func CheckPositions(entries []Entry, history map[int][]relay.Position) error {
 	type place struct {
 		count uint64 // entries of the shard up to this one
@@ -55,7 +58,8 @@ func CheckPositions(entries []Entry, history map[int][]relay.Position) error {
 			case p.Entry.Compare(before.Entry) < 0:
 				return fmt.Errorf("shard %d: position went back from %s to %s", shard, before.Entry, p.Entry)
 			case p.Count+p.Missing != at.count:
-				return fmt.Errorf("shard %d: position %s counts %d entries and %d missing, it is the %d. entry", shard, p.Entry, p.Count, p.Missing, at.count)
+				return fmt.Errorf("shard %d: position %s counts %d entries and %d missing, it is the %d. entry",
+					shard, p.Entry, p.Count, p.Missing, at.count)
 			case at.more:
 				return fmt.Errorf("shard %d: position %s cuts a group of one MULTI/EXEC", shard, p.Entry)
 			}

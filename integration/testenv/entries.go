@@ -21,8 +21,9 @@ type Entry struct {
 	More    bool   // entries of the same MULTI/EXEC follow
 }
 
-// Add appends n entries to a shard's stream as any language would, without the outbox package. Their ids count up
-// over all shards, so that no two are equal; there are fifty keys, which need not be those that belong to the shard.
+// Add appends n entries to a shard's stream as any language would, without the outbox package.
+// Their ids count up over all shards, so that no two are equal; there are fifty keys, which need
+// not be those that belong to the shard.
 func (w *Env) Add(shard, n int, payload string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -52,7 +53,8 @@ func (w *Env) AddFields(shard int, id string, fields ...any) string {
 	return got
 }
 
-// Fields are the fields of a valid entry with a new id, to be given to AddFields, as they are or damaged.
+// Fields are the fields of a valid entry with a new id, to be given to AddFields, as they are or
+// damaged.
 func (w *Env) Fields(payload string) []any {
 	w.added++
 	return w.fields(w.added, payload)
@@ -60,7 +62,8 @@ func (w *Env) Fields(payload string) []any {
 
 func (w *Env) fields(n int, payload string) []any {
 	return []any{
-		outbox.FieldID, fmt.Sprintf("e-%d", n), outbox.FieldAggregateType, "order", outbox.FieldAggregateID, fmt.Sprintf("k%d", n%50),
+		outbox.FieldID, fmt.Sprintf("e-%d", n), outbox.FieldAggregateType, "order",
+		outbox.FieldAggregateID, fmt.Sprintf("k%d", n%50),
 		outbox.FieldType, "OrderPlaced", outbox.FieldPayload, payload, outbox.FieldHeaders, "{}",
 	}
 }
@@ -91,7 +94,8 @@ func (w *Env) Entries() []Entry {
 
 func entryOf(shard int, m redis.XMessage) Entry {
 	text := func(field string) string { s, _ := m.Values[field].(string); return s }
-	e := Entry{Shard: shard, Event: text(outbox.FieldID), Key: text(outbox.FieldKey), Payload: hash([]byte(text(outbox.FieldPayload)))}
+	e := Entry{Shard: shard, Event: text(outbox.FieldID), Key: text(outbox.FieldKey),
+		Payload: hash([]byte(text(outbox.FieldPayload)))}
 	if e.Key == "" {
 		e.Key = text(outbox.FieldAggregateID)
 	}

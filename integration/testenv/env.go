@@ -24,17 +24,18 @@ type TB interface {
 type Options struct {
 	// Shards of the outbox; 0: 4.
 	Shards int
-	// Redis is the deployment, a single server, a cluster or one behind Sentinel; no address: the server that the tests of
-	// this process share.
+	// Redis is the deployment, a single server, a cluster or one behind Sentinel; no address: the
+	// server that the tests of this process share.
 	Redis redis.UniversalOptions
 	// Kafka has the brokers' addresses; nil: the servers that the tests of this process share.
 	Kafka []string
-	// RelayKafka has the addresses that relays get instead, proxies before the brokers for example; nil: the same.
+	// RelayKafka has the addresses that relays get instead, proxies before the brokers for example;
+	// nil: the same.
 	RelayKafka []string
 }
 
-// Env is one outbox on real servers. Its methods that wait fail the test when they have waited long enough; they belong to
-// the test's goroutine.
+// Env is one outbox on real servers. Its methods that wait fail the test when they have waited long
+// enough; they belong to the test's goroutine.
 type Env struct {
 	t TB
 	// Outbox is the name of the outbox, and Shards its size.
@@ -53,8 +54,8 @@ type Env struct {
 	dir     string   // of configuration files
 }
 
-// New lays out an outbox of its own. Everything that the Env opens is closed when the test ends; topics and keys stay,
-// under a name that nobody uses again.
+// New lays out an outbox of its own. Everything that the Env opens is closed when the test ends;
+// topics and keys stay, under a name that nobody uses again.
 func New(t TB, o Options) *Env {
 	t.Helper()
 	if o.Shards == 0 {
@@ -70,7 +71,8 @@ func New(t TB, o Options) *Env {
 	if o.RelayKafka == nil {
 		o.RelayKafka = o.Kafka
 	}
-	w := &Env{t: t, Outbox: integration.Prefix(t), Shards: o.Shards, options: o.Redis, brokers: o.RelayKafka, direct: o.Kafka}
+	w := &Env{t: t, Outbox: integration.Prefix(t), Shards: o.Shards, options: o.Redis,
+		brokers: o.RelayKafka, direct: o.Kafka}
 	w.Redis = w.RedisClient(nil)
 	client, err := kgo.NewClient(kgo.SeedBrokers(o.Kafka...))
 	if err != nil {
@@ -82,7 +84,8 @@ func New(t TB, o Options) *Env {
 	return w
 }
 
-// RedisClient returns another client of the deployment, with changed options if change is not nil. It is closed when the test ends.
+// RedisClient returns another client of the deployment, with changed options if change is not nil.
+// It is closed when the test ends.
 func (w *Env) RedisClient(change func(*redis.UniversalOptions)) redis.UniversalClient {
 	w.t.Helper()
 	o := w.options
@@ -106,12 +109,14 @@ func (w *Env) KafkaOpts() []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.brokers...), kgo.MetadataMinAge(100 * time.Millisecond)}
 }
 
-// KafkaDirect are the options of clients that go to the brokers themselves, not to proxies before them.
+// KafkaDirect are the options of clients that go to the brokers themselves, not to proxies before
+// them.
 func (w *Env) KafkaDirect() []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.direct...), kgo.MetadataMinAge(100 * time.Millisecond)}
 }
 
-// Topic is where the events of this environment go, one topic for all shards with as many partitions.
+// Topic is where the events of this environment go, one topic for all shards with as many
+// partitions.
 func (w *Env) Topic() string { return w.Outbox + ".events" }
 
 // Stream is the key of a shard's stream.
@@ -137,7 +142,8 @@ func (w *Env) migrate() {
 // poll is how often a condition is looked at.
 const poll = 100 * time.Millisecond
 
-// Await polls a condition until it holds; what says why it does not yet. The test fails after limit.
+// Await polls a condition until it holds; what says why it does not yet. The test fails after
+// limit.
 func (w *Env) Await(limit time.Duration, what func(context.Context) error) {
 	w.t.Helper()
 	if err := Poll(context.Background(), limit, what); err != nil {

@@ -30,8 +30,8 @@ func (m *motion) look(now time.Time, at, end outbox.EntryID) time.Duration {
 	return now.Sub(m.since)
 }
 
-// silent is for how long a shard has neither moved nor been accounted for. An owner that dies has said why, and
-// its successor needs time to find out.
+// silent is for how long a shard has neither moved nor been accounted for. An owner that dies has
+// said why, and its successor needs time to find out.
 func (m *motion) silent(now time.Time) time.Duration {
 	if m.heard.After(m.since) {
 		return now.Sub(m.heard)

@@ -14,15 +14,16 @@ import (
 // Settings are settings of the section relay of the configuration file, by their names there.
 type Settings map[string]any
 
-// Process is a command of sluice, a relay in most cases, in a process that can be killed and stopped.
+// Process is a command of sluice, a relay in most cases, in a process that can be killed and
+// stopped.
 type Process struct {
 	*process.Process
 	// Instance is its name in status and positions.
 	Instance string
 }
 
-// Spawn starts `sluice relay` on this environment, with further arguments. It is killed when the test ends at the latest; if the test fails,
-// its last output is shown.
+// Spawn starts `sluice relay` on this environment, with further arguments. It is killed when the
+// test ends at the latest; if the test fails, its last output is shown.
 func (w *Env) Spawn(s Settings, args ...string) *Process {
 	w.t.Helper()
 	return w.SpawnCommand("relay", s, args...)
@@ -35,7 +36,8 @@ func (w *Env) SpawnCommand(command string, s Settings, args ...string) *Process 
 	p := &Process{Instance: fmt.Sprintf("%s-%d", command, w.spawned)}
 	var err error
 	p.Process, err = process.Start(process.Command{
-		Name: p.Instance, Path: integration.BuildSluice(w.t), Args: append([]string{command, "-c", w.ConfigFile(p.Instance, s)}, args...),
+		Name: p.Instance, Path: integration.BuildSluice(w.t),
+		Args: append([]string{command, "-c", w.ConfigFile(p.Instance, s)}, args...),
 	})
 	if err != nil {
 		w.t.Fatalf("%v", err)

@@ -18,8 +18,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Records reads topics as a read_committed consumer does, from their beginning up to where their last stable offsets are
-// now. Records of one partition are in their order. A topic that does not exist has no records.
+// Records reads topics as a read_committed consumer does, from their beginning up to where their
+// last stable offsets are now. Records of one partition are in their order. A topic that does not
+// exist has no records.
 func (w *Env) Records(topics ...string) []*kgo.Record {
 	w.t.Helper()
 	records, err := w.records(topics...)
@@ -29,7 +30,8 @@ func (w *Env) Records(topics ...string) []*kgo.Record {
 	return records
 }
 
-// Consume is Records, repeated until there are at least n records. The test fails after two minutes.
+// Consume is Records, repeated until there are at least n records. The test fails after two
+// minutes.
 func (w *Env) Consume(n int, topics ...string) []*kgo.Record {
 	w.t.Helper()
 	var records []*kgo.Record
@@ -69,8 +71,8 @@ type Record struct {
 	Offset    int64
 }
 
-// Delivered reads this environment's own topic, and others if they are named, after every transaction on them has ended: a commit is
-// acknowledged before its records are visible.
+// Delivered reads this environment's own topic, and others if they are named, after every
+// transaction on them has ended: a commit is acknowledged before its records are visible.
 func (w *Env) Delivered(others ...string) []Record {
 	w.t.Helper()
 	topics := append([]string{w.Topic()}, others...)
@@ -92,7 +94,8 @@ func (w *Env) Delivered(others ...string) []Record {
 }
 
 func (w *Env) parse(r *kgo.Record) (Record, error) {
-	parsed := Record{Event: Header(r, "id"), Key: string(r.Key), Payload: hash(r.Value), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+	parsed := Record{Event: Header(r, "id"), Key: string(r.Key), Payload: hash(r.Value),
+		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 	ref := Header(r, "sluice-entry")
 	shard, entry, ok := strings.Cut(strings.TrimPrefix(ref, w.Outbox+"/"), "/")
 	n, err := strconv.Atoi(shard)
@@ -114,8 +117,8 @@ func Header(r *kgo.Record, name string) string {
 	return ""
 }
 
-// Positions reads the history of every shard's position: all committed records of the positions topic that compaction has
-// left, which is all of them in a run of minutes.
+// Positions reads the history of every shard's position: all committed records of the positions
+// topic that compaction has left, which is all of them in a run of minutes.
 func (w *Env) Positions() map[int][]relay.Position {
 	w.t.Helper()
 	history := map[int][]relay.Position{}

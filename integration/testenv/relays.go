@@ -11,11 +11,12 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Config is the configuration of a relay in this process: everything goes to the environment's topic, and housekeeping is quicker than by
-// default, so that a test need not wait for it.
+// Config is the configuration of a relay in this process: everything goes to the environment's
+// topic, and housekeeping is quicker than by default, so that a test need not wait for it.
 func (w *Env) Config() relay.Config {
 	return relay.Config{
-		Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaOpts(), Route: w.Topic(), HousekeepingInterval: 200 * time.Millisecond,
+		Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaOpts(), Route: w.Topic(),
+		HousekeepingInterval: 200 * time.Millisecond,
 	}
 }
 
@@ -28,7 +29,8 @@ type Running struct {
 	err  error
 }
 
-// Run starts a relay, which is stopped when the test ends at the latest. Its log is shown if the test fails.
+// Run starts a relay, which is stopped when the test ends at the latest. Its log is shown if the
+// test fails.
 func (w *Env) Run(cfg relay.Config) *Running {
 	w.t.Helper()
 	r := &Running{log: newJournal(), done: make(chan struct{})}
@@ -54,7 +56,8 @@ func (w *Env) Run(cfg relay.Config) *Running {
 	return r
 }
 
-// Stop ends the relay as SIGTERM would, waits for it, and returns what Run returned. It may be called more than once.
+// Stop ends the relay as SIGTERM would, waits for it, and returns what Run returned. It may be
+// called more than once.
 func (r *Running) Stop() error {
 	r.stop()
 	<-r.done

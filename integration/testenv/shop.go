@@ -29,15 +29,15 @@ type ShopOptions struct {
 	Payload int
 	// Seed of the random choices.
 	Seed uint64
-	// Persistent writers give each transaction an idempotency key and repeat it until it is committed, whatever
-	// the servers do meanwhile. Others take every error for the end of the shop.
+	// Persistent writers give each transaction an idempotency key and repeat it until it is committed,
+	// whatever the servers do meanwhile. Others take every error for the end of the shop.
 	Persistent bool
 	// Gated shops write only as much as Allow has allowed.
 	Gated bool
 }
 
-// Shop is an application: each of its transactions counts orders in a key of the shard and appends an event for each, in one
-// MULTI/EXEC.
+// Shop is an application: each of its transactions counts orders in a key of the shard and appends
+// an event for each, in one MULTI/EXEC.
 type Shop struct {
 	w      *Env
 	o      ShopOptions
@@ -68,7 +68,8 @@ func (w *Env) Open(ctx context.Context, o ShopOptions) *Shop {
 	if err != nil {
 		w.t.Fatalf("%v", err)
 	}
-	s := &Shop{w: w, o: o, writer: writer, keys: make([][]string, w.Shards), changed: make(chan struct{}), acked: make(map[string]struct{}, o.Events)}
+	s := &Shop{w: w, o: o, writer: writer, keys: make([][]string, w.Shards),
+		changed: make(chan struct{}), acked: make(map[string]struct{}, o.Events)}
 	for n, missing := 0, w.Shards; missing > 0; n++ {
 		key := "order-" + strconv.Itoa(n)
 		shard := outbox.Shard(key, w.Shards)
@@ -146,7 +147,8 @@ func (s *Shop) commit(ctx context.Context, token string, events []outbox.Event) 
 	}
 }
 
-// take waits until events may be written, and returns for how many the caller is to begin a transaction; 0: all are.
+// take waits until events may be written, and returns for how many the caller is to begin a
+// transaction; 0: all are.
 func (s *Shop) take(ctx context.Context, n int) (int, error) {
 	for {
 		s.mu.Lock()
@@ -213,8 +215,9 @@ func (s *Shop) Await(limit time.Duration, n int) {
 	}
 }
 
-// Close waits until everything is written, and checks that the streams hold it: every acknowledged event once, no event that nobody
-// wrote, and as many as the state counts (an event exists if and only if its change of state was committed).
+// Close waits until everything is written, and checks that the streams hold it: every acknowledged
+// event once, no event that nobody wrote, and as many as the state counts (an event exists if and
+// only if its change of state was committed).
 func (s *Shop) Close(limit time.Duration) {
 	s.w.t.Helper()
 	s.Await(limit, s.o.Events)
@@ -224,7 +227,8 @@ func (s *Shop) Close(limit time.Duration) {
 	if err := s.check(); err != nil {
 		s.w.t.Fatalf("shop: %v", err)
 	}
-	s.w.t.Logf("shop: %d events written over %d shards, %d transactions repeated", s.written, s.w.Shards, s.repeated)
+	s.w.t.Logf("shop: %d events written over %d shards, %d transactions repeated", s.written,
+		s.w.Shards, s.repeated)
 }
 
 func (s *Shop) check() error {
@@ -238,7 +242,8 @@ func (s *Shop) check() error {
 			return fmt.Errorf("entry %s of shard %d: event %s was not acknowledged", e.ID, e.Shard, e.Event)
 		}
 		if _, twice := seen[e.Event]; twice {
-			return fmt.Errorf("entry %s of shard %d: event %s is in the stream twice", e.ID, e.Shard, e.Event)
+			return fmt.Errorf("entry %s of shard %d: event %s is in the stream twice", e.ID, e.Shard,
+				e.Event)
 		}
 		seen[e.Event] = struct{}{}
 		counted[e.Shard]++
@@ -255,7 +260,8 @@ func (s *Shop) check() error {
 			return err
 		}
 		if n != counted[shard] {
-			errs = append(errs, fmt.Errorf("shard %d: the state counts %d orders, the stream has %d", shard, n, counted[shard]))
+			errs = append(errs, fmt.Errorf("shard %d: the state counts %d orders, the stream has %d", shard,
+				n, counted[shard]))
 		}
 	}
 	return errors.Join(errs...)

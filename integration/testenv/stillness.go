@@ -36,7 +36,8 @@ const lookEvery = 500 * time.Millisecond
 func (w *Env) WatchStillness(limit time.Duration) *Stillness {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Stillness{w: w, limit: limit, stop: stop, done: make(chan struct{}), shards: make([]motion, w.Shards)}
+	s := &Stillness{w: w, limit: limit, stop: stop, done: make(chan struct{}),
+		shards: make([]motion, w.Shards)}
 	go func() {
 		defer close(s.done)
 		s.run(ctx)
@@ -52,7 +53,8 @@ func (s *Stillness) End() {
 	if s.looks == 0 {
 		return
 	}
-	s.w.t.Logf("stillness: looked %d times; the longest was %s: %s", s.looks, s.longest.Round(100*time.Millisecond), s.what)
+	s.w.t.Logf("stillness: looked %d times; the longest was %s: %s", s.looks,
+		s.longest.Round(100*time.Millisecond), s.what)
 	for n, f := range s.found {
 		if n == 10 {
 			s.w.t.Errorf("%d more shards stood still without a reason", len(s.found)-n)
@@ -132,7 +134,8 @@ const stillEnough = 2 * time.Second
 
 // judge asks for the status of a shard that stands still. Before it is found guilty the position in
 // Kafka is read: the mirror may be what stands still.
-func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end outbox.EntryID, still time.Duration) {
+func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end outbox.EntryID,
+	still time.Duration) {
 	st, err := s.w.Status(ctx, shard)
 	if err != nil {
 		return
@@ -148,8 +151,10 @@ func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end out
 		// It may have moved, or told, while Kafka was asked.
 		if st, err = s.w.Status(ctx, shard); err == nil && !st.accounts(time.Now()) {
 			m.told = true
-			s.found = append(s.found, fmt.Sprintf("shard %d has stood still at %s for %s, the last %s without a reason, %s was to be delivered; %s",
-				shard, m.at, still.Round(100*time.Millisecond), silent.Round(100*time.Millisecond), end, st))
+			s.found = append(s.found,
+				fmt.Sprintf("shard %d has stood still at %s for %s, the last %s without a reason, %s was to "+
+					"be delivered; %s",
+					shard, m.at, still.Round(100*time.Millisecond), silent.Round(100*time.Millisecond), end, st))
 		}
 	}
 	if still > s.longest {

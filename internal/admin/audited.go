@@ -15,12 +15,14 @@ import (
 // Audits is what a status tells of audits beside.
 type Audits struct {
 	Progress *consistency.Progress
-	// Keep is the retention of entries that wait for audits before they are trimmed; negative: trimming does not wait.
+	// Keep is the retention of entries that wait for audits before they are trimmed; negative:
+	// trimming does not wait.
 	Keep time.Duration
 }
 
 // look fills in how far audits have come, and what waits for them.
-func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxName string, all []facts, shards []Shard) error {
+func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxName string,
+	all []facts, shards []Shard) error {
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	known, err := a.Progress.Look(ctx)
@@ -36,19 +38,24 @@ func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxN
 		}
 		switch {
 		case audited.Problem != "":
-			problems = append(problems, fmt.Errorf("shard %d: %s: what was audited of it does not count any more", s.Shard, audited.Problem))
+			problems = append(problems,
+				fmt.Errorf("shard %d: %s: what was audited of it does not count any more", s.Shard,
+					audited.Problem))
 		case !audited.UpTo.IsZero():
 			s.Audited = audited.UpTo.String()
 		}
-		if s.TrimHeld, err = a.held(ctx, client, outbox.StreamKey(outboxName, s.Shard), s.Position, outbox.EntryID(audited.Disposable()), all[i].now); err != nil {
+		if s.TrimHeld, err = a.held(ctx, client, outbox.StreamKey(outboxName, s.Shard), s.Position,
+			outbox.EntryID(audited.Disposable()), all[i].now); err != nil {
 			problems = append(problems, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// held is how long, in seconds, the first entry that is delivered and not audited could have been trimmed; nil if none is held back.
-func (a *Audits) held(ctx context.Context, client redis.UniversalClient, key, position string, audited outbox.EntryID, now time.Time) (*float64, error) {
+// held is how long, in seconds, the first entry that is delivered and not audited could have been
+// trimmed; nil if none is held back.
+func (a *Audits) held(ctx context.Context, client redis.UniversalClient, key, position string,
+	audited outbox.EntryID, now time.Time) (*float64, error) {
 	due, err := outbox.ParseEntryID(position)
 	if err != nil || a.Keep < 0 {
 		return nil, nil // nothing is delivered

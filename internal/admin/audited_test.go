@@ -10,14 +10,17 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// What retention and position would let go, and audits do not, has waited since the first of it could have gone.
+// What retention and position would let go, and audits do not, has waited since the first of it
+// could have gone.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
 	now := time.UnixMilli(1_700_000_000_000)
-	id := func(ago time.Duration) outbox.EntryID { return outbox.EntryID{MS: uint64(now.Add(-ago).UnixMilli())} }
+	id := func(ago time.Duration) outbox.EntryID {
+		return outbox.EntryID{MS: uint64(now.Add(-ago).UnixMilli())}
+	}
 	for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, 0} {
 		if _, err := server.XAdd("stream", id(ago).String(), []string{"a", "b"}); err != nil {
 			t.Fatal(err)
@@ -45,7 +48,8 @@ func TestHeld(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %v", name, got, err, x.want)
 		}
 	}
-	if got, err := (&Audits{}).held(t.Context(), client, "stream", "", outbox.EntryID{}, now); err != nil || got != nil {
+	if got, err := (&Audits{}).held(t.Context(), client, "stream", "", outbox.EntryID{},
+		now); err != nil || got != nil {
 		t.Errorf("nothing delivered: %v, %v", got, err)
 	}
 }

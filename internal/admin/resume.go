@@ -20,16 +20,19 @@ type Where struct {
 	AtEnd bool
 }
 
-// Move is the change of a shard's position: what it was, what it would be, and what that sends and skips.
-// The counts are exact for the moment of planning; entries appended since then come after them and are sent.
+// Move is the change of a shard's position: what it was, what it would be, and what that sends and
+// skips. The counts are exact for the moment of planning; entries appended since then come after
+// them and are sent.
 type Move struct {
 	Shard int `json:"shard"`
-	// From is the present position; nil: there is none, or Kafka keeps none because delivery is at least once.
+	// From is the present position; nil: there is none, or Kafka keeps none because delivery is at
+	// least once.
 	From *relay.Position `json:"from"`
 	// FromEntry is the last entry delivered before, wherever that is kept; empty: unknown or none.
 	FromEntry string         `json:"from_entry,omitempty"`
 	To        relay.Position `json:"to"`
-	// Sends counts the retained entries after the new position, SendsAgain those of them at or below the old one.
+	// Sends counts the retained entries after the new position, SendsAgain those of them at or below
+	// the old one.
 	Sends      int64 `json:"sends"`
 	SendsAgain int64 `json:"sends_again"`
 	// Skips counts the retained entries between the old and the new position: they will never be sent.
@@ -39,7 +42,8 @@ type Move struct {
 }
 
 // PlanMove says what a new position would do. It changes nothing.
-func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where Where) (Move, error) {
+func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard,
+	where Where) (Move, error) {
 	m := Move{Shard: sh.Shard, FromEntry: sh.Position}
 	key := outbox.StreamKey(outboxName, sh.Shard)
 	info, err := s.Redis.XInfoStream(ctx, key).Result()
@@ -58,7 +62,9 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 		to = end
 	}
 	if to.Compare(end) > 0 {
-		return m, fmt.Errorf("%s: entry %s is beyond the last one that Redis gave out, %s: what is appended up to it would be skipped", key, to, end)
+		return m, fmt.Errorf(
+			"%s: entry %s is beyond the last one that Redis gave out, %s: what is appended up to it "+
+				"would be skipped", key, to, end)
 	}
 	positions, err := s.positions(ctx, outboxName, sh.Shard+1)
 	if err != nil {
@@ -85,7 +91,8 @@ func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard, where
 	}
 	switch to.Compare(from) {
 	case -1:
-		// The stream may have been rolled back below the old position: then nothing of it is there to be sent again.
+		// The stream may have been rolled back below the old position: then nothing of it is there to be
+		// sent again.
 		m.SendsAgain, _, err = count(ctx, s.Redis, key, to, minID(from, end))
 	case 1:
 		m.Skips, _, err = count(ctx, s.Redis, key, from, to)
@@ -101,18 +108,21 @@ func ApplyMove(ctx context.Context, s Servers, outboxName string, m Move, by str
 	p := m.To
 	p.Delivery, p.At, p.Relay = relay.DeliveryExactlyOnce, time.Now(), by
 	if err := relay.SetPosition(ctx, s.Kafka, outboxName, m.Shard, p); err != nil {
-		return fmt.Errorf("position of shard %d was not set, or it is not known: %w; look with sluice status before trying again", m.Shard, err)
+		return fmt.Errorf(
+			"position of shard %d was not set, or it is not known: %w; look with sluice status before "+
+				"trying again", m.Shard, err)
 	}
 	return nil
 }
 
-// readerIdle is the longest that a living reader of a consumer group is silent. Its reads block for a
-// fraction of a second; what it has read must be confirmed before it reads much more.
+// readerIdle is the longest that a living reader of a consumer group is silent. Its reads block for
+// a fraction of a second; what it has read must be confirmed before it reads much more.
 const readerIdle = 5 * time.Second
 
-// refuseReader fails while somebody reads through the consumer group. At-least-once delivery looks for a
-// position in Kafka only when it begins, so that it would go on and the new position would be taken later,
-// unasked. The status in Redis may be stale or gone; the group is written by the reads themselves.
+// refuseReader fails while somebody reads through the consumer group. At-least-once delivery looks
+// for a position in Kafka only when it begins, so that it would go on and the new position would be
+// taken later, unasked. The status in Redis may be stale or gone; the group is written by the reads
+// themselves.
 func refuseReader(ctx context.Context, client redis.UniversalClient, key string, shard int) error {
 	consumers, err := client.XInfoConsumers(ctx, key, names.ConsumerGroup).Result()
 	if redis.HasErrorPrefix(err, "NOGROUP") {
@@ -123,8 +133,10 @@ func refuseReader(ctx context.Context, client redis.UniversalClient, key string,
 	}
 	for _, c := range consumers {
 		if c.Idle < readerIdle {
-			return fmt.Errorf("shard %d is read by %s through the consumer group (at-least-once delivery), last %s ago, and setting a position does not interrupt that: "+
-				"run sluice pause --shard %d, and try again after %s", shard, c.Name, c.Idle, shard, readerIdle)
+			return fmt.Errorf(
+				"shard %d is read by %s through the consumer group (at-least-once delivery), last %s ago, "+
+					"and setting a position does not interrupt that: "+
+					"run sluice pause --shard %d, and try again after %s", shard, c.Name, c.Idle, shard, readerIdle)
 		}
 	}
 	return nil
@@ -141,7 +153,8 @@ func minID(a, b outbox.EntryID) outbox.EntryID {
 const countChunk = 500
 
 // count counts the entries in (after, last].
-func count(ctx context.Context, client redis.UniversalClient, key string, after, last outbox.EntryID) (n int64, first string, err error) {
+func count(ctx context.Context, client redis.UniversalClient, key string, after,
+	last outbox.EntryID) (n int64, first string, err error) {
 	for start := after.String(); after.Compare(last) < 0; {
 		entries, err := client.XRangeN(ctx, key, "("+start, last.String(), countChunk).Result()
 		if err != nil {

@@ -22,7 +22,8 @@ func TestMoves(t *testing.T) {
 		return m
 	}
 	m := plan(Where{After: id("3-0")})
-	if m.From != nil || m.Sends != 2 || m.SendsAgain != 0 || m.FirstSent != "4-0" || m.To.Entry != id("3-0") || m.To.Fingerprint == "" {
+	if m.From != nil || m.Sends != 2 || m.SendsAgain != 0 || m.FirstSent != "4-0" ||
+		m.To.Entry != id("3-0") || m.To.Fingerprint == "" {
 		t.Errorf("first position: got %+v", m)
 	}
 	if err := ApplyMove(t.Context(), s.Servers, "orders", m, "op"); err != nil {
@@ -32,10 +33,12 @@ func TestMoves(t *testing.T) {
 	if sh.Position != "3-0" || sh.Delivery != "exactly-once" {
 		t.Fatalf("after the first move: got %+v", sh)
 	}
-	if m = plan(Where{}); m.Sends != 5 || m.SendsAgain != 3 || m.Skips != 0 || m.FirstSent != "1-0" || m.From == nil || m.FromEntry != "3-0" {
+	if m = plan(Where{}); m.Sends != 5 || m.SendsAgain != 3 || m.Skips != 0 || m.FirstSent != "1-0" ||
+		m.From == nil || m.FromEntry != "3-0" {
 		t.Errorf("from the start: got %+v", m)
 	}
-	if m = plan(Where{AtEnd: true}); m.Sends != 0 || m.Skips != 2 || m.To.Entry != id("5-0") || m.FirstSent != "" {
+	if m = plan(Where{AtEnd: true}); m.Sends != 0 || m.Skips != 2 || m.To.Entry != id("5-0") ||
+		m.FirstSent != "" {
 		t.Errorf("at the end: got %+v", m)
 	}
 	if m = plan(Where{After: id("2-5")}); m.Sends != 3 || m.SendsAgain != 1 || m.To.Fingerprint != "" {
@@ -60,7 +63,8 @@ func TestMoveAfterARollBack(t *testing.T) {
 	}
 }
 
-// Somebody reads through the consumer group: a position would not stop it, whatever the status says.
+// Somebody reads through the consumer group: a position would not stop it, whatever the status
+// says.
 func TestMoveWhileTheGroupIsRead(t *testing.T) {
 	s := newStage(t)
 	s.append(t, 1, 2)
@@ -69,18 +73,22 @@ func TestMoveWhileTheGroupIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "relay-7", Streams: []string{"sluice:{orders:1}", ">"}, Count: 1, Block: -1}).Err(); err != nil {
+	if err := s.Redis.XReadGroup(t.Context(),
+		&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "relay-7",
+			Streams: []string{"sluice:{orders:1}", ">"}, Count: 1, Block: -1}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for what, err := range map[string]error{
 		"apply": ApplyMove(t.Context(), s.Servers, "orders", m, "op"),
 		"plan":  second(PlanMove(t.Context(), s.Servers, "orders", sh, Where{After: id("1-0")})),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "relay-7") || !strings.Contains(err.Error(), "sluice pause --shard 1") {
+		if err == nil || !strings.Contains(err.Error(), "relay-7") ||
+			!strings.Contains(err.Error(), "sluice pause --shard 1") {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
-	if sh := s.look(t).Shards[1]; sh.Position == "1-0" && sh.Delivery == relay.DeliveryExactlyOnce.String() {
+	if sh := s.look(t).Shards[1]; sh.Position == "1-0" &&
+		sh.Delivery == relay.DeliveryExactlyOnce.String() {
 		t.Error("the position was set")
 	}
 }

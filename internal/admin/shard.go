@@ -26,7 +26,8 @@ type Shard struct {
 	// Next is the command that helps, where one is needed.
 	Next string `json:"next,omitempty"`
 
-	// Delivery is the side that keeps the position: exactly-once in Kafka, at-least-once in the consumer group.
+	// Delivery is the side that keeps the position: exactly-once in Kafka, at-least-once in the
+	// consumer group.
 	Delivery string `json:"delivery,omitempty"`
 	// Position is the last delivered entry; empty: none yet, or unknown.
 	Position string `json:"position,omitempty"`
@@ -41,13 +42,15 @@ type Shard struct {
 	Retained *int64 `json:"retained"`
 	// Lag counts the entries after the position; nil: unknown.
 	Lag *int64 `json:"lag"`
-	// OldestUndelivered is the age in seconds of the first entry after the position, by Redis's clock, 0 if there is none;
-	// nil: unknown.
+	// OldestUndelivered is the age in seconds of the first entry after the position, by Redis's clock,
+	// 0 if there is none; nil: unknown.
 	OldestUndelivered *float64 `json:"oldest_undelivered_seconds"`
 
-	// Audited is the last entry up to which audits have compared everything; empty: none, or nobody asked.
+	// Audited is the last entry up to which audits have compared everything; empty: none, or nobody
+	// asked.
 	Audited string `json:"audited,omitempty"`
-	// TrimHeld is for how many seconds the first entry that waits for an audit could have been trimmed; nil: none waits.
+	// TrimHeld is for how many seconds the first entry that waits for an audit could have been
+	// trimmed; nil: none waits.
 	TrimHeld *float64 `json:"trim_held_seconds,omitempty"`
 }
 
@@ -103,7 +106,8 @@ func (f facts) view() Shard {
 
 func (f facts) viewReport(s *Shard) {
 	if r := f.report; r != nil {
-		s.State, s.Owner, s.Reason, s.Entry, s.Expected, s.Found = r.State, r.Instance, r.Reason, r.Entry, r.Expected, r.Found
+		s.State, s.Owner, s.Reason, s.Entry, s.Expected, s.Found = r.State, r.Instance, r.Reason, r.Entry,
+			r.Expected, r.Found
 		if r.SinceMS > 0 {
 			s.Since = ptr(time.UnixMilli(r.SinceMS).UTC())
 		}
@@ -112,10 +116,12 @@ func (f facts) viewReport(s *Shard) {
 	case relay.StateStopped:
 		s.State, s.Reason = StateNone, "its last relay, "+s.Owner+", has stopped"
 		s.Owner = ""
-	case relay.StateRunning, relay.StateStarting, relay.StateWaiting, relay.StatePaused, relay.StateHalted:
+	case relay.StateRunning, relay.StateStarting, relay.StateWaiting, relay.StatePaused,
+		relay.StateHalted:
 		// A relay that was killed cannot report it.
 		if f.alone && relay.State(s.State) != relay.StateHalted {
-			s.State, s.Reason = StateNone, fmt.Sprintf("%s reported %q, and the relay group is empty now", s.Owner, s.State)
+			s.State, s.Reason = StateNone,
+				fmt.Sprintf("%s reported %q, and the relay group is empty now", s.Owner, s.State)
 			s.Owner = ""
 		}
 	}
@@ -126,7 +132,8 @@ func (f facts) viewReport(s *Shard) {
 	case StateNone:
 		s.Next = "sluice relay"
 	case string(relay.StateHalted):
-		s.Next = fmt.Sprintf("sluice resume --shard %d, with --after ENTRY, --from-start or --at-end", f.shard)
+		s.Next = fmt.Sprintf("sluice resume --shard %d, with --after ENTRY, --from-start or --at-end",
+			f.shard)
 	}
 }
 
@@ -153,8 +160,9 @@ func (f facts) viewPosition(s *Shard) {
 	}
 }
 
-// lag counts the entries after the position from Redis's counter of added entries; a stream trimmed or deleted from
-// by hand makes it an upper bound, which is why "nothing after the position" is looked at first.
+// lag counts the entries after the position from Redis's counter of added entries; a stream trimmed
+// or deleted from by hand makes it an upper bound, which is why "nothing after the position" is
+// looked at first.
 func (f facts) lag() *int64 {
 	info := f.info
 	switch p := f.position; {

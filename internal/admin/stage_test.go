@@ -27,7 +27,8 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	mini := miniredis.RunT(t)
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, names.PositionsTopic("orders")))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1),
+		kfake.SeedTopics(2, names.PositionsTopic("orders")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,8 @@ func newStage(t *testing.T) *stage {
 	s := &stage{Servers{Redis: rdb, Admin: kadm.NewClient(client), Kafka: opts}, mini, cluster}
 	mini.HSet(names.LayoutKey("orders"), "version", "2", "format", "1", "shards", "2")
 	for shard := range 2 {
-		if err := rdb.XGroupCreateMkStream(t.Context(), outbox.StreamKey("orders", shard), names.ConsumerGroup, "0").Err(); err != nil {
+		if err := rdb.XGroupCreateMkStream(t.Context(), outbox.StreamKey("orders", shard),
+			names.ConsumerGroup, "0").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,9 +56,12 @@ func newStage(t *testing.T) *stage {
 func (s *stage) append(t *testing.T, ids ...int) {
 	t.Helper()
 	for _, i := range ids {
-		err := s.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: outbox.StreamKey("orders", 1), ID: strconv.Itoa(i) + "-0", Values: []string{
-			"id", fmt.Sprint(i), "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "", "headers", "{}",
-		}}).Err()
+		err := s.Redis.XAdd(t.Context(),
+			&redis.XAddArgs{Stream: outbox.StreamKey("orders", 1), ID: strconv.Itoa(i) + "-0",
+				Values: []string{
+					"id", fmt.Sprint(i), "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "",
+					"headers", "{}",
+				}}).Err()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,24 +18,27 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Servers are the two sides. Kafka has the options of the clients that are opened for reading positions.
+// Servers are the two sides. Kafka has the options of the clients that are opened for reading
+// positions.
 type Servers struct {
 	Redis redis.UniversalClient
 	Admin *kadm.Client
 	Kafka []kgo.Opt
 	// Audits, if not nil, are looked at too.
 	Audits *Audits
-	// Fixed: the relays of this outbox have fixed shards, so an empty relay group does not mean that none runs.
+	// Fixed: the relays of this outbox have fixed shards, so an empty relay group does not mean that
+	// none runs.
 	Fixed bool
 }
 
-// Status is the outbox at one moment. The two sides are not read at the same instant: a busy shard's figures
-// can be some entries apart.
+// Status is the outbox at one moment. The two sides are not read at the same instant: a busy
+// shard's figures can be some entries apart.
 type Status struct {
 	Outbox string `json:"outbox"`
 	// Version and count of shards of the layout.
 	Version int `json:"layout_version"`
-	// Relays counts the members of the relay group, 0 if there is no group; nil: unknown. Relays with fixed shards are not members.
+	// Relays counts the members of the relay group, 0 if there is no group; nil: unknown. Relays with
+	// fixed shards are not members.
 	Relays *int    `json:"relays"`
 	Shards []Shard `json:"shards"`
 	// Audits: the shards say how far audits have come.
@@ -44,11 +47,12 @@ type Status struct {
 	Problems []string `json:"problems"`
 }
 
-// kafkaPatience is how long Kafka may take to give the positions before the status is shown without.
+// kafkaPatience is how long Kafka may take to give the positions before the status is shown
+// without.
 const kafkaPatience = 10 * time.Second
 
-// ReadStatus reads the status. It fails if Redis cannot be asked or has no such outbox; a Kafka that cannot be asked is a problem
-// in the status.
+// ReadStatus reads the status. It fails if Redis cannot be asked or has no such outbox; a Kafka
+// that cannot be asked is a problem in the status.
 func ReadStatus(ctx context.Context, s Servers, outboxName string) (Status, error) {
 	layout, err := outbox.ReadLayout(ctx, s.Redis, outboxName)
 	if err != nil {
@@ -65,14 +69,16 @@ func ReadStatus(ctx context.Context, s Servers, outboxName string) (Status, erro
 		return st, err
 	}
 	if st.Relays, err = s.members(ctx, outboxName); err != nil {
-		st.Problems = append(st.Problems, fmt.Sprintf("relay group %s: %v", names.RelayGroup(outboxName), err))
+		st.Problems = append(st.Problems,
+			fmt.Sprintf("relay group %s: %v", names.RelayGroup(outboxName), err))
 	}
 	positions, err := s.positions(ctx, outboxName, layout.Shards)
 	if err != nil {
 		st.Problems = append(st.Problems, fmt.Sprintf("positions and lag are unknown: %v", err))
 	}
 	for i := range all {
-		all[i] = facts{shard: i, pause: pauses.Of(i), alone: !s.Fixed && st.Relays != nil && *st.Relays == 0, asked: err == nil}
+		all[i] = facts{shard: i, pause: pauses.Of(i),
+			alone: !s.Fixed && st.Relays != nil && *st.Relays == 0, asked: err == nil}
 		if r, ok := reports[i]; ok {
 			all[i].report = &r
 		}
@@ -105,14 +111,16 @@ func (s Servers) members(ctx context.Context, outboxName string) (*int, error) {
 		return nil, err
 	}
 	g, ok := groups[name]
-	// Kafka describes a group that it does not know as a dead one without members, from 4.0 on with an error.
+	// Kafka describes a group that it does not know as a dead one without members, from 4.0 on with an
+	// error.
 	if ok && g.Err != nil && !errors.Is(g.Err, kerr.GroupIDNotFound) {
 		return nil, g.Err
 	}
 	return ptr(len(g.Members)), nil
 }
 
-func (s Servers) positions(ctx context.Context, outboxName string, shards int) (map[int]relay.Position, error) {
+func (s Servers) positions(ctx context.Context, outboxName string,
+	shards int) (map[int]relay.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	return relay.ReadPositions(ctx, s.Kafka, outboxName, shards)
@@ -174,8 +182,10 @@ func (s Servers) streams(ctx context.Context, outboxName string, all []facts) er
 	return nil
 }
 
-// askNext asks for the first entry that is not delivered. In at-least-once delivery that is the first pending one, if there are any.
-func (f *facts) askNext(ctx context.Context, p redis.Pipeliner, key string) func() (*redis.XMessage, error) {
+// askNext asks for the first entry that is not delivered. In at-least-once delivery that is the
+// first pending one, if there are any.
+func (f *facts) askNext(ctx context.Context, p redis.Pipeliner,
+	key string) func() (*redis.XMessage, error) {
 	after := "0-0"
 	if f.position != nil && f.position.Delivery == relay.DeliveryExactlyOnce {
 		after = f.position.Entry.String()

@@ -13,12 +13,15 @@ import (
 type Schedule struct{ times cron.Schedule }
 
 // scheduleWant says what ParseSchedule takes, for messages.
-const scheduleWant = `expected a cron expression of five fields such as "*/15 * * * *", @hourly or @every 15m`
+const scheduleWant = `expected a cron expression of five fields such as "*/15 * * * *", @hourly ` +
+	`or @every 15m`
 
-// ParseSchedule reads a cron expression of five fields, a word such as @hourly, or @every with a duration of whole seconds. TZ=Europe/Berlin and a
-// space may stand before it; the times are local otherwise. A schedule that never comes is an error.
+// ParseSchedule reads a cron expression of five fields, a word such as @hourly, or @every with a
+// duration of whole seconds. TZ=Europe/Berlin and a space may stand before it; the times are local
+// otherwise. A schedule that never comes is an error.
 func ParseSchedule(text string) (s *Schedule, err error) {
-	// The parser indexes what follows a time zone without looking whether there is anything: CRON_TZ= alone is a panic.
+	// The parser indexes what follows a time zone without looking whether there is anything: CRON_TZ=
+	// alone is a panic.
 	defer func() {
 		if recover() != nil {
 			s, err = nil, errors.New(scheduleWant)

@@ -63,7 +63,8 @@ func TestPassed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for took, want := range map[time.Duration]int{
-		0: 0, 15*time.Minute - 1: 0, 15 * time.Minute: 1, 44 * time.Minute: 2, 45 * time.Minute: 3, 100 * 24 * time.Hour: mostPassed,
+		0: 0, 15*time.Minute - 1: 0, 15 * time.Minute: 1, 44 * time.Minute: 2, 45 * time.Minute: 3,
+		100 * 24 * time.Hour: mostPassed,
 	} {
 		if got := quarter.Passed(noon, noon.Add(took)); got != want {
 			t.Errorf("after %s: %d, want %d", took, got, want)
@@ -90,7 +91,8 @@ func TestLongestGap(t *testing.T) {
 
 // Whatever is typed is accepted or refused, and what is accepted comes.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"*/15 * * * *", "@hourly", "CRON_TZ=", "TZ=Europe/Berlin 0 5 * * *", "TZ= ", "0 0 31 2 *", "@every 15m", "@every -1ns", "TZ=UTC @every 1h", "CRON_TZ=Local"} {
+	for _, s := range []string{"*/15 * * * *", "@hourly", "CRON_TZ=", "TZ=Europe/Berlin 0 5 * * *",
+		"TZ= ", "0 0 31 2 *", "@every 15m", "@every -1ns", "TZ=UTC @every 1h", "CRON_TZ=Local"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

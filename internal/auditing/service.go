@@ -18,7 +18,8 @@ type Auditor interface {
 	History(ctx context.Context) ([]*consistency.Report, error)
 }
 
-// Service audits at the times of a schedule. All fields are required but for those that say otherwise.
+// Service audits at the times of a schedule. All fields are required but for those that say
+// otherwise.
 type Service struct {
 	Auditor  Auditor
 	Schedule *Schedule
@@ -72,7 +73,8 @@ func (s *Service) Ready() error {
 	return s.problem
 }
 
-// recall takes what is known of earlier audits, so that a process that has just begun does not look as if nobody had ever audited.
+// recall takes what is known of earlier audits, so that a process that has just begun does not look
+// as if nobody had ever audited.
 func (s *Service) recall(ctx context.Context) bool {
 	reports, err := guarded(func() ([]*consistency.Report, error) { return s.Auditor.History(ctx) })
 	if err != nil {
@@ -125,7 +127,8 @@ func (s *Service) tell(r *consistency.Report) {
 		}
 		s.Logger.Error("Redis and Kafka do not agree", append(args, "evidence", show)...)
 	case consistency.Incomplete:
-		s.Logger.Warn("not everything could be compared", "reasons", r.Incomplete[:min(fewReasons, len(r.Incomplete))], "all", show)
+		s.Logger.Warn("not everything could be compared",
+			"reasons", r.Incomplete[:min(fewReasons, len(r.Incomplete))], "all", show)
 	}
 }
 

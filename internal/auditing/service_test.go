@@ -45,7 +45,8 @@ func (s *script) History(context.Context) ([]*consistency.Report, error) {
 	return s.history()
 }
 
-// during runs a service for a while, in a bubble where waiting costs nothing, and gives what it has logged.
+// during runs a service for a while, in a bubble where waiting costs nothing, and gives what it has
+// logged.
 func during(t *testing.T, d time.Duration, s *Service, script *script) string {
 	t.Helper()
 	var log bytes.Buffer
@@ -70,7 +71,8 @@ func during(t *testing.T, d time.Duration, s *Service, script *script) string {
 func scrape(t *testing.T, m *metrics.Audits) string {
 	t.Helper()
 	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{}).ServeHTTP(answer,
+		httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return answer.Body.String()
 }
 
@@ -82,27 +84,33 @@ func TestRunKeepsToTheSchedule(t *testing.T) {
 		s.Done = func(*consistency.Report) { reports++ }
 		log := during(t, 50*time.Minute, s, script)
 		// A bubble begins at midnight.
-		if want := []time.Duration{15 * time.Minute, 30 * time.Minute, 45 * time.Minute}; !slices.Equal(script.began, want) || reports != 3 {
+		if want := []time.Duration{15 * time.Minute, 30 * time.Minute,
+			45 * time.Minute}; !slices.Equal(script.began, want) || reports != 3 {
 			t.Errorf("audits at %v, %d reports\n%s", script.began, reports, log)
 		}
-		if strings.Contains(log, "ERROR") || strings.Contains(log, "WARN") || !strings.Contains(log, "next=2000-01-01T00:15:00Z") || script.recalls != 1 {
+		if strings.Contains(log, "ERROR") || strings.Contains(log, "WARN") ||
+			!strings.Contains(log, "next=2000-01-01T00:15:00Z") || script.recalls != 1 {
 			t.Errorf("%d recalls, log:\n%s", script.recalls, log)
 		}
 	})
 }
 
-// An audit that takes longer than to its next times makes these pass, which is said; two never run at once.
+// An audit that takes longer than to its next times makes these pass, which is said; two never run
+// at once.
 func TestRunSkipsWhatPasses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, script := &Service{}, &script{run: func(_ context.Context, n int) (*consistency.Report, error) {
-			if n == 1 {
-				time.Sleep(40 * time.Minute) // of the bubble
-			}
-			return &consistency.Report{Verdict: consistency.Agree}, nil
-		}}
+		s, script := &Service{},
+			&script{run: func(_ context.Context, n int) (*consistency.Report, error) {
+				if n == 1 {
+					time.Sleep(40 * time.Minute) // of the bubble
+				}
+				return &consistency.Report{Verdict: consistency.Agree}, nil
+			}}
 		log := during(t, 80*time.Minute, s, script)
-		if want := []time.Duration{15 * time.Minute, 60 * time.Minute, 75 * time.Minute}; !slices.Equal(script.began, want) || !strings.Contains(log, "skipped\" times=2") {
+		if want := []time.Duration{15 * time.Minute, 60 * time.Minute,
+			75 * time.Minute}; !slices.Equal(script.began, want) ||
+			!strings.Contains(log, "skipped\" times=2") {
 			t.Errorf("audits at %v\n%s", script.began, log)
 		}
 	})
@@ -123,15 +131,19 @@ func TestRunOutlivesItsAudits(t *testing.T) {
 			case 2:
 				return nil, errors.New("no layout")
 			case 3:
-				return &consistency.Report{Run: 7, Verdict: consistency.Drift, Counts: map[consistency.Kind]int64{consistency.Lost: 3}}, nil
+				return &consistency.Report{Run: 7, Verdict: consistency.Drift,
+					Counts: map[consistency.Kind]int64{consistency.Lost: 3}}, nil
 			}
-			return &consistency.Report{Run: 8, Verdict: consistency.Incomplete, Incomplete: []string{"one", "two", "three", "four"}}, nil
+			return &consistency.Report{Run: 8, Verdict: consistency.Incomplete,
+				Incomplete: []string{"one", "two", "three", "four"}}, nil
 		}}
 		log := during(t, 65*time.Minute, s, script)
 		if len(script.began) != 4 || !slices.Equal(problems, []bool{false, true, true, false}) {
 			t.Errorf("audits at %v, unready before them: %v\n%s", script.began, problems, log)
 		}
-		for _, want := range []string{"panic: a mistake", "no layout", "do not agree\" lost=3 evidence=\"sluice audit show 7\"", "reasons=\"[one two three]\" all=\"sluice audit show 8\"", "nobody to tell"} {
+		for _, want := range []string{"panic: a mistake", "no layout",
+			"do not agree\" lost=3 evidence=\"sluice audit show 7\"",
+			"reasons=\"[one two three]\" all=\"sluice audit show 8\"", "nobody to tell"} {
 			if !strings.Contains(log, want) {
 				t.Errorf("not logged: %s\n%s", want, log)
 			}
@@ -146,13 +158,16 @@ func TestRunOutlivesItsAudits(t *testing.T) {
 	})
 }
 
-// Of many relays the one whose turn it is audits. It knows what others have found before, as soon as that can be read.
+// Of many relays the one whose turn it is audits. It knows what others have found before, as soon
+// as that can be read.
 func TestRunInTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		script := &script{}
 		since := func() time.Duration { return time.Since(script.start) }
-		s := &Service{Turn: func() bool { return since() > 20*time.Minute && since() < 50*time.Minute || since() > 70*time.Minute }}
+		s := &Service{Turn: func() bool {
+			return since() > 20*time.Minute && since() < 50*time.Minute || since() > 70*time.Minute
+		}}
 		var recalled []time.Duration
 		script.history = func() ([]*consistency.Report, error) {
 			recalled = append(recalled, since().Round(time.Minute))
@@ -162,10 +177,12 @@ func TestRunInTurn(t *testing.T) {
 			return []*consistency.Report{{Verdict: consistency.Agree}}, nil
 		}
 		log := during(t, 80*time.Minute, s, script)
-		if want := []time.Duration{30 * time.Minute, 45 * time.Minute, 75 * time.Minute}; !slices.Equal(script.began, want) {
+		if want := []time.Duration{30 * time.Minute, 45 * time.Minute,
+			75 * time.Minute}; !slices.Equal(script.began, want) {
 			t.Errorf("audits at %v, want %v\n%s", script.began, want, log)
 		}
-		if want := []time.Duration{20 * time.Minute, 20 * time.Minute, 70 * time.Minute}; !slices.Equal(recalled, want) {
+		if want := []time.Duration{20 * time.Minute, 20 * time.Minute,
+			70 * time.Minute}; !slices.Equal(recalled, want) {
 			t.Errorf("recalled at %v, want %v", recalled, want)
 		}
 	})
@@ -175,10 +192,11 @@ func TestRunInTurn(t *testing.T) {
 func TestRunEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, script := &Service{}, &script{run: func(ctx context.Context, _ int) (*consistency.Report, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}}
+		s, script := &Service{},
+			&script{run: func(ctx context.Context, _ int) (*consistency.Report, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}
 		began := time.Now()
 		log := during(t, 16*time.Minute, s, script)
 		if time.Since(began) != 16*time.Minute || s.Ready() != nil || strings.Contains(log, "ERROR") {

@@ -22,8 +22,8 @@ type AuditOptions struct {
 	Shards  []int // numbers of shards to measure; nil: 1 and 4
 	Rounds  int   // how often all that is measured takes turns; 0: 3
 
-	// Backlog is how many entries the relay drains with and without an audit beside it; 0: 600,000; negative: gentle audits and the cost
-	// of audits to the relay are not measured.
+	// Backlog is how many entries the relay drains with and without an audit beside it; 0: 600,000;
+	// negative: gentle audits and the cost of audits to the relay are not measured.
 	Backlog int
 
 	// Limit bounds one run; 0: 10 minutes.
@@ -67,19 +67,22 @@ func (o AuditOptions) options() (Options, error) {
 		o.Rounds = 3
 	}
 	all := Options{
-		Redis: o.Redis, Kafka: o.Kafka, Entries: o.Entries, Payload: o.Payload, Shards: o.Shards, Rounds: o.Rounds, Limit: o.Limit,
+		Redis: o.Redis, Kafka: o.Kafka, Entries: o.Entries, Payload: o.Payload, Shards: o.Shards,
+		Rounds: o.Rounds, Limit: o.Limit,
 		Profile: o.Profile, Drive: o.Drive, DriveEnv: o.DriveEnv, Progress: o.Progress,
 	}
 	all, err := all.withDefaults()
 	if o.Backlog > 0 && (o.Backlog < 100 || o.Backlog > maxEntries) {
-		err = errors.Join(err, fmt.Errorf("backlog: %d, want 100 to %d, or -1 for none", o.Backlog, maxEntries))
+		err = errors.Join(err, fmt.Errorf("backlog: %d, want 100 to %d, or -1 for none", o.Backlog,
+			maxEntries))
 	}
 	return all, err
 }
 
-// RunAudit measures audits: their speed, CPU time and memory beside what each server alone can be read at, and what an
-// audit that runs all the time costs the relay. It ends the servers that it started and removes what it wrote into given ones, also
-// when it fails or ctx ends. An audit that does not agree is an error.
+// RunAudit measures audits: their speed, CPU time and memory beside what each server alone can be
+// read at, and what an audit that runs all the time costs the relay. It ends the servers that it
+// started and removes what it wrote into given ones, also when it fails or ctx ends. An audit that
+// does not agree is an error.
 func RunAudit(ctx context.Context, o AuditOptions) (report *AuditReport, err error) {
 	all, err := o.options()
 	if err != nil {
@@ -93,11 +96,13 @@ func RunAudit(ctx context.Context, o AuditOptions) (report *AuditReport, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.backends.end()) }()
-	report = &AuditReport{Environment: b.backends.env, Entries: b.Entries, Payload: b.Payload, Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
+	report = &AuditReport{Environment: b.backends.env, Entries: b.Entries, Payload: b.Payload,
+		Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
 	for i, shards := range b.Shards {
 		backlog := o.Backlog
 		if i > 0 {
-			backlog = -1 // once is enough: what it costs is work of the same servers, however many shards there are
+			// once is enough: what it costs is work of the same servers, however many shards there are
+			backlog = -1
 		}
 		if err := b.audits(ctx, report, shards, backlog); err != nil {
 			return nil, err
@@ -142,7 +147,8 @@ func (b *run) delivered(ctx context.Context, shards int) (*stage, *backlog, erro
 }
 
 // auditSpeed lets the audits and the readers of one side take turns.
-func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog, gentle bool) ([]AuditResult, error) {
+func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog,
+	gentle bool) ([]AuditResult, error) {
 	kinds := []Kind{RedisBaseline, KafkaRead, Audit}
 	if gentle {
 		kinds = append(kinds, GentleAudit)
@@ -164,7 +170,8 @@ func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog, gentle bool
 				continue
 			}
 			r.Round = round
-			b.Progress("round %d of %d  %-16s %9.0f entries/s %s, at most %d MiB", round, b.Rounds, c, r.Rate, perEntry(r.CPU), r.Peak>>20)
+			b.Progress("round %d of %d  %-16s %9.0f entries/s %s, at most %d MiB", round, b.Rounds, c,
+				r.Rate, perEntry(r.CPU), r.Peak>>20)
 			results[i].Runs = append(results[i].Runs, r)
 		}
 	}
@@ -191,9 +198,11 @@ func (b *run) auditSpeedOf(ctx context.Context, c Driver, st *stage, l *backlog)
 	return AuditRun{Rate: r.Rate, CPU: r.CPU, RedisCPU: r.RedisCPU, Peak: r.Peak}, err
 }
 
-// auditCost lets the relay drain copies of a backlog, alone and with one audit after the other of another outbox beside it, which takes more from
-// it than audits of its own: these would sometimes have nothing to compare.
-func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *AuditCost, err error) {
+// auditCost lets the relay drain copies of a backlog, alone and with one audit after the other of
+// another outbox beside it, which takes more from it than audits of its own: these would sometimes
+// have nothing to compare.
+func (b *run) auditCost(ctx context.Context, audited *stage,
+	entries int) (_ *AuditCost, err error) {
 	b.Progress("filling %d shard(s) with %d entries", audited.shards, entries)
 	l, err := b.backends.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
 	defer func() { err = errors.Join(err, l.remove(context.WithoutCancel(ctx))) }()
@@ -217,7 +226,8 @@ func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *Au
 			if round == 0 {
 				continue // warming up
 			}
-			b.Progress("round %d of %d  %s with %-13s %9.0f entries/s", round, b.Rounds, c, cmp.Or(k, "nothing"), r.Rate)
+			b.Progress("round %d of %d  %s with %-13s %9.0f entries/s", round, b.Rounds, c,
+				cmp.Or(k, "nothing"), r.Rate)
 			beside[k], busy[k] = append(beside[k], r.Rate), append(busy[k], cpu)
 		}
 	}
@@ -225,15 +235,20 @@ func (b *run) auditCost(ctx context.Context, audited *stage, entries int) (_ *Au
 	for _, k := range kinds[1:] {
 		kept := make([]float64, b.Rounds)
 		for i := range kept {
-			kept[i] = beside[k][i] / beside[""][i] // of one round, which the machine did at about the same speed
+			// of one round, which the machine did at about the same speed
+			kept[i] = beside[k][i] / beside[""][i]
 		}
-		cost.Beside = append(cost.Beside, AuditBeside{Kind: k, Rate: median(beside[k]), Kept: median(kept), Runs: kept, Cores: median(busy[k])})
+		cost.Beside = append(cost.Beside,
+			AuditBeside{Kind: k, Rate: median(beside[k]), Kept: median(kept), Runs: kept,
+				Cores: median(busy[k])})
 	}
 	return cost, nil
 }
 
-// besideAudit is one run of the relay, with audits beside it unless kind is empty; cores is how many of the processor's the audits kept busy.
-func (b *run) besideAudit(ctx context.Context, c Driver, l *backlog, audited *stage, kind Kind, auditedEntries int) (r ThroughputRun, cores float64, err error) {
+// besideAudit is one run of the relay, with audits beside it unless kind is empty; cores is how
+// many of the processor's the audits kept busy.
+func (b *run) besideAudit(ctx context.Context, c Driver, l *backlog, audited *stage, kind Kind,
+	auditedEntries int) (r ThroughputRun, cores float64, err error) {
 	var p *process
 	var began time.Time
 	if kind != "" {

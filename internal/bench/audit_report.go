@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// AuditRun is one reading of everything, by an audit or of one side alone. A nil figure could not be measured.
+// AuditRun is one reading of everything, by an audit or of one side alone. A nil figure could not
+// be measured.
 type AuditRun struct {
 	Round    int      `json:"round,omitempty"`
 	Rate     float64  `json:"entries_per_second"`
@@ -54,7 +55,8 @@ type AuditReport struct {
 	Targets []Target      `json:"targets,omitempty"`
 }
 
-// What is wanted of an audit: entries a second, resident bytes, and the share of its throughput that the relay keeps.
+// What is wanted of an audit: entries a second, resident bytes, and the share of its throughput
+// that the relay keeps.
 const (
 	wantedAuditRate   = 200_000
 	wantedAuditMemory = 256 << 20
@@ -68,21 +70,25 @@ func (r *AuditReport) judge() {
 		}
 		m := s.Median
 		r.Targets = append(r.Targets,
-			atLeast(fmt.Sprintf("audit over %d shard(s), entries/s", s.Driver.Shards), m.Rate, wantedAuditRate, "with both servers on this machine"),
-			atMost(fmt.Sprintf("audit over %d shard(s), MiB", s.Driver.Shards), float64(m.Peak)/(1<<20), wantedAuditMemory>>20, "resident, the most of all rounds"))
+			atLeast(fmt.Sprintf("audit over %d shard(s), entries/s", s.Driver.Shards), m.Rate,
+				wantedAuditRate, "with both servers on this machine"),
+			atMost(fmt.Sprintf("audit over %d shard(s), MiB", s.Driver.Shards), float64(m.Peak)/(1<<20),
+				wantedAuditMemory>>20, "resident, the most of all rounds"))
 	}
 	if r.Cost == nil {
 		return
 	}
 	for _, x := range r.Cost.Beside {
 		if x.Kind == GentleAudit {
-			r.Targets = append(r.Targets, atLeast("relay beside a continuous audit over the relay alone, entries/s", x.Kept, wantedKept,
-				fmt.Sprintf("%.0f over %.0f", x.Rate, r.Cost.Baseline)))
+			r.Targets = append(r.Targets,
+				atLeast("relay beside a continuous audit over the relay alone, entries/s", x.Kept, wantedKept,
+					fmt.Sprintf("%.0f over %.0f", x.Rate, r.Cost.Baseline)))
 		}
 	}
 }
 
-// both is how many entries a second can be read from one server and then from the other; 0: not known.
+// both is how many entries a second can be read from one server and then from the other; 0: not
+// known.
 func (r *AuditReport) both(shards int) float64 {
 	var redis, kafka float64
 	for _, s := range r.Speed {
@@ -103,24 +109,28 @@ func (r *AuditReport) both(shards int) float64 {
 func (r *AuditReport) WriteText(w io.Writer) error {
 	p := &printer{w: w}
 	r.Environment.write(p)
-	p.printf("%d entries with payloads of %d bytes; each figure is the median of %d round(s), all taking turns\n\n", r.Entries, r.Payload, r.Rounds)
+	p.printf("%d entries with payloads of %d bytes; each figure is the median of %d round(s), all "+
+		"taking turns\n\n", r.Entries, r.Payload, r.Rounds)
 	p.table(func(t io.Writer) {
 		fmt.Fprintln(t, "\tshards\tentries/s\town CPU µs\tRedis CPU µs\tpeak MiB\t")
 		for _, s := range r.Speed {
 			m := s.Median
-			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%d\t\n", s.Driver.title(), s.Driver.Shards, m.Rate, figure(m.CPU, 2), figure(m.RedisCPU, 2), m.Peak>>20)
+			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%d\t\n", s.Driver.title(), s.Driver.Shards, m.Rate,
+				figure(m.CPU, 2), figure(m.RedisCPU, 2), m.Peak>>20)
 			if both := r.both(s.Driver.Shards); s.Driver.Kind == KafkaRead && both > 0 {
 				fmt.Fprintf(t, "the one, then the other\t%d\t%.0f\t-\t-\t-\t\n", s.Driver.Shards, both)
 			}
 		}
 	})
 	if r.Cost != nil {
-		p.printf("\nThe relay, %s over %d shard(s), draining %d entries\n\n", r.Cost.Driver.Kind, r.Cost.Driver.Shards, r.Backlog)
+		p.printf("\nThe relay, %s over %d shard(s), draining %d entries\n\n", r.Cost.Driver.Kind,
+			r.Cost.Driver.Shards, r.Backlog)
 		p.table(func(t io.Writer) {
 			fmt.Fprintln(t, "\tentries/s\tkept\taudit's cores\t")
 			fmt.Fprintf(t, "alone\t%.0f\t-\t-\t\n", r.Cost.Baseline)
 			for _, x := range r.Cost.Beside {
-				fmt.Fprintf(t, "beside %s, without a pause\t%.0f\t%.0f%%\t%.2f\t\n", Driver{Kind: x.Kind}.title(), x.Rate, 100*x.Kept, x.Cores)
+				fmt.Fprintf(t, "beside %s, without a pause\t%.0f\t%.0f%%\t%.2f\t\n",
+					Driver{Kind: x.Kind}.title(), x.Rate, 100*x.Kept, x.Cores)
 			}
 		})
 	}

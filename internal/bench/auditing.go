@@ -14,7 +14,8 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 )
 
-// audit is an audit of everything in the outbox, as a user runs it but for the time to settle: all is delivered.
+// audit is an audit of everything in the outbox, as a user runs it but for the time to settle: all
+// is delivered.
 func (j job) audit(client *redis.Client) (driving, error) {
 	cfg := consistency.Config{
 		Outbox: j.Outbox, Redis: client, Kafka: j.kafkaOpts(), Route: j.Topic, Settle: -1, Full: true,
@@ -35,7 +36,8 @@ func (j job) audit(client *redis.Client) (driving, error) {
 				return err
 			}
 			if r.Verdict != consistency.Agree || r.Entries != int64(j.Entries) {
-				return fmt.Errorf("audit of %d of %d entries: %s: %v %v", r.Entries, j.Entries, r.Verdict, r.Incomplete, r.Findings[:min(3, len(r.Findings))])
+				return fmt.Errorf("audit of %d of %d entries: %s: %v %v", r.Entries, j.Entries, r.Verdict,
+					r.Incomplete, r.Findings[:min(3, len(r.Findings))])
 			}
 			done(j.Entries, time.Since(began))
 		}
@@ -46,7 +48,8 @@ func (j job) audit(client *redis.Client) (driving, error) {
 // kafkaRead consumes every record of the topic and throws it away.
 func (j job) kafkaRead(ctx context.Context, done func(int, time.Duration)) error {
 	began := time.Now()
-	client, err := kgo.NewClient(append(j.kafkaOpts(), kgo.ConsumeTopics(j.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	client, err := kgo.NewClient(append(j.kafkaOpts(), kgo.ConsumeTopics(j.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)

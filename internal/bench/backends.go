@@ -48,13 +48,15 @@ func (o Options) connect(ctx context.Context) (_ *backends, err error) {
 		}
 	}()
 	s.env = Environment{
-		Time: time.Now().UTC().Truncate(time.Second), OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.NumCPU(), Go: runtime.Version(),
+		Time: time.Now().UTC().Truncate(time.Second), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Cores: runtime.NumCPU(), Go: runtime.Version(),
 		Own: o.Redis == "" && len(o.Kafka) == 0,
 	}
 	if o.Redis == "" {
 		o.Progress("starting a Redis")
 		// A rewrite of the file in the middle of a run would look like a driver that makes it shorter.
-		r, err := servers.StartRedis(ctx, servers.RedisOptions{Name: "bench-redis", Config: []string{"auto-aof-rewrite-percentage 0"}})
+		r, err := servers.StartRedis(ctx,
+			servers.RedisOptions{Name: "bench-redis", Config: []string{"auto-aof-rewrite-percentage 0"}})
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +97,8 @@ func (s *backends) open(ctx context.Context) error {
 		}
 	}
 	s.env.Append = info["aof_enabled"] == "1"
-	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...),
+		kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	s.close = append(s.close, func() error { s.kafka.Close(); return nil })

@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// backlog is the streams of an outbox that nobody carries: every run of a driver gets a copy of them, so that all
-// runs see the same entries with the same IDs, and filling costs only once.
+// backlog is the streams of an outbox that nobody carries: every run of a driver gets a copy of
+// them, so that all runs see the same entries with the same IDs, and filling costs only once.
 type backlog struct {
 	backends *backends
 	name     string
@@ -23,7 +23,8 @@ type backlog struct {
 }
 
 // fill writes entries without transactions, as fast as that goes.
-func (s *backends) fill(ctx context.Context, name string, shards, entries int, source *events, numbers numbering) (*backlog, error) {
+func (s *backends) fill(ctx context.Context, name string, shards, entries int, source *events,
+	numbers numbering) (*backlog, error) {
 	b := &backlog{backends: s, name: name, shards: shards, marks: make([][]string, shards)}
 	written := make([]int, shards)
 	for n := 0; n < entries; {
@@ -62,11 +63,13 @@ type stage struct {
 }
 
 // stage lays out an outbox under a new name: with a copy of the backlog, or empty if there is none.
-func (s *backends) stage(ctx context.Context, name string, shards, partitions int, from *backlog) (*stage, error) {
+func (s *backends) stage(ctx context.Context, name string, shards, partitions int,
+	from *backlog) (*stage, error) {
 	st := &stage{backends: s, name: name, topic: name + ".events", shards: shards}
 	if from != nil {
 		for shard := range shards {
-			if err := s.redis.Copy(ctx, outbox.StreamKey(from.name, shard), outbox.StreamKey(name, shard), s.redis.Options().DB, false).Err(); err != nil {
+			if err := s.redis.Copy(ctx, outbox.StreamKey(from.name, shard), outbox.StreamKey(name, shard),
+				s.redis.Options().DB, false).Err(); err != nil {
 				return st, fmt.Errorf("redis: COPY: %w", err)
 			}
 		}
@@ -97,7 +100,8 @@ func (st *stage) remove(ctx context.Context) error {
 	if err := st.backends.removeKeys(ctx, st.name, st.shards); err != nil {
 		return err
 	}
-	deleted, err := st.backends.admin.DeleteTopics(ctx, st.topic, names.PositionsTopic(st.name), names.DeadLetterTopic(st.name), names.AuditsTopic(st.name))
+	deleted, err := st.backends.admin.DeleteTopics(ctx, st.topic, names.PositionsTopic(st.name),
+		names.DeadLetterTopic(st.name), names.AuditsTopic(st.name))
 	if err != nil {
 		return fmt.Errorf("kafka: delete topics: %w", err)
 	}

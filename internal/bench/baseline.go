@@ -13,11 +13,13 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// markEvery is how many entries RedisBaseline asks for at once; as many as the relay does of small ones.
+// markEvery is how many entries RedisBaseline asks for at once; as many as the relay does of small
+// ones.
 const markEvery = 2_000
 
-// redisBaseline reads the whole backlog by XRANGE, one shard after the other, and throws the replies away unseen: where each
-// read begins is known beforehand. It is the most that Redis hands out on one connection.
+// redisBaseline reads the whole backlog by XRANGE, one shard after the other, and throws the
+// replies away unseen: where each read begins is known beforehand. It is the most that Redis hands
+// out on one connection.
 func (j job) redisBaseline(client *redis.Client) driving {
 	return func(ctx context.Context, done func(int, time.Duration)) error {
 		conn, err := openRaw(ctx, client.Options())
@@ -28,7 +30,8 @@ func (j job) redisBaseline(client *redis.Client) driving {
 		began, size := time.Now(), 0
 		for shard, marks := range j.Marks {
 			for _, from := range marks {
-				n, err := conn.discard("XRANGE", outbox.StreamKey(j.Outbox, shard), from, "+", "COUNT", strconv.Itoa(markEvery))
+				n, err := conn.discard("XRANGE", outbox.StreamKey(j.Outbox, shard), from, "+", "COUNT",
+					strconv.Itoa(markEvery))
 				if err != nil {
 					return fmt.Errorf("redis: XRANGE: %w", err)
 				}
@@ -43,8 +46,8 @@ func (j job) redisBaseline(client *redis.Client) driving {
 	}
 }
 
-// kafkaBaseline produces the records of the backlog from memory, as fast as the idempotent producer takes them. They are
-// made before the start.
+// kafkaBaseline produces the records of the backlog from memory, as fast as the idempotent producer
+// takes them. They are made before the start.
 func (j job) kafkaBaseline(producer *kgo.Client) driving {
 	source := newEvents(j.Payload)
 	records := make([]kgo.Record, j.Entries)
@@ -52,7 +55,8 @@ func (j job) kafkaBaseline(producer *kgo.Client) driving {
 		e := source.event(n)
 		records[n] = kgo.Record{
 			Topic: j.Topic, Key: []byte(e.AggregateID), Value: e.Payload,
-			Headers: []kgo.RecordHeader{{Key: "id", Value: []byte(e.ID)}, {Key: "type", Value: []byte(e.Type)}},
+			Headers: []kgo.RecordHeader{{Key: "id", Value: []byte(e.ID)},
+				{Key: "type", Value: []byte(e.Type)}},
 		}
 	}
 	return func(ctx context.Context, done func(int, time.Duration)) error {

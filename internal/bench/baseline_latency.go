@@ -13,12 +13,13 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// baselineRate is the highest rate at which Kafka alone is asked: it is given one record after the other.
+// baselineRate is the highest rate at which Kafka alone is asked: it is given one record after the
+// other.
 const baselineRate = 100
 
-// kafkaLatency is how long a record takes from being produced to being visible, without any Redis: what no driver can go
-// below. With KafkaTransaction it is in a transaction with a record of a second partition, as an event is with its position,
-// and two transactional ids take turns.
+// kafkaLatency is how long a record takes from being produced to being visible, without any Redis:
+// what no driver can go below. With KafkaTransaction it is in a transaction with a record of a
+// second partition, as an event is with its position, and two transactional ids take turns.
 func (b *run) kafkaLatency(ctx context.Context, c Driver, rate int) (r LatencyRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit+b.LatencyFor)
 	defer cancel()
@@ -73,7 +74,8 @@ func (b *run) kafkaLatency(ctx context.Context, c Driver, rate int) (r LatencyRu
 			e := b.source.event(n)
 			records := []*kgo.Record{{Topic: st.topic, Key: []byte(e.AggregateID), Value: e.Payload}}
 			if c.Kind == KafkaTransaction {
-				records = append(records, &kgo.Record{Topic: names.PositionsTopic(st.name), Key: []byte(st.name), Value: []byte("a position")})
+				records = append(records, &kgo.Record{Topic: names.PositionsTopic(st.name),
+					Key: []byte(st.name), Value: []byte("a position")})
 			}
 			s.sent[n].Store(int64(time.Since(s.began)))
 			if err := send(ctx, producers[n%2], records); err != nil {

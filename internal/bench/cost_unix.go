@@ -23,8 +23,8 @@ func ownCost() (cost, error) {
 	return cost{cpu: time.Duration(u.Utime.Nano() + u.Stime.Nano()), peak: peak}, err
 }
 
-// peakMemory is the most memory that this process had resident. On Linux the figure of getrusage is not it: a process inherits there what its
-// parent had when it was started.
+// peakMemory is the most memory that this process had resident. On Linux the figure of getrusage is
+// not it: a process inherits there what its parent had when it was started.
 func peakMemory(u *syscall.Rusage) (int64, error) {
 	switch runtime.GOOS {
 	case "linux":
@@ -42,7 +42,8 @@ func peakMemory(u *syscall.Rusage) (int64, error) {
 func parsePeak(status string) (int64, error) {
 	for line := range strings.Lines(status) {
 		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kB, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
+			kB, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")),
+				10, 64)
 			return kB << 10, err
 		}
 	}

@@ -7,7 +7,9 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	cpu, err := parseStat("4711 (a) S (b 1 2) S 1 4711 4711 0 -1 4194560 9 0 0 0 150 25 7 7 20 0 30 0 100 1000 200 18446744073709551615\n")
+	cpu, err := parseStat(
+		"4711 (a) S (b 1 2) S 1 4711 4711 0 -1 4194560 9 0 0 0 150 25 7 7 20 0 30 0 100 1000 200 " +
+			"18446744073709551615\n")
 	if err != nil || cpu != 1750*time.Millisecond {
 		t.Errorf("%v, %v, want 1.75s", cpu, err)
 	}

@@ -28,7 +28,8 @@ type job struct {
 	Entries int      `json:"entries"`
 	Payload int      `json:"payload"`
 	Batch   int      `json:"batch"`
-	// Marks are the IDs of every markEvery-th entry of each shard, for RedisBaseline, which reads without looking at what it gets.
+	// Marks are the IDs of every markEvery-th entry of each shard, for RedisBaseline, which reads
+	// without looking at what it gets.
 	Marks [][]string `json:"marks,omitempty"`
 	// Again: an Audit is followed by the next one at once, until it is stopped.
 	Again bool `json:"again,omitempty"`
@@ -37,7 +38,8 @@ type job struct {
 	Linger time.Duration `json:"linger,omitempty"`
 	// Ask has the shards whose states a relay tells with the cost.
 	Ask []int `json:"ask,omitempty"`
-	// Profile is the file for a profile of the driver's CPU time from start to stop; empty: none is taken.
+	// Profile is the file for a profile of the driver's CPU time from start to stop; empty: none is
+	// taken.
 	Profile string `json:"profile,omitempty"`
 }
 
@@ -69,8 +71,8 @@ type answer struct {
 // driving is a driver that is connected. run carries until ctx ends; done may be called once by it.
 type driving func(ctx context.Context, done func(entries int, took time.Duration)) error
 
-// Drive is the process of one driver. It reads its job and the words from in, answers on out, and returns when it has been
-// stopped or in has ended. It is started by Run and of no use otherwise.
+// Drive is the process of one driver. It reads its job and the words from in, answers on out, and
+// returns when it has been stopped or in has ended. It is started by Run and of no use otherwise.
 func Drive(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -233,7 +235,8 @@ func (j job) connect(ctx context.Context) (_ *connected, err error) {
 	return c, err
 }
 
-// kafkaOpts are what every driver's Kafka clients have in common; compression is franz-go's default for all of them.
+// kafkaOpts are what every driver's Kafka clients have in common; compression is franz-go's default
+// for all of them.
 func (j job) kafkaOpts() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(j.Kafka...)} }
 
 // producerOpts tune the producers of drivers that are not the relay as the relay tunes its own.

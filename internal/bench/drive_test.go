@@ -14,9 +14,10 @@ func TestDriveTellsItsFailure(t *testing.T) {
 	logging.Disable() // go-redis tells of the refused connections too
 	defer logging.Enable()
 	for name, c := range map[string]struct{ in, want string }{
-		"nothing":        {"", "no job"},
-		"no JSON":        {"hello\n", "job: invalid character"},
-		"a broken URL":   {`{"driver":{"kind":"loop","shards":1},"redis":"redis://%zz"}` + "\n", "redis: "},
+		"nothing": {"", "no job"},
+		"no JSON": {"hello\n", "job: invalid character"},
+		"a broken URL": {`{"driver":{"kind":"loop","shards":1},"redis":"redis://%zz"}` + "\n",
+			"redis: "},
 		"nobody there":   {`{"driver":{"kind":"loop","shards":1},"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
 		"no such driver": {`{"driver":{"kind":"pigeon","shards":1},"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
 	} {

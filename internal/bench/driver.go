@@ -9,7 +9,8 @@ import (
 // Kind is a way to carry entries.
 type Kind string
 
-// The kinds. The last three carry nothing from one to the other: they show what each server does alone.
+// The kinds. The last three carry nothing from one to the other: they show what each server does
+// alone.
 const (
 	Loop          Kind = "loop"          // hand-written XREADGROUP, produce, XACK
 	ExactlyOnce   Kind = "exactly-once"  // the relay
@@ -62,8 +63,8 @@ func (c Driver) title() string {
 	}
 }
 
-// throughputDrivers are the wanted drivers in the order in which they take turns. A server alone does not know shards:
-// Redis is read as one stream, Kafka is given the records of one.
+// throughputDrivers are the wanted drivers in the order in which they take turns. A server alone
+// does not know shards: Redis is read as one stream, Kafka is given the records of one.
 func (o Options) throughputDrivers() []Driver {
 	var all []Driver
 	for _, n := range o.Shards {
@@ -81,7 +82,8 @@ func (o Options) throughputDrivers() []Driver {
 	return wanted
 }
 
-// latencyDrivers are the wanted drivers that can have a latency over the shards at the rate. Kafka alone does not know shards.
+// latencyDrivers are the wanted drivers that can have a latency over the shards at the rate. Kafka
+// alone does not know shards.
 func (o Options) latencyDrivers(shards, rate int) []Driver {
 	kinds := []Kind{Loop, ExactlyOnce, AtLeastOnce}
 	if shards == 1 && rate <= baselineRate {

@@ -24,8 +24,8 @@ type events struct {
 	noise   []byte
 }
 
-// newEvents returns events with payloads of the given size. Half of a payload is noise, so that compression finds
-// about as much to do as in the usual JSON.
+// newEvents returns events with payloads of the given size. Half of a payload is noise, so that
+// compression finds about as much to do as in the usual JSON.
 func newEvents(payload int) *events {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -53,7 +53,8 @@ func (e *events) event(n int) outbox.Event {
 	}
 	p = append(p, `"}`...)
 	return outbox.Event{
-		// The form of a UUID, without the cost of making one that the writers of real events have spent before.
+		// The form of a UUID, without the cost of making one that the writers of real events have spent
+		// before.
 		ID:            fmt.Sprintf("01890000-0000-7000-8000-%012d", n),
 		AggregateType: "order", AggregateID: e.key(n), Type: "OrderPlaced", Payload: p,
 	}

@@ -24,7 +24,8 @@ func TestEventsHaveTheirNumberAndSize(t *testing.T) {
 }
 
 func TestEventPayloadIsJSON(t *testing.T) {
-	// The nine digits have leading zeros, which JSON does not allow: what follows the number is looked at.
+	// The nine digits have leading zeros, which JSON does not allow: what follows the number is looked
+	// at.
 	p := newEvents(200).event(123_456_789).Payload
 	if !json.Valid(p) {
 		t.Errorf("%s", p)

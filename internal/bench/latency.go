@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// LatencyRun is one driver at one rate: from before the EXEC that commits an event to its being visible.
+// LatencyRun is one driver at one rate: from before the EXEC that commits an event to its being
+// visible.
 type LatencyRun struct {
 	Round   int     `json:"round,omitempty"`
 	Events  int     `json:"events"`
@@ -33,8 +34,12 @@ type LatencyResult struct {
 func (r LatencyResult) withMedian() LatencyResult {
 	m := LatencyRun{}
 	for of, into := range map[*float64]func(LatencyRun) *float64{
-		&m.P50: func(l LatencyRun) *float64 { return &l.P50 }, &m.P99: func(l LatencyRun) *float64 { return &l.P99 },
-		&m.Max: func(l LatencyRun) *float64 { return &l.Max }, &m.Written: func(l LatencyRun) *float64 { return &l.Written },
+		&m.P50: func(l LatencyRun) *float64 {
+			return &l.P50
+		}, &m.P99: func(l LatencyRun) *float64 { return &l.P99 },
+		&m.Max: func(l LatencyRun) *float64 {
+			return &l.Max
+		}, &m.Written: func(l LatencyRun) *float64 { return &l.Written },
 	} {
 		*of = *medianOf(r.Runs, into)
 	}
@@ -68,7 +73,8 @@ func (b *run) latency(ctx context.Context) ([]LatencyResult, error) {
 	return results, nil
 }
 
-// warmUpLatency runs each kind once without counting it: a broker that has just been started compiles what it meets first.
+// warmUpLatency runs each kind once without counting it: a broker that has just been started
+// compiles what it meets first.
 func (b *run) warmUpLatency(ctx context.Context) error {
 	warm := map[Kind]bool{}
 	for _, shards := range b.latencyShards {
@@ -110,7 +116,8 @@ func (b *run) latencyAt(ctx context.Context, drivers []Driver, rate int) ([]Late
 				return nil, err
 			}
 			r.Round = round + 1
-			b.Progress("round %d of %d  %-19s at %5d/s  p50 %7.2f ms  p99 %7.2f ms", round+1, b.Rounds, c, rate, r.P50, r.P99)
+			b.Progress("round %d of %d  %-19s at %5d/s  p50 %7.2f ms  p99 %7.2f ms", round+1, b.Rounds, c,
+				rate, r.P50, r.P99)
 			results[i].Runs = append(results[i].Runs, r)
 		}
 	}
@@ -152,7 +159,8 @@ func (b *run) latencyOf(ctx context.Context, c Driver, rate int) (r LatencyRun, 
 	seen, stop := p.watched(ctx)
 	defer stop()
 
-	s := newStream(rate, settle, b.LatencyFor, b.source.untilAll(numbering{}, c.Shards, allShards), numbering{})
+	s := newStream(rate, settle, b.LatencyFor, b.source.untilAll(numbering{}, c.Shards, allShards),
+		numbering{})
 	var (
 		g       errgroup.Group
 		written float64

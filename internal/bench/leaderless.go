@@ -11,9 +11,9 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// leaderless makes a topic of one partition that has no leader and will not get one: its only copy is on the second broker, which is
-// stopped. What is made afterwards is on the first, so that nothing else misses the second. It takes servers that were started with
-// Options.spare.
+// leaderless makes a topic of one partition that has no leader and will not get one: its only copy
+// is on the second broker, which is stopped. What is made afterwards is on the first, so that
+// nothing else misses the second. It takes servers that were started with Options.spare.
 func (s *backends) leaderless(ctx context.Context, topic string) error {
 	spare := s.started.Brokers[1]
 	req := kmsg.NewPtrCreateTopicsRequest()
@@ -44,7 +44,8 @@ func (s *backends) leaderless(ctx context.Context, topic string) error {
 	}
 }
 
-// hasLeader asks a broker whether the first partition of a topic has a leader. The client would answer from its cache.
+// hasLeader asks a broker whether the first partition of a topic has a leader. The client would
+// answer from its cache.
 func (s *backends) hasLeader(ctx context.Context, topic string) (bool, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()

@@ -16,25 +16,28 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// loop is what one writes who has a stream, a topic and an afternoon: read a batch through the consumer group,
-// produce it, wait until it is confirmed, acknowledge it. It keeps order and loses nothing; after a crash it sends
-// the last batch again. One goroutine a shard.
+// loop is what one writes who has a stream, a topic and an afternoon: read a batch through the
+// consumer group, produce it, wait until it is confirmed, acknowledge it. It keeps order and loses
+// nothing; after a crash it sends the last batch again. One goroutine a shard.
 //
-// It is as fast as that design allows: large batches, the XACK of a batch in the same round trip as the read of the
-// next, a flush instead of waiting for the linger, the idempotent producer with the relay's settings. It does not read
-// ahead: to have several batches on their way, and still acknowledge and repeat them in order when one fails, is
-// another design.
+// It is as fast as that design allows: large batches, the XACK of a batch in the same round trip as
+// the read of the next, a flush instead of waiting for the linger, the idempotent producer with the
+// relay's settings. It does not read ahead: to have several batches on their way, and still
+// acknowledge and repeat them in order when one fails, is another design.
 func (j job) loop(client *redis.Client, producer *kgo.Client) driving {
 	return func(ctx context.Context, _ func(int, time.Duration)) error {
 		g, ctx := errgroup.WithContext(ctx)
 		for shard := range j.Driver.Shards {
-			g.Go(func() error { return j.loopShard(ctx, client, producer, outbox.StreamKey(j.Outbox, shard)) })
+			g.Go(func() error {
+				return j.loopShard(ctx, client, producer, outbox.StreamKey(j.Outbox, shard))
+			})
 		}
 		return g.Wait()
 	}
 }
 
-func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.Client, stream string) error {
+func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.Client,
+	stream string) error {
 	read := &redis.XReadGroupArgs{
 		Group: names.ConsumerGroup, Consumer: "loop", Streams: []string{stream, ">"},
 		Count: int64(j.Batch), Block: time.Second,

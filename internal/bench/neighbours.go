@@ -15,7 +15,8 @@ type NeighboursOptions struct {
 	Redis string
 	Kafka []string
 
-	Shards  int           // of the relay, the last three of which come into trouble; 0: 64, the least is 4
+	// of the relay, the last three of which come into trouble; 0: 64, the least is 4
+	Shards  int
 	Rate    int           // events a second of all other shards together; 0: 600
 	For     time.Duration // how long each of the two runs takes; 0: 15 s
 	Backlog int           // entries of the shard that has to catch up; 0: 1,000,000
@@ -47,25 +48,29 @@ const maxBacklog = 5_000_000
 
 // options are those of a run with one driver at one rate.
 func (o NeighboursOptions) options() (Options, error) {
-	for v, def := range map[*int]int{&o.Shards: 64, &o.Rate: 600, &o.Rounds: 1, &o.Backlog: 1_000_000} {
+	for v, def := range map[*int]int{&o.Shards: 64, &o.Rate: 600, &o.Rounds: 1,
+		&o.Backlog: 1_000_000} {
 		if *v == 0 {
 			*v = def
 		}
 	}
-	for v, def := range map[*time.Duration]time.Duration{&o.For: 15 * time.Second, &o.Limit: 5 * time.Minute} {
+	for v, def := range map[*time.Duration]time.Duration{&o.For: 15 * time.Second,
+		&o.Limit: 5 * time.Minute} {
 		if *v == 0 {
 			*v = def
 		}
 	}
 	all := Options{
 		Redis: o.Redis, Kafka: o.Kafka, spare: len(o.Kafka) == 0,
-		Entries: o.Backlog, Payload: o.Payload, Shards: []int{o.Shards}, Rounds: o.Rounds, Rates: []int{o.Rate}, LatencyFor: o.For,
+		Entries: o.Backlog, Payload: o.Payload, Shards: []int{o.Shards}, Rounds: o.Rounds,
+		Rates: []int{o.Rate}, LatencyFor: o.For,
 		Lanes: o.Lanes, Linger: o.Linger, Limit: o.Limit,
 		Profile: o.Profile, Drive: o.Drive, DriveEnv: o.DriveEnv, Progress: o.Progress,
 	}
 	all, err := all.withDefaults()
 	if o.Shards > 0 && o.Shards < 4 {
-		err = errors.Join(err, fmt.Errorf("shards: %d, want 4 to 64: three of them come into trouble", o.Shards))
+		err = errors.Join(err, fmt.Errorf("shards: %d, want 4 to 64: three of them come into trouble",
+			o.Shards))
 	}
 	if o.Backlog > maxBacklog {
 		err = errors.Join(err, fmt.Errorf("backlog: %d, want 100 to %d", o.Backlog, maxBacklog))
@@ -73,10 +78,11 @@ func (o NeighboursOptions) options() (Options, error) {
 	return all, err
 }
 
-// RunNeighbours measures what shards in trouble do to the latency of the others that the same relay carries. All but three of its shards
-// are written to at a steady rate, first while nothing else happens, then while the last three have records that the broker
-// refuses, a partition without a leader, and a backlog. It ends the servers that it started and removes what it wrote into given ones, also
-// when it fails or ctx ends.
+// RunNeighbours measures what shards in trouble do to the latency of the others that the same relay
+// carries. All but three of its shards are written to at a steady rate, first while nothing else
+// happens, then while the last three have records that the broker refuses, a partition without a
+// leader, and a backlog. It ends the servers that it started and removes what it wrote into given
+// ones, also when it fails or ctx ends.
 func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *NeighboursReport, err error) {
 	all, err := o.options()
 	if err != nil {
@@ -88,7 +94,8 @@ func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *Neighbours
 	}
 	defer func() { err = errors.Join(err, b.backends.end()) }()
 	report = &NeighboursReport{
-		Environment: b.backends.env, Shards: b.Shards[0], Well: b.Shards[0] - troubles, Rate: b.Rates[0], Seconds: b.LatencyFor.Seconds(),
+		Environment: b.backends.env, Shards: b.Shards[0], Well: b.Shards[0] - troubles, Rate: b.Rates[0],
+		Seconds: b.LatencyFor.Seconds(),
 		Backlog: b.Entries, Payload: b.Payload, Settings: b.settings(),
 	}
 	leaderless := ""
@@ -99,7 +106,8 @@ func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *Neighbours
 			return nil, err
 		}
 	} else {
-		report.LeftOut = "no shard writes to a partition without a leader: that takes brokers that are started for the run"
+		report.LeftOut = "no shard writes to a partition without a leader: that takes brokers that " +
+			"are started for the run"
 	}
 	for round := range b.Rounds {
 		r, err := b.neighbours(ctx, leaderless)
@@ -107,15 +115,16 @@ func RunNeighbours(ctx context.Context, o NeighboursOptions) (report *Neighbours
 			return nil, err
 		}
 		r.Round = round + 1
-		b.Progress("round %d of %d  p99 %.2f ms, with trouble %.2f ms", r.Round, b.Rounds, r.Calm.P99, r.Troubled.P99)
+		b.Progress("round %d of %d  p99 %.2f ms, with trouble %.2f ms", r.Round, b.Rounds, r.Calm.P99,
+			r.Troubled.P99)
 		report.Runs = append(report.Runs, r)
 	}
 	report.judge()
 	return report, nil
 }
 
-// warmNeighbours is how long events are written before they count. It is longer than settle: the first of the two runs must not pay
-// for what both need.
+// warmNeighbours is how long events are written before they count. It is longer than settle: the
+// first of the two runs must not pay for what both need.
 const warmNeighbours = 10 * time.Second
 
 // neighbours is both runs, one after the other with the same relay.
@@ -156,7 +165,8 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 	defer stop()
 
 	numbers := b.source.numbersOf(shards, t.isWell).forWriters()
-	s := newStream(b.Rates[0], warmNeighbours, 2*b.LatencyFor, b.source.untilAll(numbers, shards, t.isWell), numbers)
+	s := newStream(b.Rates[0], warmNeighbours, 2*b.LatencyFor,
+		b.source.untilAll(numbers, shards, t.isWell), numbers)
 	var g errgroup.Group
 	g.Go(func() error { return w.until(seen, s.see) })
 	g.Go(func() (err error) {
@@ -167,7 +177,8 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 		if cause := context.Cause(seen); cause != nil {
 			err = cause
 		}
-		return r, p.failed(fmt.Errorf("%d of %d events of shards without trouble arrived: %w", s.arrived(), s.total, err))
+		return r, p.failed(fmt.Errorf("%d of %d events of shards without trouble arrived: %w",
+			s.arrived(), s.total, err))
 	}
 	stop()
 	if _, err := p.stop(ctx); err != nil {
@@ -177,8 +188,10 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 	return r, nil
 }
 
-// bothRuns writes the events of the shards that are well. Trouble begins in the middle of those that count.
-func (b *run) bothRuns(ctx context.Context, name string, s *stream, t *trouble, p *process) (r NeighboursRun, err error) {
+// bothRuns writes the events of the shards that are well. Trouble begins in the middle of those
+// that count.
+func (b *run) bothRuns(ctx context.Context, name string, s *stream, t *trouble,
+	p *process) (r NeighboursRun, err error) {
 	if err := s.begin(ctx, b, name); err != nil {
 		return r, err
 	}
@@ -187,7 +200,8 @@ func (b *run) bothRuns(ctx context.Context, name string, s *stream, t *trouble, 
 	}
 	middle := s.total - s.counted/2
 	b.Progress("%s at %d/s", b.LatencyFor, s.rate)
-	if r.Calm.Written, r.Calm.Usage, err = s.metered(ctx, b, name, p, s.total-s.counted, middle); err != nil {
+	if r.Calm.Written, r.Calm.Usage, err = s.metered(ctx, b, name, p, s.total-s.counted,
+		middle); err != nil {
 		return r, err
 	}
 	b.Progress("%s at %d/s, with trouble", b.LatencyFor, s.rate)

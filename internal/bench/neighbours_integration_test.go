@@ -12,7 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// On given servers, where no broker can be stopped, and on servers of its own. What is measured is not looked at, only that it is.
+// On given servers, where no broker can be stopped, and on servers of its own. What is measured is
+// not looked at, only that it is.
 func TestRunNeighboursMeasuresBothRuns(t *testing.T) {
 	shared := integration.Servers(t)
 	program, err := os.Executable()
@@ -42,7 +43,8 @@ func TestRunNeighboursMeasuresBothRuns(t *testing.T) {
 				if p.BrokerCPU != nil && (name == "given" || *p.BrokerCPU <= 0) {
 					t.Errorf("%.2f %% of broker CPU", *p.BrokerCPU)
 				}
-				if p.Events != 120 || p.P50 <= 0 || p.P99 < p.P50 || p.Max < p.P99 || p.CPU == nil || p.Transactions == nil {
+				if p.Events != 120 || p.P50 <= 0 || p.P99 < p.P50 || p.Max < p.P99 || p.CPU == nil ||
+					p.Transactions == nil {
 					t.Errorf("%+v", p)
 				}
 			}

@@ -8,7 +8,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// NeighboursPart is the latency of the shards without trouble in a part of a run: from before the EXEC that commits an event to its being visible.
+// NeighboursPart is the latency of the shards without trouble in a part of a run: from before the
+// EXEC that commits an event to its being visible.
 type NeighboursPart struct {
 	Events  int     `json:"events"`
 	Written float64 `json:"written_per_second,omitempty"` // less than the rate: the writer could not keep up
@@ -54,14 +55,16 @@ type NeighboursReport struct {
 	Settings
 	LeftOut string `json:"left_out,omitempty"`
 
-	// Median has the medians of the rounds. The ratios are medians of the rounds' own, of which the machine did both runs at about the same speed.
+	// Median has the medians of the rounds. The ratios are medians of the rounds' own, of which the
+	// machine did both runs at about the same speed.
 	Median       NeighboursRun   `json:"median"`
 	Ratio        Ratio           `json:"with_over_without_trouble"`
 	CatchUpRatio *Ratio          `json:"catching_up_over_without_trouble,omitempty"`
 	Runs         []NeighboursRun `json:"runs"`
 }
 
-// judge makes the medians and ratios of the rounds. CatchUpRatio, like what it is of, is of all rounds or absent.
+// judge makes the medians and ratios of the rounds. CatchUpRatio, like what it is of, is of all
+// rounds or absent.
 func (r *NeighboursReport) judge() {
 	part := func(of func(NeighboursRun) *NeighboursPart) *NeighboursPart {
 		m := &NeighboursPart{Usage: Usage{}}
@@ -76,7 +79,9 @@ func (r *NeighboursReport) judge() {
 		}
 		for into, from := range map[*float64]func(*NeighboursPart) *float64{
 			&m.Written: func(p *NeighboursPart) *float64 { return &p.Written },
-			&m.P50:     func(p *NeighboursPart) *float64 { return &p.P50 }, &m.P99: func(p *NeighboursPart) *float64 { return &p.P99 },
+			&m.P50: func(p *NeighboursPart) *float64 {
+				return &p.P50
+			}, &m.P99: func(p *NeighboursPart) *float64 { return &p.P99 },
 			&m.Max: func(p *NeighboursPart) *float64 { return &p.Max },
 		} {
 			*into = *medianOf(parts, from)
@@ -86,7 +91,9 @@ func (r *NeighboursReport) judge() {
 	}
 	ratio := func(of func(NeighboursRun) *NeighboursPart) (m Ratio) {
 		for into, figure := range map[*float64]func(*NeighboursPart) float64{
-			&m.P50: func(p *NeighboursPart) float64 { return p.P50 }, &m.P99: func(p *NeighboursPart) float64 { return p.P99 },
+			&m.P50: func(p *NeighboursPart) float64 {
+				return p.P50
+			}, &m.P99: func(p *NeighboursPart) float64 { return p.P99 },
 			&m.Max: func(p *NeighboursPart) float64 { return p.Max },
 		} {
 			var ratios []float64
@@ -119,9 +126,11 @@ func (r *NeighboursReport) judge() {
 func (r *NeighboursReport) WriteText(w io.Writer) error {
 	p := &printer{w: w}
 	r.Environment.write(p)
-	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d round(s) of two runs of %g s\n", r.Payload, r.Shards, len(r.Runs), r.Seconds)
+	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d "+
+		"round(s) of two runs of %g s\n", r.Payload, r.Shards, len(r.Runs), r.Seconds)
 	r.Settings.write(p)
-	p.printf("\n%d of the %d shards of one relay, %d events/s of them together: from EXEC to visible to a read_committed consumer.\n"+
+	p.printf("\n%d of the %d shards of one relay, %d events/s of them together: from EXEC to "+
+		"visible to a read_committed consumer.\n"+
 		"CPU is percent of one core, the brokers' with what the consumer asks of them\n\n", r.Well, r.Shards, r.Rate)
 	p.table(r.rows)
 	if m := r.Median; m.Duplicates > 0 || m.OutOfOrder > 0 {
@@ -146,7 +155,8 @@ func (r *NeighboursReport) WriteText(w io.Writer) error {
 // rows are the two runs side by side.
 func (r *NeighboursReport) rows(t io.Writer) {
 	m := r.Median
-	head, parts, ratios := "\twithout trouble\twith trouble\tratio\t", []*NeighboursPart{&m.Calm, &m.Troubled}, []*Ratio{nil, &r.Ratio}
+	head, parts, ratios := "\twithout trouble\twith trouble\tratio\t",
+		[]*NeighboursPart{&m.Calm, &m.Troubled}, []*Ratio{nil, &r.Ratio}
 	if m.CatchingUp != nil {
 		head += "while the backlog lasts\tratio\t"
 		parts, ratios = append(parts, m.CatchingUp), append(ratios, r.CatchUpRatio)
@@ -168,9 +178,15 @@ func (r *NeighboursReport) rows(t io.Writer) {
 	}
 	decimals := func(v float64, n int) string { return figure(&v, n) }
 	row("events", func(p *NeighboursPart) string { return fmt.Sprint(p.Events) }, nil)
-	row("p50 ms", func(p *NeighboursPart) string { return decimals(p.P50, 2) }, func(x *Ratio) float64 { return x.P50 })
-	row("p99 ms", func(p *NeighboursPart) string { return decimals(p.P99, 2) }, func(x *Ratio) float64 { return x.P99 })
-	row("max ms", func(p *NeighboursPart) string { return decimals(p.Max, 2) }, func(x *Ratio) float64 { return x.Max })
+	row("p50 ms", func(p *NeighboursPart) string {
+		return decimals(p.P50, 2)
+	}, func(x *Ratio) float64 { return x.P50 })
+	row("p99 ms", func(p *NeighboursPart) string {
+		return decimals(p.P99, 2)
+	}, func(x *Ratio) float64 { return x.P99 })
+	row("max ms", func(p *NeighboursPart) string {
+		return decimals(p.Max, 2)
+	}, func(x *Ratio) float64 { return x.Max })
 	// What the part with the backlog took by itself is not measured.
 	parts, ratios = parts[:2], ratios[:2]
 	row("written/s", func(p *NeighboursPart) string { return decimals(p.Written, 0) }, nil)

@@ -2,7 +2,8 @@ package bench
 
 import "github.com/sluice-outbox/sluice/outbox"
 
-// numbering chooses events by their keys, in ascending order of their numbers. Without keys it is all events.
+// numbering chooses events by their keys, in ascending order of their numbers. Without keys it is
+// all events.
 type numbering struct {
 	keys []int // ascending
 	rank map[int]int
@@ -20,7 +21,8 @@ func (e *events) numbersOf(shards int, wanted func(shard int) bool) numbering {
 	return m
 }
 
-// forWriters leaves out the last keys, so that writers divides the number of keys: see stream.write.
+// forWriters leaves out the last keys, so that writers divides the number of keys: see
+// stream.write.
 func (m numbering) forWriters() numbering {
 	for len(m.keys)%writers != 0 {
 		last := len(m.keys) - 1

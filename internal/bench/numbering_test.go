@@ -61,7 +61,8 @@ func TestEachShardHasKeys(t *testing.T) {
 	}
 }
 
-// As many events as are awaited before the rest is written reach every shard, and one fewer does not.
+// As many events as are awaited before the rest is written reach every shard, and one fewer does
+// not.
 func TestUntilAll(t *testing.T) {
 	source := newEvents(200)
 	for _, shards := range []int{1, 4, 64} {

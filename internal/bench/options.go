@@ -23,9 +23,9 @@ func Sections() []Section { return []Section{Throughput, Latency, Writer} }
 
 // Options say what to measure. Zero values mean what their field says.
 type Options struct {
-	// Redis is a host:port or a redis:// URL, Kafka a list of brokers; empty: a server is started for the run and
-	// ended with it. A given server should have nothing else to do, and is filled with entries under names of its own,
-	// which are removed at the end.
+	// Redis is a host:port or a redis:// URL, Kafka a list of brokers; empty: a server is started for
+	// the run and ended with it. A given server should have nothing else to do, and is filled with
+	// entries under names of its own, which are removed at the end.
 	Redis string
 	Kafka []string
 
@@ -34,12 +34,14 @@ type Options struct {
 	Shards  []int // numbers of shards to measure; nil: 1 and 4, and latency over 1 only
 	Rounds  int   // how often the drivers take turns; 0: 2
 
-	// Only limits the run to these sections and drivers (exactly-once or exactly-once/4, for example); nil: all.
+	// Only limits the run to these sections and drivers (exactly-once or exactly-once/4, for example);
+	// nil: all.
 	Only []string
 
 	// Batch is how many entries the hand-written loop reads at once; 0: 1,000.
 	Batch int
-	// Rates are the events a second of the latency section, of all shards together; each is measured over each number of shards. nil: 20 and 200.
+	// Rates are the events a second of the latency section, of all shards together; each is measured
+	// over each number of shards. nil: 20 and 200.
 	Rates []int
 	// LatencyFor is how long each latency run takes; 0: 4 s.
 	LatencyFor time.Duration
@@ -53,11 +55,12 @@ type Options struct {
 	// Limit bounds one run of one driver; 0: 2 minutes.
 	Limit time.Duration
 
-	// Profile is a folder for a CPU profile of each run of a driver, readable with go tool pprof; empty: none is taken.
-	// Profiling costs some of what is measured.
+	// Profile is a folder for a CPU profile of each run of a driver, readable with go tool pprof;
+	// empty: none is taken. Profiling costs some of what is measured.
 	Profile string
 
-	// Drive is the command that runs Drive of this package in a process of its own: program and arguments. Required.
+	// Drive is the command that runs Drive of this package in a process of its own: program and
+	// arguments. Required.
 	Drive []string
 	// DriveEnv is added to the environment of that process.
 	DriveEnv []string
@@ -68,20 +71,26 @@ type Options struct {
 	spare         bool // start a second broker, for backends.leaderless
 }
 
-// Quick makes the run small, except where the caller has chosen otherwise: enough to see that everything works, too little
-// for figures to be compared. chosen is asked with the names of the command line's flags.
+// Quick makes the run small, except where the caller has chosen otherwise: enough to see that
+// everything works, too little for figures to be compared. chosen is asked with the names of the
+// command line's flags.
 func (o Options) Quick(chosen func(flag string) bool) Options {
-	return o.preset(chosen, Options{Entries: 50_000, Rounds: 1, Writes: 1_000, LatencyFor: 3 * time.Second})
+	return o.preset(chosen, Options{Entries: 50_000, Rounds: 1, Writes: 1_000,
+		LatencyFor: 3 * time.Second})
 }
 
-// Full makes the run long, except where the caller has chosen otherwise: for figures that are written down.
+// Full makes the run long, except where the caller has chosen otherwise: for figures that are
+// written down.
 func (o Options) Full(chosen func(flag string) bool) Options {
-	return o.preset(chosen, Options{Entries: 1_000_000, Rounds: 3, Writes: 5_000, LatencyFor: 10 * time.Second, Rates: []int{20, 200, 5_000}})
+	return o.preset(chosen, Options{Entries: 1_000_000, Rounds: 3, Writes: 5_000,
+		LatencyFor: 10 * time.Second, Rates: []int{20, 200, 5_000}})
 }
 
 func (o Options) preset(chosen func(flag string) bool, p Options) Options {
 	for name, set := range map[string]func(){
-		"entries": func() { o.Entries = p.Entries }, "rounds": func() { o.Rounds = p.Rounds }, "writes": func() { o.Writes = p.Writes },
+		"entries": func() {
+			o.Entries = p.Entries
+		}, "rounds": func() { o.Rounds = p.Rounds }, "writes": func() { o.Writes = p.Writes },
 		"latency-for": func() { o.LatencyFor = p.LatencyFor }, "rates": func() { o.Rates = p.Rates },
 	} {
 		if !chosen(name) {
@@ -98,12 +107,14 @@ func (o Options) Check() error {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	for v, def := range map[*int]int{&o.Entries: 600_000, &o.Payload: 200, &o.Rounds: 2, &o.Batch: 1_000, &o.Writes: 5_000} {
+	for v, def := range map[*int]int{&o.Entries: 600_000, &o.Payload: 200, &o.Rounds: 2,
+		&o.Batch: 1_000, &o.Writes: 5_000} {
 		if *v == 0 {
 			*v = def
 		}
 	}
-	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 4 * time.Second, &o.Limit: 2 * time.Minute} {
+	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 4 * time.Second,
+		&o.Limit: 2 * time.Minute} {
 		if *v == 0 {
 			*v = def
 		}
@@ -173,8 +184,8 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// section tells whether a section is wanted: it is named, or none is. The writer's knows no drivers, so naming only
-// drivers leaves it out.
+// section tells whether a section is wanted: it is named, or none is. The writer's knows no
+// drivers, so naming only drivers leaves it out.
 func (o Options) section(s Section) bool {
 	named, drivers := false, false
 	for _, name := range o.Only {

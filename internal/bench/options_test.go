@@ -26,7 +26,8 @@ func driverNames(drivers []Driver) string {
 }
 
 func TestWhatRuns(t *testing.T) {
-	const everything = "loop/1 exactly-once/1 at-least-once/1 loop/4 exactly-once/4 at-least-once/4 redis/1 kafka/1"
+	const everything = "loop/1 exactly-once/1 at-least-once/1 loop/4 exactly-once/4 " +
+		"at-least-once/4 redis/1 kafka/1"
 	const withLatency = "loop/1 exactly-once/1 at-least-once/1 kafka/1 kafka-transaction/1"
 	for _, c := range []struct {
 		only       []string
@@ -36,8 +37,10 @@ func TestWhatRuns(t *testing.T) {
 	}{
 		{nil, Sections(), everything, withLatency},
 		{[]string{"writer"}, []Section{Writer}, everything, withLatency},
-		{[]string{"throughput", "loop", "exactly-once/4"}, []Section{Throughput}, "loop/1 loop/4 exactly-once/4", "loop/1"},
-		{[]string{"exactly-once"}, []Section{Throughput, Latency}, "exactly-once/1 exactly-once/4", "exactly-once/1"},
+		{[]string{"throughput", "loop", "exactly-once/4"}, []Section{Throughput},
+			"loop/1 loop/4 exactly-once/4", "loop/1"},
+		{[]string{"exactly-once"}, []Section{Throughput, Latency}, "exactly-once/1 exactly-once/4",
+			"exactly-once/1"},
 		{[]string{"kafka"}, []Section{Throughput, Latency}, "kafka/1", "kafka/1"},
 	} {
 		o := options(t, Options{Only: c.only})
@@ -59,7 +62,8 @@ func TestWhatRuns(t *testing.T) {
 	}
 }
 
-// Latency is measured over the shards that were asked for. Nobody asked for four of them to be measured by default.
+// Latency is measured over the shards that were asked for. Nobody asked for four of them to be
+// measured by default.
 func TestLatencyShards(t *testing.T) {
 	for _, c := range []struct {
 		shards, want []int
@@ -69,22 +73,26 @@ func TestLatencyShards(t *testing.T) {
 		}
 	}
 	o := options(t, Options{Shards: []int{1, 64}})
-	if got, want := driverNames(o.latencyDrivers(64, 20)), "loop/64 exactly-once/64 at-least-once/64"; got != want {
+	if got, want := driverNames(o.latencyDrivers(64, 20)),
+		"loop/64 exactly-once/64 at-least-once/64"; got != want {
 		t.Errorf("latency of %s, want %s", got, want)
 	}
-	if got, want := driverNames(o.latencyDrivers(1, 200)), "loop/1 exactly-once/1 at-least-once/1"; got != want {
+	if got, want := driverNames(o.latencyDrivers(1, 200)),
+		"loop/1 exactly-once/1 at-least-once/1"; got != want {
 		t.Errorf("latency of %s, want %s", got, want)
 	}
 }
 
 func TestEveryMistakeIsNamed(t *testing.T) {
 	err := Options{
-		Entries: 1, Payload: 5, Rounds: -1, Shards: []int{1, 100}, Rates: []int{0}, Only: []string{"exactly-onec"}, Lanes: 65, Linger: 2 * time.Second,
+		Entries: 1, Payload: 5, Rounds: -1, Shards: []int{1, 100}, Rates: []int{0},
+		Only: []string{"exactly-onec"}, Lanes: 65, Linger: 2 * time.Second,
 	}.Check()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100", "rates: 0 a second", "lanes: 65", "linger: 2s", `unknown "exactly-onec"`} {
+	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100",
+		"rates: 0 a second", "lanes: 65", "linger: 2s", `unknown "exactly-onec"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %q:\n%v", want, err)
 		}
@@ -92,7 +100,9 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 }
 
 func TestQuickKeepsWhatWasChosen(t *testing.T) {
-	o := Options{Entries: 7_000, LatencyFor: time.Minute}.Quick(func(flag string) bool { return flag == "entries" || flag == "latency-for" })
+	o := Options{Entries: 7_000, LatencyFor: time.Minute}.Quick(func(flag string) bool {
+		return flag == "entries" || flag == "latency-for"
+	})
 	if o.Entries != 7_000 || o.LatencyFor != time.Minute {
 		t.Errorf("changed what was chosen: %+v", o)
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// WriterRun is one round of transactions, one after the other on one connection, of either kind in turn.
+// WriterRun is one round of transactions, one after the other on one connection, of either kind in
+// turn.
 type WriterRun struct {
 	Round      int     `json:"round,omitempty"`
 	BareP50    float64 `json:"bare_p50_us"`
@@ -28,8 +29,9 @@ type WriterResult struct {
 	Runs         []WriterRun `json:"runs"`
 }
 
-// overhead measures what outbox.Writer adds to the transaction that one would write by hand: MULTI, SET, XADD with the
-// six fields, EXEC. The bare one is given its event ID; the writer makes its own, checks everything and looks at every reply.
+// overhead measures what outbox.Writer adds to the transaction that one would write by hand: MULTI,
+// SET, XADD with the six fields, EXEC. The bare one is given its event ID; the writer makes its
+// own, checks everything and looks at every reply.
 func (b *run) overhead(ctx context.Context) (_ *WriterResult, err error) {
 	st, err := b.backends.stage(ctx, b.newName(), 1, 1, nil)
 	defer func() { err = errors.Join(err, st.remove(context.WithoutCancel(ctx))) }()
@@ -47,7 +49,8 @@ func (b *run) overhead(ctx context.Context) (_ *WriterResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &overhead{client: client, writer: w, stream: outbox.StreamKey(st.name, 0), state: outbox.StateKey(st.name, 0, "order"), source: b.source}
+	o := &overhead{client: client, writer: w, stream: outbox.StreamKey(st.name, 0),
+		state: outbox.StateKey(st.name, 0, "order"), source: b.source}
 	if _, err := o.round(ctx, min(b.Writes, 1_000)); err != nil { // to become warm
 		return nil, err
 	}
@@ -58,12 +61,17 @@ func (b *run) overhead(ctx context.Context) (_ *WriterResult, err error) {
 			return nil, err
 		}
 		r.Round = round + 1
-		b.Progress("round %d of %d  writer  bare %.1f µs, outbox %.1f µs (p50)", round+1, b.Rounds, r.BareP50, r.OutboxP50)
+		b.Progress("round %d of %d  writer  bare %.1f µs, outbox %.1f µs (p50)", round+1, b.Rounds,
+			r.BareP50, r.OutboxP50)
 		result.Runs = append(result.Runs, r)
 	}
 	for of, into := range map[*float64]func(WriterRun) *float64{
-		&result.Median.BareP50: func(r WriterRun) *float64 { return &r.BareP50 }, &result.Median.BareMean: func(r WriterRun) *float64 { return &r.BareMean },
-		&result.Median.OutboxP50: func(r WriterRun) *float64 { return &r.OutboxP50 }, &result.Median.OutboxMean: func(r WriterRun) *float64 { return &r.OutboxMean },
+		&result.Median.BareP50: func(r WriterRun) *float64 {
+			return &r.BareP50
+		}, &result.Median.BareMean: func(r WriterRun) *float64 { return &r.BareMean },
+		&result.Median.OutboxP50: func(r WriterRun) *float64 {
+			return &r.OutboxP50
+		}, &result.Median.OutboxMean: func(r WriterRun) *float64 { return &r.OutboxMean },
 	} {
 		*of = *medianOf(result.Runs, into)
 	}
@@ -78,9 +86,11 @@ type overhead struct {
 	n             int
 }
 
-// round takes the two in turn, and which is first in turn too: the second finds the server's caches warm.
+// round takes the two in turn, and which is first in turn too: the second finds the server's caches
+// warm.
 func (o *overhead) round(ctx context.Context, each int) (r WriterRun, err error) {
-	bare, ours := hdrhistogram.New(1, time.Minute.Nanoseconds(), 4), hdrhistogram.New(1, time.Minute.Nanoseconds(), 4)
+	bare, ours := hdrhistogram.New(1, time.Minute.Nanoseconds(), 4),
+		hdrhistogram.New(1, time.Minute.Nanoseconds(), 4)
 	for i := range each {
 		e := o.source.event(o.n)
 		o.n++
@@ -113,7 +123,8 @@ func (o *overhead) bare(ctx context.Context, e outbox.Event) error {
 	pipe := o.client.TxPipeline()
 	pipe.Set(ctx, o.state, "placed", time.Minute)
 	pipe.XAdd(ctx, &redis.XAddArgs{Stream: o.stream, Values: []any{
-		outbox.FieldID, e.ID, outbox.FieldAggregateType, e.AggregateType, outbox.FieldAggregateID, e.AggregateID,
+		outbox.FieldID, e.ID, outbox.FieldAggregateType, e.AggregateType, outbox.FieldAggregateID,
+		e.AggregateID,
 		outbox.FieldType, e.Type, outbox.FieldPayload, e.Payload, outbox.FieldHeaders, "{}",
 	}})
 	_, err := pipe.Exec(ctx)

@@ -30,7 +30,8 @@ type process struct {
 
 // startProcess starts a driver and returns when it is connected. The caller ends it.
 func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
-	p := &process{name: j.Driver.String(), answers: make(chan answer, 4), log: &logTail{}, over: make(chan struct{})}
+	p := &process{name: j.Driver.String(), answers: make(chan answer, 4), log: &logTail{},
+		over: make(chan struct{})}
 	p.cmd = exec.Command(o.Drive[0], o.Drive[1:]...)
 	p.cmd.Env = append(os.Environ(), o.DriveEnv...)
 	p.cmd.Stderr = p.log
@@ -60,7 +61,8 @@ func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
 	return p, nil
 }
 
-// listen hands over what the process answers until its output ends. The first failure, or the end, is the last of it.
+// listen hands over what the process answers until its output ends. The first failure, or the end,
+// is the last of it.
 func (p *process) listen(out io.Reader) {
 	defer close(p.answers)
 	defer close(p.over)
@@ -96,10 +98,12 @@ func (p *process) ask(ctx context.Context, word, event string) (answer, error) {
 }
 
 // stop asks for the cost since the start. The process ends by itself afterwards.
-func (p *process) stop(ctx context.Context) (answer, error) { return p.ask(ctx, wordStop, eventCost) }
+func (p *process) stop(ctx context.Context) (answer, error) {
+	return p.ask(ctx, wordStop, eventCost)
+}
 
-// watched is a context that also ends, with the reason as its cause, when the process fails or ends. stop gives up watching, which it has
-// to before the process may end.
+// watched is a context that also ends, with the reason as its cause, when the process fails or
+// ends. stop gives up watching, which it has to before the process may end.
 func (p *process) watched(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, give := context.WithCancelCause(ctx)
 	go func() {
@@ -136,7 +140,8 @@ func (p *process) failed(err error) error {
 	return fmt.Errorf("%s: %w", p.name, err)
 }
 
-// end lets the process finish what it does, for a while, and returns when it is gone. How it ends no longer matters.
+// end lets the process finish what it does, for a while, and returns when it is gone. How it ends
+// no longer matters.
 func (p *process) end() {
 	_ = p.in.Close()
 	patience := time.AfterFunc(15*time.Second, func() { _ = p.cmd.Process.Kill() })

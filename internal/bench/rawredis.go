@@ -10,7 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// rawRedis is a connection on which replies are thrown away unseen. A client would cost more than what Redis does.
+// rawRedis is a connection on which replies are thrown away unseen. A client would cost more than
+// what Redis does.
 type rawRedis struct {
 	conn  net.Conn
 	buf   []byte
@@ -38,12 +39,14 @@ func openRaw(ctx context.Context, options *redis.Options) (*rawRedis, error) {
 	return r, r.conn.SetDeadline(time.Time{})
 }
 
-// endMark is what Redis is asked to echo behind each reply, to see where it ends. No entry ends in it.
+// endMark is what Redis is asked to echo behind each reply, to see where it ends. No entry ends in
+// it.
 const endMark = "\r\n$12\r\nsluice:bench\r\n"
 
 // discard reads a reply and tells its size.
 func (r *rawRedis) discard(command ...string) (size int, err error) {
-	if _, err := r.conn.Write(append(encodeCommand(command), encodeCommand([]string{"ECHO", "sluice:bench"})...)); err != nil {
+	if _, err := r.conn.Write(append(encodeCommand(command),
+		encodeCommand([]string{"ECHO", "sluice:bench"})...)); err != nil {
 		return 0, err
 	}
 	kept := 0 // bytes of the read before, in which the mark may begin

@@ -17,7 +17,8 @@ func TestRawRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.close()
-	for _, n := range []int{0, 1, 100, len(r.buf) - 20, len(r.buf) - 10, len(r.buf), 3*len(r.buf) + 7} {
+	for _, n := range []int{0, 1, 100, len(r.buf) - 20, len(r.buf) - 10, len(r.buf),
+		3*len(r.buf) + 7} {
 		value := string(make([]byte, n))
 		if err := server.Set("k", value); err != nil {
 			t.Fatal(err)
@@ -30,7 +31,8 @@ func TestRawRedis(t *testing.T) {
 		}
 	}
 	server.RequireAuth("other")
-	if _, err := openRaw(t.Context(), &redis.Options{Addr: server.Addr(), Password: "secret"}); err == nil {
+	if _, err := openRaw(t.Context(),
+		&redis.Options{Addr: server.Addr(), Password: "secret"}); err == nil {
 		t.Error("a wrong password is no error")
 	}
 }

@@ -23,8 +23,9 @@ type observed struct {
 	dead         atomic.Int64
 }
 
-// relay is Sluice as a user runs it, with the defaults of everything but what the job says and two: the backlog of a bench may be
-// older than the usual retention and is needed again, so nothing is trimmed; and only warnings are logged.
+// relay is Sluice as a user runs it, with the defaults of everything but what the job says and two:
+// the backlog of a bench may be older than the usual retention and is needed again, so nothing is
+// trimmed; and only warnings are logged.
 func (j job) relay(client *redis.Client) (*observed, error) {
 	delivery, err := relay.ParseDelivery(string(j.Driver.Kind))
 	if err != nil {
@@ -39,7 +40,8 @@ func (j job) relay(client *redis.Client) (*observed, error) {
 		Lanes:    j.Lanes,
 		Linger:   j.Linger,
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		// Not all of what the metrics of sluice relay ask for: that has a cost an entry, which what it is compared with does not have.
+		// Not all of what the metrics of sluice relay ask for: that has a cost an entry, which what it is
+		// compared with does not have.
 		Observer: &relay.Observer{
 			Transaction:  func(relay.Transaction) { o.transactions.Add(1) },
 			DeadLettered: func(int, outbox.EntryID, relay.Reason) { o.dead.Add(1) },

@@ -28,7 +28,8 @@ type Report struct {
 func (r *Report) WriteText(w io.Writer) error {
 	p := &printer{w: w}
 	r.Environment.write(p)
-	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d round(s), the drivers taking turns\n", r.Payload, r.Partitions, r.Rounds)
+	p.printf("payloads of %d bytes, topics of %d partitions; each figure is the median of %d "+
+		"round(s), the drivers taking turns\n", r.Payload, r.Partitions, r.Rounds)
 	r.Settings.write(p)
 	if len(r.Throughput) > 0 {
 		r.writeThroughput(p)
@@ -65,9 +66,11 @@ func (s Settings) write(p *printer) {
 }
 
 func (r *Report) writeThroughput(p *printer) {
-	p.printf("\nThroughput: a backlog of %d entries, visible to a read_committed consumer\n\n", r.Entries)
+	p.printf("\nThroughput: a backlog of %d entries, visible to a read_committed consumer\n\n",
+		r.Entries)
 	p.table(func(t io.Writer) {
-		fmt.Fprintln(t, "\tshards\tentries/s\town CPU µs\tRedis CPU µs\tAOF bytes\tpeak MiB\torder kept\tduplicates\t")
+		fmt.Fprintln(t, "\tshards\tentries/s\town CPU µs\tRedis CPU µs\tAOF bytes\tpeak MiB\torder "+
+			"kept\tduplicates\t")
 		for _, c := range r.Throughput {
 			m := c.Median
 			order, duplicates := "-", "-"
@@ -77,16 +80,20 @@ func (r *Report) writeThroughput(p *printer) {
 					order = fmt.Sprintf("no: %d", m.OutOfOrder)
 				}
 			}
-			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%s\t%s\t\n", c.Driver.title(), c.Driver.Shards, m.Rate,
+			fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%s\t%s\t\n", c.Driver.title(), c.Driver.Shards,
+				m.Rate,
 				figure(m.CPU, 2), figure(m.RedisCPU, 2), figure(m.FileBytes, 2), m.Peak>>20, order, duplicates)
 		}
 	})
 }
 
 func (r *Report) writeLatency(p *printer) {
-	p.printf("\nLatency: from EXEC to visible to a read_committed consumer. Events/s are of all shards together; CPU is percent of one core,\nthe brokers' with what the consumer asks of them\n\n")
+	p.printf("\nLatency: from EXEC to visible to a read_committed consumer. Events/s are of all " +
+		"shards together; CPU is percent of one core,\nthe brokers' with what the consumer asks of " +
+		"them\n\n")
 	p.table(func(t io.Writer) {
-		fmt.Fprintln(t, "\tshards\tevents/s\tp50 ms\tp99 ms\tmax ms\town CPU %\tbroker CPU %\ttransactions/s\tremarks\t")
+		fmt.Fprintln(t, "\tshards\tevents/s\tp50 ms\tp99 ms\tmax ms\town CPU %\tbroker CPU "+
+			"%\ttransactions/s\tremarks\t")
 		for _, l := range r.Latency {
 			m := l.Median
 			var remarks []string
@@ -94,9 +101,11 @@ func (r *Report) writeLatency(p *printer) {
 				remarks = append(remarks, fmt.Sprintf("the writer reached %.0f/s", m.Written))
 			}
 			if m.Duplicates > 0 || m.OutOfOrder > 0 {
-				remarks = append(remarks, fmt.Sprintf("%d duplicates, %d out of order", m.Duplicates, m.OutOfOrder))
+				remarks = append(remarks, fmt.Sprintf("%d duplicates, %d out of order", m.Duplicates,
+					m.OutOfOrder))
 			}
-			fmt.Fprintf(t, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", l.Driver.title(), l.Driver.Shards, l.Rate, m.P50, m.P99, m.Max,
+			fmt.Fprintf(t, "%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\t%s\t\n", l.Driver.title(),
+				l.Driver.Shards, l.Rate, m.P50, m.P99, m.Max,
 				figure(m.CPU, 1), known(m.BrokerCPU, 1), figure(m.Transactions, 1), strings.Join(remarks, "; "))
 		}
 	})
@@ -104,7 +113,8 @@ func (r *Report) writeLatency(p *printer) {
 
 func (r *Report) writeWriter(p *printer) {
 	m := r.Writer.Median
-	p.printf("\nWriter: one transaction after the other, %d of each kind a round, taking turns\n\n", r.Writer.Transactions)
+	p.printf("\nWriter: one transaction after the other, %d of each kind a round, taking turns\n\n",
+		r.Writer.Transactions)
 	p.table(func(t io.Writer) {
 		fmt.Fprintln(t, "\tp50 µs\tmean µs\t")
 		fmt.Fprintf(t, "bare MULTI, SET, XADD, EXEC\t%.1f\t%.1f\t\n", m.BareP50, m.BareMean)

@@ -19,7 +19,8 @@ type run struct {
 	names    int
 }
 
-// Run measures. It ends the servers that it started and removes what it wrote into given ones, also when it fails or ctx ends.
+// Run measures. It ends the servers that it started and removes what it wrote into given ones, also
+// when it fails or ctx ends.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	o, err = o.withDefaults()
 	if err != nil {
@@ -31,7 +32,8 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, b.backends.end()) }()
 	report := &Report{
-		Environment: b.backends.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds, Batch: o.Batch,
+		Environment: b.backends.env, Entries: o.Entries, Payload: o.Payload, Rounds: o.Rounds,
+		Batch:      o.Batch,
 		Partitions: b.partitions(), Settings: o.settings(),
 	}
 	if o.section(Throughput) {
@@ -73,7 +75,8 @@ func (b *run) newName() string {
 
 func (b *run) job(c Driver, st *stage) job {
 	j := job{
-		Driver: c, Redis: b.backends.redisAddr, Kafka: b.backends.brokers, Outbox: st.name, Topic: st.topic,
+		Driver: c, Redis: b.backends.redisAddr, Kafka: b.backends.brokers, Outbox: st.name,
+		Topic:   st.topic,
 		Entries: b.Entries, Payload: b.Payload, Batch: b.Batch,
 		Lanes: b.Lanes, Linger: b.Linger,
 	}

@@ -17,8 +17,8 @@ import (
 // stream is events written at a steady rate, and when each became visible.
 type stream struct {
 	numbering
-	// first are written at once and waited for, so that the driver is known to have started; the others are written at the rate, and only
-	// the last counted ones of them count.
+	// first are written at once and waited for, so that the driver is known to have started; the
+	// others are written at the rate, and only the last counted ones of them count.
 	first, counted, total int
 	rate                  int
 	sent                  []atomic.Int64 // by index: since began
@@ -32,7 +32,8 @@ type stream struct {
 
 // newStream writes for warm before the events of length count.
 func newStream(rate int, warm, length time.Duration, first int, numbers numbering) *stream {
-	s := &stream{numbering: numbers, rate: rate, first: first, counted: max(1, int(float64(rate)*length.Seconds())), firstSeen: make(chan struct{})}
+	s := &stream{numbering: numbers, rate: rate, first: first,
+		counted: max(1, int(float64(rate)*length.Seconds())), firstSeen: make(chan struct{})}
 	s.total = first + int(float64(rate)*warm.Seconds()) + s.counted
 	s.sent, s.seen = make([]atomic.Int64, s.total), make([]time.Duration, s.total)
 	s.began = time.Now()
@@ -66,14 +67,15 @@ func (s *stream) arrived() int {
 	return s.tally.arrived
 }
 
-// writers is how many connections write at once: enough that one slow EXEC does not hold up the rate.
+// writers is how many connections write at once: enough that one slow EXEC does not hold up the
+// rate.
 const writers = 16
 
 // atOnce is the rate of events that wait for nothing.
 var atOnce = math.Inf(1)
 
-// write writes events from to up to at their times through outbox.Writer, one transaction each. The time of an event is
-// taken right before its EXEC.
+// write writes events from to up to at their times through outbox.Writer, one transaction each. The
+// time of an event is taken right before its EXEC.
 func (s *stream) write(ctx context.Context, b *run, name string, from, to int, rate float64) error {
 	w, err := outbox.NewWriter(b.backends.redis, outbox.Config{Outbox: name})
 	if err != nil {
@@ -81,7 +83,8 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	start := time.Now()
-	// The events of a key have to be written in their order: writers divides the number of keys, so that each key is one writer's.
+	// The events of a key have to be written in their order: writers divides the number of keys, so
+	// that each key is one writer's.
 	for worker := range min(writers, to-from) {
 		g.Go(func() error {
 			for i := from + worker; i < to; i += writers {
@@ -103,7 +106,8 @@ func (s *stream) write(ctx context.Context, b *run, name string, from, to int, r
 	return g.Wait()
 }
 
-// begin writes the events that do not count. It returns when the driver is known to have started and everything has had time to become warm.
+// begin writes the events that do not count. It returns when the driver is known to have started
+// and everything has had time to become warm.
 func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	if err := s.write(ctx, b, name, 0, s.first, atOnce); err != nil {
 		return err
@@ -116,8 +120,10 @@ func (s *stream) begin(ctx context.Context, b *run, name string) error {
 	return s.write(ctx, b, name, s.first, s.total-s.counted, float64(s.rate))
 }
 
-// metered writes events from to up to and returns how fast that went, and what was spent meanwhile. The driver is p.
-func (s *stream) metered(ctx context.Context, b *run, name string, p *process, from, to int) (written float64, spent Usage, err error) {
+// metered writes events from to up to and returns how fast that went, and what was spent meanwhile.
+// The driver is p.
+func (s *stream) metered(ctx context.Context, b *run, name string, p *process, from,
+	to int) (written float64, spent Usage, err error) {
 	before, err := b.meter(ctx, p)
 	if err != nil {
 		return 0, spent, err
@@ -129,7 +135,8 @@ func (s *stream) metered(ctx context.Context, b *run, name string, p *process, f
 	return float64(to-from) / after.at.Sub(before.at).Seconds(), after.since(before), err
 }
 
-// latencies are those of the events with indices from from up to to that were sent within a time, in µs; nil: any.
+// latencies are those of the events with indices from from up to to that were sent within a time,
+// in µs; nil: any.
 func (s *stream) latencies(from, to int, within *span) *hdrhistogram.Histogram {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +153,9 @@ func (s *stream) latencies(from, to int, within *span) *hdrhistogram.Histogram {
 // span is a time with a beginning and, unless it is zero, an end.
 type span struct{ from, to time.Time }
 
-func (s span) has(t time.Time) bool { return !t.Before(s.from) && (s.to.IsZero() || t.Before(s.to)) }
+func (s span) has(t time.Time) bool {
+	return !t.Before(s.from) && (s.to.IsZero() || t.Before(s.to))
+}
 
 func (s *stream) result(written float64, spent Usage) LatencyRun {
 	h := s.latencies(s.total-s.counted, s.total, nil)

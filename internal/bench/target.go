@@ -12,8 +12,8 @@ type Target struct {
 	Reached  bool    `json:"reached"`
 }
 
-// housekeepingBytes is what may reach the append-only file an entry although reading writes nothing: the relay shows its
-// position and its status in Redis once a second.
+// housekeepingBytes is what may reach the append-only file an entry although reading writes
+// nothing: the relay shows its position and its status in Redis once a second.
 const housekeepingBytes = 0.1
 
 // judge compares with what is wanted, as far as it was measured.
@@ -39,11 +39,13 @@ func (r *Report) judgeThroughput() {
 		}
 	}
 	if haveOnce && once.FileBytes != nil {
-		r.atMost("AOF bytes an entry that exactly-once reads", *once.FileBytes, housekeepingBytes, "none but the position once a second")
+		r.atMost("AOF bytes an entry that exactly-once reads", *once.FileBytes, housekeepingBytes,
+			"none but the position once a second")
 	}
 	for _, t := range r.Throughput {
 		if c := t.Driver; haveOnce && c.Kind == ExactlyOnce && c.Shards > 1 {
-			r.atLeast(fmt.Sprintf("exactly-once, %d shards over one, entries/s", c.Shards), t.Median.Rate/once.Rate, 1,
+			r.atLeast(fmt.Sprintf("exactly-once, %d shards over one, entries/s", c.Shards),
+				t.Median.Rate/once.Rate, 1,
 				fmt.Sprintf("%.0f over %.0f", t.Median.Rate, once.Rate))
 		}
 	}
@@ -62,7 +64,8 @@ func (r *Report) judgeLatency() {
 	}
 	once, have := p50[ExactlyOnce][20]
 	if loop := p50[Loop][20]; have && loop > 0 {
-		r.atMost("exactly-once over the loop, p50 at 20/s", once/loop, 1.5, fmt.Sprintf("%.2f ms over %.2f ms", once, loop))
+		r.atMost("exactly-once over the loop, p50 at 20/s", once/loop, 1.5,
+			fmt.Sprintf("%.2f ms over %.2f ms", once, loop))
 	}
 	if once, have := p50[ExactlyOnce][200]; have {
 		r.atMost("exactly-once, p50 ms at 200/s", once, 10, "with the broker's defaults")
@@ -74,8 +77,10 @@ func (r *Report) judgeWriter() {
 		return
 	}
 	m := r.Writer.Median
-	r.atMost("outbox over bare, p50 of a transaction", m.OutboxP50/m.BareP50, 1.1, fmt.Sprintf("%.1f µs over %.1f µs", m.OutboxP50, m.BareP50))
-	r.atMost("outbox over bare, mean of a transaction", m.OutboxMean/m.BareMean, 1.1, fmt.Sprintf("%.1f µs over %.1f µs", m.OutboxMean, m.BareMean))
+	r.atMost("outbox over bare, p50 of a transaction", m.OutboxP50/m.BareP50, 1.1,
+		fmt.Sprintf("%.1f µs over %.1f µs", m.OutboxP50, m.BareP50))
+	r.atMost("outbox over bare, mean of a transaction", m.OutboxMean/m.BareMean, 1.1,
+		fmt.Sprintf("%.1f µs over %.1f µs", m.OutboxMean, m.BareMean))
 }
 
 func (r *Report) atLeast(name string, value, limit float64, how string) {

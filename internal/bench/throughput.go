@@ -41,7 +41,8 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 				return nil, fmt.Errorf("%s: %w", c, err)
 			}
 			r.Round = round + 1
-			b.Progress("round %d of %d  %-16s %9.0f entries/s %s", round+1, b.Rounds, c, r.Rate, perEntry(r.CPU))
+			b.Progress("round %d of %d  %-16s %9.0f entries/s %s", round+1, b.Rounds, c, r.Rate,
+				perEntry(r.CPU))
 			results[i].Runs = append(results[i].Runs, r)
 		}
 	}
@@ -51,7 +52,8 @@ func (b *run) throughput(ctx context.Context) (results []ThroughputResult, err e
 	return results, nil
 }
 
-// warmUp runs each kind once without counting it: a broker that has just been started compiles what it meets first.
+// warmUp runs each kind once without counting it: a broker that has just been started compiles what
+// it meets first.
 func (b *run) warmUp(ctx context.Context, drivers []Driver, backlogs map[int]*backlog) error {
 	warm := map[Kind]bool{}
 	for _, c := range drivers {
@@ -75,7 +77,8 @@ func perEntry(us *float64) string {
 }
 
 // throughputOf is one run, on a copy of the backlog unless the driver is KafkaBaseline.
-func (b *run) throughputOf(ctx context.Context, c Driver, from *backlog) (r ThroughputRun, err error) {
+func (b *run) throughputOf(ctx context.Context, c Driver,
+	from *backlog) (r ThroughputRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
 	if c.Kind == KafkaBaseline {
@@ -145,8 +148,10 @@ func (b *run) driveAll(ctx context.Context, j job) (r ThroughputRun, err error) 
 		return r, err
 	}
 	r = ThroughputRun{
-		Rate: t.rate(), Duplicates: t.duplicates + t.strangers, OutOfOrder: t.inversions, OrderKnown: true, EntriesSeen: t.arrived,
-		FirstAfter: ms(t.first.Sub(t.began)), LastAfter: ms(t.last.Sub(t.began)), AtFirst: t.atFirst, Peak: spent.Peak,
+		Rate: t.rate(), Duplicates: t.duplicates + t.strangers, OutOfOrder: t.inversions,
+		OrderKnown: true, EntriesSeen: t.arrived,
+		FirstAfter: ms(t.first.Sub(t.began)), LastAfter: ms(t.last.Sub(t.began)), AtFirst: t.atFirst,
+		Peak: spent.Peak,
 	}
 	r.spent(spent.CPU, before, after, b.Entries)
 	if j.Driver.Kind == KafkaBaseline {
@@ -176,10 +181,12 @@ func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err e
 	if err != nil {
 		return r, err
 	}
-	r = ThroughputRun{Rate: float64(done.Entries) / done.Elapsed.Seconds(), EntriesSeen: done.Entries, LastAfter: ms(done.Elapsed), Peak: spent.Peak}
+	r = ThroughputRun{Rate: float64(done.Entries) / done.Elapsed.Seconds(), EntriesSeen: done.Entries,
+		LastAfter: ms(done.Elapsed), Peak: spent.Peak}
 	r.spent(spent.CPU, before, after, done.Entries)
 	return r, nil
 }
 
-// partitions is the same for all: a multiple of every number of shards, so that shards write disjoint ones.
+// partitions is the same for all: a multiple of every number of shards, so that shards write
+// disjoint ones.
 func (b *run) partitions() int { return max(4, slices.Max(b.Shards)) }

@@ -20,10 +20,12 @@ import (
 // troubles is how many shards come into trouble: the last ones.
 const troubles = 3
 
-// poisonEvery is how often an event that the broker refuses stands among those of the shard that has them.
+// poisonEvery is how often an event that the broker refuses stands among those of the shard that
+// has them.
 const poisonEvery = time.Second
 
-// poisoned is before what the topic of the poison takes, which the relay does not know: only the broker refuses it.
+// poisoned is before what the topic of the poison takes, which the relay does not know: only the
+// broker refuses it.
 var poisoned = time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // trouble is what happens to the last shards of a stage, and how the relay takes it.
@@ -43,21 +45,24 @@ type trouble struct {
 	caught time.Time // the first time that all of it was
 }
 
-// prepareTrouble makes the topics and fills the shard of the backlog, which is paused. The caller removes it, also after an error.
+// prepareTrouble makes the topics and fills the shard of the backlog, which is paused. The caller
+// removes it, also after an error.
 func (b *run) prepareTrouble(ctx context.Context, st *stage, leaderless string) (*trouble, error) {
 	t := &trouble{
 		run: b, stage: st, old: st.name + ".old", leaderless: leaderless,
 		poison: st.shards - 3, headless: st.shards - 2, backlog: st.shards - 1,
 	}
 	hour := "3600000"
-	created, err := b.backends.admin.CreateTopics(ctx, 1, -1, map[string]*string{"message.timestamp.before.max.ms": &hour}, t.old)
+	created, err := b.backends.admin.CreateTopics(ctx, 1, -1,
+		map[string]*string{"message.timestamp.before.max.ms": &hour}, t.old)
 	if err == nil {
 		err = created[t.old].Err
 	}
 	if err != nil {
 		return t, fmt.Errorf("kafka: create %s: %w", t.old, err)
 	}
-	if err := control.SetPause(ctx, b.backends.redis, st.name, t.backlog, control.Pause{At: time.Now(), By: "bench"}); err != nil {
+	if err := control.SetPause(ctx, b.backends.redis, st.name, t.backlog,
+		control.Pause{At: time.Now(), By: "bench"}); err != nil {
 		return t, err
 	}
 	b.Progress("filling shard %d with %d entries", t.backlog, b.Entries)
@@ -96,8 +101,8 @@ func (t *trouble) numbers(shard int) numbering {
 	return t.run.source.numbersOf(t.stage.shards, func(s int) bool { return s == shard })
 }
 
-// make lets the backlog be carried, and writes to the other shards as often as to each of those that are well, until the context of that
-// name ends.
+// make lets the backlog be carried, and writes to the other shards as often as to each of those
+// that are well, until the context of that name ends.
 func (t *trouble) make(ctx, until context.Context) error {
 	if _, err := control.RemovePause(ctx, t.run.backends.redis, t.stage.name, t.backlog); err != nil {
 		return err
@@ -131,7 +136,8 @@ func (t *trouble) make(ctx, until context.Context) error {
 	return nil
 }
 
-func (t *trouble) write(ctx context.Context, w *outbox.Writer, e outbox.Event, written *atomic.Int64) error {
+func (t *trouble) write(ctx context.Context, w *outbox.Writer, e outbox.Event,
+	written *atomic.Int64) error {
 	_, err := w.Tx(ctx, e.AggregateID, func(tx *outbox.Tx) error { return tx.Append(e) })
 	if err == nil {
 		written.Add(1)
@@ -142,7 +148,8 @@ func (t *trouble) write(ctx context.Context, w *outbox.Writer, e outbox.Event, w
 // followEvery is how often the relay is asked how far it has come.
 const followEvery = 100 * time.Millisecond
 
-// follow notes when the relay begins to carry the backlog and when it has done it, until the context of that name ends.
+// follow notes when the relay begins to carry the backlog and when it has done it, until the
+// context of that name ends.
 func (t *trouble) follow(ctx, until context.Context, p *process) error {
 	t.note(relay.ShardStatus{}, time.Now()) // see notYet
 	for retry.Until(until, time.Now().Add(followEvery)) {
@@ -200,12 +207,14 @@ func (t *trouble) notYet(ctx context.Context, p *process) error {
 		return err
 	}
 	if st := status(a, t.backlog); st.State != relay.StatePaused || st.Position.Count > 0 {
-		return fmt.Errorf("shard %d is %s with %d of its entries delivered, though it was paused", t.backlog, st.State, st.Position.Count)
+		return fmt.Errorf("shard %d is %s with %d of its entries delivered, though it was paused",
+			t.backlog, st.State, st.Position.Count)
 	}
 	return nil
 }
 
-// state is how the relay sees the shards now. It is an error if one of them is not in the trouble it should be in.
+// state is how the relay sees the shards now. It is an error if one of them is not in the trouble
+// it should be in.
 func (t *trouble) state(ctx context.Context, p *process) ([]Trouble, error) {
 	a, err := p.ask(ctx, wordCost, eventCost)
 	if err != nil {
@@ -213,7 +222,8 @@ func (t *trouble) state(ctx context.Context, p *process) ([]Trouble, error) {
 	}
 	of := func(shard int, what string, written int) Trouble {
 		st := status(a, shard)
-		return Trouble{Shard: shard, What: what, Written: written, Passed: int(st.Position.Count), State: st.State, Reason: st.Reason}
+		return Trouble{Shard: shard, What: what, Written: written, Passed: int(st.Position.Count),
+			State: st.State, Reason: st.Reason}
 	}
 	poison := of(t.poison, "an event a second that the broker refuses", int(t.written[0].Load()))
 	poison.DeadLetters = int(a.DeadLetters)
@@ -221,7 +231,8 @@ func (t *trouble) state(ctx context.Context, p *process) ([]Trouble, error) {
 	if t.leaderless != "" {
 		headless := of(t.headless, "its partition has no leader", int(t.written[1].Load()))
 		if headless.Passed > 0 {
-			return nil, fmt.Errorf("shard %d has delivered %d events to a partition without a leader", t.headless, headless.Passed)
+			return nil, fmt.Errorf("shard %d has delivered %d events to a partition without a leader",
+				t.headless, headless.Passed)
 		}
 		all = append(all, headless)
 	}
@@ -243,6 +254,7 @@ type Trouble struct {
 	DeadLetters int         `json:"dead_letters,omitempty"`
 	State       relay.State `json:"state"`
 	Reason      string      `json:"reason,omitempty"`
-	// CaughtUp is how long the relay took for the backlog, in seconds; nil: it has not done it in the time, or there was none.
+	// CaughtUp is how long the relay took for the backlog, in seconds; nil: it has not done it in the
+	// time, or there was none.
 	CaughtUp *float64 `json:"caught_up_after_seconds,omitempty"`
 }

@@ -18,12 +18,14 @@ func TestLastShardsComeIntoTrouble(t *testing.T) {
 	}
 }
 
-// A backlog lasts from the last look that finds nothing of it delivered to the first that finds all of it.
+// A backlog lasts from the last look that finds nothing of it delivered to the first that finds all
+// of it.
 func TestHowLongTheBacklogLasts(t *testing.T) {
 	tr := &trouble{run: &run{Options: Options{Entries: 1_000}}}
 	start := time.Unix(1_000, 0)
 	look := func(after int, count uint64) bool {
-		return tr.note(relay.ShardStatus{Position: relay.Position{Count: count}}, start.Add(time.Duration(after)*time.Second))
+		return tr.note(relay.ShardStatus{Position: relay.Position{Count: count}},
+			start.Add(time.Duration(after)*time.Second))
 	}
 	if look(1, 0) || tr.backlogLasted() != nil {
 		t.Errorf("nothing is delivered, and it lasted %v", tr.backlogLasted())
@@ -38,13 +40,15 @@ func TestHowLongTheBacklogLasts(t *testing.T) {
 	if !look(4, 1_000) {
 		t.Error("all is delivered, and it is not done")
 	}
-	if s := tr.backlogLasted(); *s != (span{start.Add(time.Second), start.Add(4 * time.Second)}) || s.has(start.Add(4*time.Second)) {
+	if s := tr.backlogLasted(); *s != (span{start.Add(time.Second), start.Add(4 * time.Second)}) ||
+		s.has(start.Add(4*time.Second)) {
 		t.Errorf("it lasted %v", s)
 	}
 }
 
 func TestStatusOfAShard(t *testing.T) {
-	a := answer{Shards: []relay.ShardStatus{{Shard: 1, State: relay.StateRunning}, {Shard: 2, State: relay.StateWaiting}}}
+	a := answer{Shards: []relay.ShardStatus{{Shard: 1, State: relay.StateRunning},
+		{Shard: 2, State: relay.StateWaiting}}}
 	if st := status(a, 2); st.State != relay.StateWaiting {
 		t.Errorf("%+v", st)
 	}

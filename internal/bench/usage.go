@@ -7,11 +7,12 @@ import (
 	"github.com/sluice-outbox/sluice/integration/servers"
 )
 
-// Usage is what a driver and the brokers spent while events were written. A nil figure is not known, or there is none.
+// Usage is what a driver and the brokers spent while events were written. A nil figure is not
+// known, or there is none.
 type Usage struct {
 	CPU *float64 `json:"own_cpu_percent"` // of one core
-	// BrokerCPU is of all brokers together, in percent of one core, with what the measuring consumer asks of them. It is known of brokers that
-	// were started for the run as processes of this machine.
+	// BrokerCPU is of all brokers together, in percent of one core, with what the measuring consumer
+	// asks of them. It is known of brokers that were started for the run as processes of this machine.
 	BrokerCPU    *float64 `json:"broker_cpu_percent"`
 	Transactions *float64 `json:"transactions_per_second"` // that the relay committed
 }
@@ -23,7 +24,8 @@ type meter struct {
 	transactions *int64
 }
 
-// meter reads what p and the brokers have spent so far. p is nil if the measuring process carries by itself.
+// meter reads what p and the brokers have spent so far. p is nil if the measuring process carries
+// by itself.
 func (b *run) meter(ctx context.Context, p *process) (meter, error) {
 	m := meter{broker: b.backends.brokerCPU()}
 	if p != nil {
@@ -67,8 +69,8 @@ func medianUsage[T any](runs []T, of func(T) Usage) Usage {
 	}
 }
 
-// brokerCPU is what the brokers that run have used so far, nil if it cannot be known: of a container the process id is its engine's, which may be on
-// another machine.
+// brokerCPU is what the brokers that run have used so far, nil if it cannot be known: of a
+// container the process id is its engine's, which may be on another machine.
 func (s *backends) brokerCPU() *time.Duration {
 	if s.started == nil || s.started.Origin != servers.OriginLocal {
 		return nil

@@ -28,7 +28,8 @@ type tally struct {
 	highest []int // by key: the greatest number so far
 }
 
-// firstWindow is long enough for what became visible with the first event to be seen on every partition.
+// firstWindow is long enough for what became visible with the first event to be seen on every
+// partition.
 const firstWindow = 10 * time.Millisecond
 
 func newTally(entries int, began time.Time) *tally {
@@ -66,9 +67,9 @@ func (t *tally) add(n int, now time.Time) {
 	}
 }
 
-// rate is entries a second from the first to the last that was seen. Those of the beginning do not count: they had become
-// visible before the time was taken. If that is more than a tenth, the backlog is too small to be measured so, and the
-// rate is all of it from the start of the driver.
+// rate is entries a second from the first to the last that was seen. Those of the beginning do not
+// count: they had become visible before the time was taken. If that is more than a tenth, the
+// backlog is too small to be measured so, and the rate is all of it from the start of the driver.
 func (t *tally) rate() float64 {
 	counted, took := t.arrived-t.atFirst, t.last.Sub(t.settled)
 	if t.atFirst*10 > t.arrived {
@@ -80,8 +81,9 @@ func (t *tally) rate() float64 {
 	return float64(counted) / took.Seconds()
 }
 
-// watcher is a read_committed consumer of one topic from its beginning. Each partition has a client of its own: with one for
-// all, a fetch that waits for one partition keeps records of another waiting, and that would be measured.
+// watcher is a read_committed consumer of one topic from its beginning. Each partition has a client
+// of its own: with one for all, a fetch that waits for one partition keeps records of another
+// waiting, and that would be measured.
 type watcher struct {
 	topic      string
 	partitions []int
@@ -102,7 +104,8 @@ func (s *backends) watchPartitions(topic string, partitions []int) (*watcher, er
 	for _, p := range partitions {
 		client, err := kgo.NewClient(
 			kgo.SeedBrokers(s.brokers...),
-			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {int32(p): kgo.NewOffset().AtStart()}}),
+			kgo.ConsumePartitions(
+				map[string]map[int32]kgo.Offset{topic: {int32(p): kgo.NewOffset().AtStart()}}),
 			kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 			kgo.FetchMinBytes(1),
 			kgo.FetchMaxWait(time.Second),
@@ -118,7 +121,8 @@ func (s *backends) watchPartitions(topic string, partitions []int) (*watcher, er
 	return w, nil
 }
 
-// warm returns when a record sent to each partition has been seen: from then on the watcher's own start delays nothing.
+// warm returns when a record sent to each partition has been seen: from then on the watcher's own
+// start delays nothing.
 func (w *watcher) warm(ctx context.Context, producer *kgo.Client) error {
 	for i, client := range w.clients {
 		r := &kgo.Record{Topic: w.topic, Partition: int32(w.partitions[i]), Value: []byte("warm")}
@@ -132,7 +136,8 @@ func (w *watcher) warm(ctx context.Context, producer *kgo.Client) error {
 	return nil
 }
 
-// until hands every record's number to see, one at a time, until that returns false or ctx ends, which is an error.
+// until hands every record's number to see, one at a time, until that returns false or ctx ends,
+// which is an error.
 func (w *watcher) until(ctx context.Context, see func(n int, now time.Time) bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
@@ -161,7 +166,8 @@ func (w *watcher) until(ctx context.Context, see func(n int, now time.Time) bool
 
 var errSeenAll = errors.New("seen all")
 
-func deliver(mu *sync.Mutex, fetches kgo.Fetches, now time.Time, see func(int, time.Time) bool) (more bool) {
+func deliver(mu *sync.Mutex, fetches kgo.Fetches, now time.Time,
+	see func(int, time.Time) bool) (more bool) {
 	mu.Lock()
 	defer mu.Unlock()
 	more = true

@@ -24,7 +24,8 @@ func TestTally(t *testing.T) {
 	tally.add(-1, at(2000))      // none of ours
 	tally.add(2*keys, at(2000))  // none of ours
 
-	if tally.arrived != 1002 || tally.atFirst != 100 || tally.inversions != 1 || tally.duplicates != 1 || tally.strangers != 2 {
+	if tally.arrived != 1002 || tally.atFirst != 100 || tally.inversions != 1 ||
+		tally.duplicates != 1 || tally.strangers != 2 {
 		t.Errorf("%d arrived, %d at first, %d inversions, %d duplicates, %d strangers",
 			tally.arrived, tally.atFirst, tally.inversions, tally.duplicates, tally.strangers)
 	}
@@ -65,7 +66,8 @@ func TestMedian(t *testing.T) {
 func TestGauge(t *testing.T) {
 	info := map[string]string{
 		"used_cpu_user": "1.500000", "used_cpu_sys": "0.250000",
-		"aof_enabled": "1", "aof_current_size": "1000", "aof_buffer_length": "24", "aof_base_size": "88", "aof_rewrite_in_progress": "0",
+		"aof_enabled": "1", "aof_current_size": "1000", "aof_buffer_length": "24", "aof_base_size": "88",
+		"aof_rewrite_in_progress": "0",
 	}
 	before, err := parseGauge(info)
 	if err != nil {

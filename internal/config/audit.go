@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/auditing"
 )
 
-// AuditConfig gives the configuration of the audit library for an audit by hand, without its clients and logger. A value that Load has
-// accepted is accepted by the library.
+// AuditConfig gives the configuration of the audit library for an audit by hand, without its
+// clients and logger. A value that Load has accepted is accepted by the library.
 func AuditConfig(c *Config) consistency.Config {
 	r, a := &c.Relay, &c.Audit
 	settle := time.Duration(a.Settle)
@@ -22,13 +22,16 @@ func AuditConfig(c *Config) consistency.Config {
 	}
 	allow := a.OnDuplicate == "report" || a.OnDuplicate == "" && r.Delivery == "at-least-once"
 	return consistency.Config{
-		Outbox: c.Outbox.Name, Route: r.Route, Format: consistency.Format(r.Format), Source: r.Source, Tombstones: r.Tombstones,
-		DeadLetterTopic: r.DeadLetter.Topic, Watch: a.Watch, Settle: settle, AllowDuplicates: allow, Rate: a.Rate,
+		Outbox: c.Outbox.Name, Route: r.Route, Format: consistency.Format(r.Format), Source: r.Source,
+		Tombstones:      r.Tombstones,
+		DeadLetterTopic: r.DeadLetter.Topic, Watch: a.Watch, Settle: settle, AllowDuplicates: allow,
+		Rate:   a.Rate,
 		Effort: float64(a.Effort) / 100,
 	}
 }
 
-// ScheduledAuditConfig is AuditConfig for audits on a schedule, which run beside production and take their time unless they are told not to.
+// ScheduledAuditConfig is AuditConfig for audits on a schedule, which run beside production and
+// take their time unless they are told not to.
 func ScheduledAuditConfig(c *Config) consistency.Config {
 	cfg := AuditConfig(c)
 	if c.Audit.Effort == 0 {
@@ -37,8 +40,8 @@ func ScheduledAuditConfig(c *Config) consistency.Config {
 	return cfg
 }
 
-// ReplicaClient makes the client of audit.replica, or nil if there is none. What its URL does not say is taken from the section redis. The
-// caller closes it.
+// ReplicaClient makes the client of audit.replica, or nil if there is none. What its URL does not
+// say is taken from the section redis. The caller closes it.
 func ReplicaClient(c *Config) (redis.UniversalClient, error) {
 	if c.Audit.Replica == "" {
 		return nil, nil
@@ -56,7 +59,8 @@ func ReplicaClient(c *Config) (redis.UniversalClient, error) {
 	} else if primary, err := url.Parse(c.Redis.URL); err == nil {
 		u.User = primary.User
 	}
-	same.Redis.URL, same.Redis.Addrs, same.Redis.Sentinel, same.Redis.DB = u.String(), nil, Sentinel{}, 0
+	same.Redis.URL, same.Redis.Addrs, same.Redis.Sentinel, same.Redis.DB = u.String(), nil, Sentinel{},
+		0
 	return RedisClient(&same)
 }
 
@@ -72,7 +76,8 @@ func (c *Config) checkAudit(ps *problems) {
 			c.complain(ps, "audit.replica", "%s", problem)
 		}
 		if len(c.Redis.Addrs) > 0 {
-			c.complain(ps, "audit.replica", "is one server, and the shards of redis.addrs are on several: leave it out")
+			c.complain(ps, "audit.replica",
+				"is one server, and the shards of redis.addrs are on several: leave it out")
 		}
 	}
 	for _, p := range a.Watch {

@@ -11,9 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/aws"
 )
 
-// awsCredentials takes the keys of AWS MSK IAM from the two places that every AWS tool knows: the environment, or else
-// the shared credentials file, which is read each time so that a rotated session token takes effect.
-// Roles of instances and containers are not looked up.
+// awsCredentials takes the keys of AWS MSK IAM from the two places that every AWS tool knows: the
+// environment, or else the shared credentials file, which is read each time so that a rotated
+// session token takes effect. Roles of instances and containers are not looked up.
 func awsCredentials() (aws.Auth, error) {
 	auth := aws.Auth{
 		AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
@@ -38,14 +38,16 @@ func awsCredentials() (aws.Auth, error) {
 	if err != nil {
 		return aws.Auth{}, fmt.Errorf("%w (%w)", errNoAWS, err)
 	}
-	auth.AccessKey, auth.SecretKey, auth.SessionToken = keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"]
+	auth.AccessKey, auth.SecretKey, auth.SessionToken = keys["aws_access_key_id"],
+		keys["aws_secret_access_key"], keys["aws_session_token"]
 	if auth.AccessKey == "" || auth.SecretKey == "" {
 		return aws.Auth{}, fmt.Errorf("%w (%s has no keys for the profile %s)", errNoAWS, path, profile)
 	}
 	return auth, nil
 }
 
-var errNoAWS = errors.New("aws-msk-iam needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the shared credentials file")
+var errNoAWS = errors.New(
+	"aws-msk-iam needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the shared credentials file")
 
 // readProfile reads one section of an AWS credentials file.
 func readProfile(path, profile string) (map[string]string, error) {

@@ -22,7 +22,8 @@ type Config struct {
 	Telemetry Telemetry `yaml:"telemetry" doc:"Metrics and logs."`
 
 	origins map[string]Origin
-	failed  map[string]bool // settings and sections whose value was refused; "" if the file could not be read at all
+	// settings and sections whose value was refused; "" if the file could not be read at all
+	failed  map[string]bool
 	ignored []string
 }
 
@@ -53,7 +54,8 @@ type Sentinel struct {
 	PasswordFile string   `yaml:"password_file" doc:"File with the password of the sentinels. Read once, at start."`
 }
 
-// TLS of one side. It is on when enabled is true, when any of the other settings is set, or by a rediss:// URL.
+// TLS of one side. It is on when enabled is true, when any of the other settings is set, or by a
+// rediss:// URL.
 type TLS struct {
 	Enabled            bool   `yaml:"enabled" doc:"TLS 1.2 or newer with the system's certificate authorities. Any other setting of this section switches it on as well."`
 	CAFile             string `yaml:"ca_file" doc:"Certificate authorities, PEM; read again when the file changes." unset:"the system's"`

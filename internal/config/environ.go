@@ -11,10 +11,11 @@ const testPrefix = EnvPrefix + "TEST_"
 
 // kubernetesService matches what Kubernetes puts into the environment of every pod for a service
 // called sluice or sluice-relay: SLUICE_RELAY_PORT_8080_TCP_ADDR, for example. Nobody typed these.
-var kubernetesService = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$`)
+var kubernetesService = regexp.MustCompile(
+	`_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$`)
 
-// readEnvironment takes the settings from the environment. A variable that looks like a misspelt setting
-// is a mistake: an override that silently does nothing is worse than none.
+// readEnvironment takes the settings from the environment. A variable that looks like a misspelt
+// setting is a mistake: an override that silently does nothing is worse than none.
 func (c *Config) readEnvironment(environ []string, ps *problems) {
 	byEnv := map[string]Setting{}
 	names := []string{FileVariable}
@@ -25,7 +26,8 @@ func (c *Config) readEnvironment(environ []string, ps *problems) {
 	environ = slices.Sorted(slices.Values(environ))
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, EnvPrefix) || name == FileVariable || strings.HasPrefix(name, testPrefix) {
+		if !strings.HasPrefix(name, EnvPrefix) || name == FileVariable ||
+			strings.HasPrefix(name, testPrefix) {
 			continue
 		}
 		if s, ok := byEnv[name]; ok {
@@ -43,7 +45,8 @@ func (c *Config) readEnvironment(environ []string, ps *problems) {
 	}
 }
 
-// nearestVariable is stricter than nearest, since any tool may own a variable with our prefix: two letters may differ.
+// nearestVariable is stricter than nearest, since any tool may own a variable with our prefix: two
+// letters may differ.
 func nearestVariable(name string, names []string) (string, bool) {
 	near, ok := nearest(strings.TrimPrefix(name, EnvPrefix), trimAll(names))
 	if !ok || distance(strings.TrimPrefix(name, EnvPrefix), near) > 2 {

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-// KafkaOpts gives the options of every Kafka client. It does no I/O except to read the named files; an *Error says which
-// setting is wrong.
+// KafkaOpts gives the options of every Kafka client. It does no I/O except to read the named files;
+// an *Error says which setting is wrong.
 func KafkaOpts(c *Config) ([]kgo.Opt, error) {
 	k := &c.Kafka
 	dial, err := c.dialer("kafka.tls", k.TLS, k.TLS.On())
@@ -35,11 +35,13 @@ func KafkaOpts(c *Config) ([]kgo.Opt, error) {
 	return opts, nil
 }
 
-// compression makes one compressor for all clients. With the option ProducerBatchCompression each client would make
-// its own, and clients made at the same time from the same options race: franz-go rewrites the option's list in place.
+// compression makes one compressor for all clients. With the option ProducerBatchCompression each
+// client would make its own, and clients made at the same time from the same options race: franz-go
+// rewrites the option's list in place.
 func compression(name string) (kgo.Opt, error) {
 	codecs := map[string]kgo.CompressionCodec{
-		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
+		"zstd": kgo.ZstdCompression(),
 	}
 	codec, ok := codecs[name]
 	if !ok {
@@ -52,8 +54,8 @@ func compression(name string) (kgo.Opt, error) {
 	return kgo.WithCompressor(compressor), nil
 }
 
-// mechanism gives the SASL mechanism, nil for none. Its function is called for each connection and each
-// reauthentication, and reads the file again.
+// mechanism gives the SASL mechanism, nil for none. Its function is called for each connection and
+// each reauthentication, and reads the file again.
 func (c *Config) mechanism() (sasl.Mechanism, error) {
 	a := &c.Kafka.SASL
 	switch a.Mechanism {
@@ -63,7 +65,9 @@ func (c *Config) mechanism() (sasl.Mechanism, error) {
 		if _, err := awsCredentials(); err != nil {
 			return nil, c.Problemf("kafka.sasl.mechanism", "%v", err)
 		}
-		return aws.ManagedStreamingIAM(func(context.Context) (aws.Auth, error) { return awsCredentials() }), nil
+		return aws.ManagedStreamingIAM(func(context.Context) (aws.Auth, error) {
+			return awsCredentials()
+		}), nil
 	case "oauthbearer":
 		token, err := c.secret("kafka.sasl.token", "", a.TokenFile)
 		if err != nil {

@@ -34,8 +34,8 @@ type Source struct {
 // Flag is one flag that stands for a setting.
 type Flag struct{ Name, Path, Value string }
 
-// Load reads all layers. When the error is an *Error, it lists every mistake, and the configuration holds what could be
-// read: enough to show it, not to run with it.
+// Load reads all layers. When the error is an *Error, it lists every mistake, and the configuration
+// holds what could be read: enough to show it, not to run with it.
 func Load(src Source) (*Config, error) {
 	c := &Config{origins: map[string]Origin{}, failed: map[string]bool{}}
 	for _, s := range description().settings {
@@ -120,7 +120,8 @@ func (c *Config) readSet(arg string, ps *problems) {
 		return
 	}
 	if s.EnvOnly {
-		ps.add("--set", "%s is a secret and every user of the machine can read a command line: set %s or use %s_file", path, s.Env, path)
+		ps.add("--set", "%s is a secret and every user of the machine can read a command line: set %s "+
+			"or use %s_file", path, s.Env, path)
 		return
 	}
 	c.assignText(s, value, Origin{FromSet, "--set"}, ps)
@@ -185,6 +186,6 @@ func (c *Config) Origin(path string) Origin { return c.origins[path] }
 // isSet reports whether the setting at path comes from anywhere but its default.
 func (c *Config) isSet(path string) bool { return c.origins[path].Layer != FromDefault }
 
-// Ignored lists environment variables that begin with SLUICE_ and are no setting. They are far enough from every
-// setting's name not to be refused.
+// Ignored lists environment variables that begin with SLUICE_ and are no setting. They are far
+// enough from every setting's name not to be refused.
 func (c *Config) Ignored() []string { return slices.Clone(c.ignored) }

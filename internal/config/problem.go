@@ -24,7 +24,8 @@ func (l Layer) String() string { return layerNames[l] }
 // Origin says where the value of a setting comes from.
 type Origin struct {
 	Layer Layer
-	// Where is the place within the layer: sluice.yaml:9:3, SLUICE_RELAY_ROUTE, --delivery. Empty for a default.
+	// Where is the place within the layer: sluice.yaml:9:3, SLUICE_RELAY_ROUTE, --delivery. Empty for
+	// a default.
 	Where string
 }
 
@@ -41,8 +42,8 @@ func (o Origin) String() string {
 
 // Problem is one mistake in the configuration.
 type Problem struct {
-	// Where is the place: sluice.yaml:9:3, SLUICE_RELAY_ROUTE, --set relay.route. Empty when the mistake is something
-	// that is nowhere.
+	// Where is the place: sluice.yaml:9:3, SLUICE_RELAY_ROUTE, --set relay.route. Empty when the
+	// mistake is something that is nowhere.
 	Where string
 	// Text says what is wrong and what was expected.
 	Text string
@@ -80,8 +81,8 @@ func (ps problems) err() error {
 	return &Error{Problems: ps}
 }
 
-// Problemf is a mistake found in the value of a setting after loading, by a client that cannot be built from it
-// for example. It carries the place the value comes from.
+// Problemf is a mistake found in the value of a setting after loading, by a client that cannot be
+// built from it for example. It carries the place the value comes from.
 func (c *Config) Problemf(path, format string, args ...any) *Error {
 	var ps problems
 	c.complain(&ps, path, format, args...)

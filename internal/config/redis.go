@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// RedisClient makes the client of the configured deployment. It does no I/O except to read the named files; an *Error
-// says which setting is wrong. The caller closes the client.
+// RedisClient makes the client of the configured deployment. It does no I/O except to read the
+// named files; an *Error says which setting is wrong. The caller closes the client.
 func RedisClient(c *Config) (redis.UniversalClient, error) {
 	opts, err := c.redisOptions()
 	if err != nil {
@@ -38,7 +38,8 @@ func (c *Config) redisOptions() (*redis.UniversalOptions, error) {
 		PoolSize: max(32, 2*c.Outbox.Shards+8),
 		// Commands of the command line give up when their context does.
 		ContextTimeoutEnabled: true,
-		// Maintenance notifications are a feature of one hosted service, announced by a command that other servers refuse.
+		// Maintenance notifications are a feature of one hosted service, announced by a command that
+		// other servers refuse.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	user, password, tlsOn := r.Username, r.Password, r.TLS.On()
@@ -80,7 +81,8 @@ func (c *Config) redisOptions() (*redis.UniversalOptions, error) {
 	}
 	if r.Sentinel.Master != "" {
 		opts.MasterName, opts.Addrs = r.Sentinel.Master, r.Sentinel.Addrs
-		readSentinel, err := c.secret("redis.sentinel.password", r.Sentinel.Password, r.Sentinel.PasswordFile)
+		readSentinel, err := c.secret("redis.sentinel.password", r.Sentinel.Password,
+			r.Sentinel.PasswordFile)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +97,9 @@ func (c *Config) redisOptions() (*redis.UniversalOptions, error) {
 	}
 	opts.Dialer = dial
 	if unix != "" {
-		opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", unix) }
+		opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx, "unix", unix)
+		}
 	}
 	return opts, nil
 }
@@ -119,7 +123,8 @@ func hostPort(u *url.URL, port string) string {
 func RedisName(c *Config) string {
 	switch r := &c.Redis; {
 	case r.Sentinel.Master != "":
-		return fmt.Sprintf("Redis master %s (sentinels %s)", r.Sentinel.Master, strings.Join(r.Sentinel.Addrs, ", "))
+		return fmt.Sprintf("Redis master %s (sentinels %s)", r.Sentinel.Master,
+			strings.Join(r.Sentinel.Addrs, ", "))
 	case len(r.Addrs) > 0:
 		return "Redis Cluster at " + strings.Join(r.Addrs, ", ")
 	default:

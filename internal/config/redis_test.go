@@ -75,8 +75,9 @@ func TestRedisPasswordFromEnvironmentAndURL(t *testing.T) {
 	server.RequireAuth("hunter2")
 	rest := "outbox: {name: o}\nkafka: {brokers: [h:1]}\n"
 	for name, r := range map[string]redis.UniversalClient{
-		"environment": client(t, load(t, rest+"redis: {url: redis://"+server.Addr()+"}", "SLUICE_REDIS_PASSWORD=hunter2")),
-		"url":         client(t, load(t, rest, "SLUICE_REDIS_URL=redis://:hunter2@"+server.Addr())),
+		"environment": client(t, load(t, rest+"redis: {url: redis://"+server.Addr()+"}",
+			"SLUICE_REDIS_PASSWORD=hunter2")),
+		"url": client(t, load(t, rest, "SLUICE_REDIS_URL=redis://:hunter2@"+server.Addr())),
 	} {
 		if err := r.Ping(t.Context()).Err(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -85,12 +86,15 @@ func TestRedisPasswordFromEnvironmentAndURL(t *testing.T) {
 }
 
 func TestRedisMissingFilesAreFoundAtStart(t *testing.T) {
-	c := load(t, "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis:\n  url: rediss://h\n  tls: {ca_file: /no/such/file}\n")
+	c := load(t, "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis:\n  url: rediss://h\n  tls: "+
+		"{ca_file: /no/such/file}\n")
 	_, err := RedisClient(c)
-	if err == nil || !strings.Contains(err.Error(), "sluice.yaml:5:18: redis.tls.ca_file: open /no/such/file") {
+	if err == nil || !strings.Contains(err.Error(),
+		"sluice.yaml:5:18: redis.tls.ca_file: open /no/such/file") {
 		t.Errorf("got %v", err)
 	}
-	c = load(t, "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis: {url: redis://h, password_file: /no/such/file}\n")
+	c = load(t, "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis: {url: redis://h, "+
+		"password_file: /no/such/file}\n")
 	_, err = RedisClient(c)
 	if err == nil || !strings.Contains(err.Error(), "redis.password_file: open /no/such/file") {
 		t.Errorf("got %v", err)

@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// RelayConfig gives the configuration of the relay library, without its clients, logger and observer. A value that Load
-// has accepted is accepted by the relay.
+// RelayConfig gives the configuration of the relay library, without its clients, logger and
+// observer. A value that Load has accepted is accepted by the relay.
 func RelayConfig(c *Config) (relay.Config, error) {
 	r := &c.Relay
 	delivery, err := relay.ParseDelivery(r.Delivery)
@@ -51,7 +51,8 @@ func RelayConfig(c *Config) (relay.Config, error) {
 		Tombstones: r.Tombstones,
 		DeadLetter: relay.DeadLetter{Topic: r.DeadLetter.Topic, On: reasons},
 		Topics: relay.Topics{
-			OnUnknown: onUnknown, Partitions: r.Topics.Partitions, ReplicationFactor: r.Topics.ReplicationFactor, OnChanged: onChanged,
+			OnUnknown: onUnknown, Partitions: r.Topics.Partitions,
+			ReplicationFactor: r.Topics.ReplicationFactor, OnChanged: onChanged,
 		},
 		OnMismatch:           onMismatch,
 		Trim:                 trim,
@@ -70,7 +71,9 @@ func RelayConfig(c *Config) (relay.Config, error) {
 	}, nil
 }
 
-// unknownLimit lets nothing be trimmed. Who runs the relay puts what audits have compared in its place.
+// unknownLimit lets nothing be trimmed. Who runs the relay puts what audits have compared in its
+// place.
 func unknownLimit(context.Context, int) (outbox.EntryID, error) {
-	return outbox.EntryID{}, errors.New("relay.trim.after_audit is set, and nobody says what was audited")
+	return outbox.EntryID{},
+		errors.New("relay.trim.after_audit is set, and nobody says what was audited")
 }

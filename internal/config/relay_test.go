@@ -10,8 +10,9 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Every setting of the section relay must change relay.Config: a setting without effect is a promise not kept. And every field
-// of relay.Config must be reachable from the file, but for what the command itself provides.
+// Every setting of the section relay must change relay.Config: a setting without effect is a
+// promise not kept. And every field of relay.Config must be reachable from the file, but for what
+// the command itself provides.
 func TestRelaySettingsHaveAnEffect(t *testing.T) {
 	file := write(t, minimal)
 	def := relayConfig(t, Source{File: file})
@@ -81,11 +82,20 @@ func relayConfig(t *testing.T, src Source) relay.Config {
 // The words of the settings are those of the relay, whose default they share.
 func TestRelayWords(t *testing.T) {
 	for path, parse := range map[string]func(string) error{
-		"relay.delivery":          func(s string) error { _, err := relay.ParseDelivery(s); return err },
-		"relay.format":            func(s string) error { _, err := relay.ParseFormat(s); return err },
-		"relay.on_mismatch":       func(s string) error { _, err := relay.ParseMismatchPolicy(s); return err },
-		"relay.topics.on_unknown": func(s string) error { _, err := relay.ParseUnknownTopicPolicy(s); return err },
-		"relay.topics.on_changed": func(s string) error { _, err := relay.ParseTopicChangePolicy(s); return err },
+		"relay.delivery": func(s string) error { _, err := relay.ParseDelivery(s); return err },
+		"relay.format":   func(s string) error { _, err := relay.ParseFormat(s); return err },
+		"relay.on_mismatch": func(s string) error {
+			_, err := relay.ParseMismatchPolicy(s)
+			return err
+		},
+		"relay.topics.on_unknown": func(s string) error {
+			_, err := relay.ParseUnknownTopicPolicy(s)
+			return err
+		},
+		"relay.topics.on_changed": func(s string) error {
+			_, err := relay.ParseTopicChangePolicy(s)
+			return err
+		},
 	} {
 		s, _ := setting(path)
 		for _, word := range s.Enum {

@@ -28,7 +28,8 @@ func Topic(route string, e RouteEvent) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	if err := t.Execute(&b, routeFields{e.AggregateType, e.AggregateID, e.Type, e.Key, e.ContentType}); err != nil {
+	if err := t.Execute(&b, routeFields{e.AggregateType, e.AggregateID, e.Type, e.Key,
+		e.ContentType}); err != nil {
 		return "", err
 	}
 	return b.String(), names.ValidateTopic(b.String())
@@ -40,7 +41,8 @@ func checkRoute(text string) error {
 	if text == "" {
 		return fmt.Errorf("expected a template such as outbox.event.{{.AggregateType}}, got nothing")
 	}
-	topic, err := Topic(text, RouteEvent{AggregateType: "order", AggregateID: "42", Type: "OrderPlaced", Key: "42", ContentType: "application/json"})
+	topic, err := Topic(text, RouteEvent{AggregateType: "order", AggregateID: "42",
+		Type: "OrderPlaced", Key: "42", ContentType: "application/json"})
 	switch {
 	case err == nil:
 		return nil
@@ -51,7 +53,8 @@ func checkRoute(text string) error {
 	case topic != "":
 		return fmt.Errorf("gives %w for an event of the aggregate type order", err)
 	}
-	const want = `expected a template over .AggregateType, .AggregateID, .Type, .Key, .ContentType and {{header "name"}}`
+	const want = `expected a template over .AggregateType, .AggregateID, .Type, .Key, .ContentType ` +
+		`and {{header "name"}}`
 	if m := unknownName.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s, got %q%s", want, m[1], didYouMean(m[1], routeNames))
 	}

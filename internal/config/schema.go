@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Schema is the JSON Schema (draft 2020-12) of the file, for editors and for checks before a deployment.
+// Schema is the JSON Schema (draft 2020-12) of the file, for editors and for checks before a
+// deployment.
 func Schema() map[string]any {
 	root := object("Configuration of sluice")
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -26,7 +27,8 @@ func Schema() map[string]any {
 }
 
 func object(doc string) map[string]any {
-	return map[string]any{"type": "object", "description": doc, "additionalProperties": false, "properties": map[string]any{}}
+	return map[string]any{"type": "object", "description": doc, "additionalProperties": false,
+		"properties": map[string]any{}}
 }
 
 func parentOf(root map[string]any, path string) (properties map[string]any, name string) {

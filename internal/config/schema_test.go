@@ -35,7 +35,8 @@ func TestSchemaHasEverySetting(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if p := regexp.MustCompile(pattern); !p.MatchString(s.Default) || p.MatchString("16M") || p.MatchString("soon") {
+		if p := regexp.MustCompile(pattern); !p.MatchString(s.Default) || p.MatchString("16M") ||
+			p.MatchString("soon") {
 			t.Errorf("%s: the pattern %s does not fit", s.Path, pattern)
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// secretFile is a password or token in a file. It is read at every connection, which is how a rotated
-// secret takes effect without a restart.
+// secretFile is a password or token in a file. It is read at every connection, which is how a
+// rotated secret takes effect without a restart.
 type secretFile struct {
 	path string
 
@@ -16,8 +16,8 @@ type secretFile struct {
 	last string
 }
 
-// read gives the content without the newline at its end. While the file cannot be read or is empty, as it may be for a
-// moment during a rotation, the last good content is given.
+// read gives the content without the newline at its end. While the file cannot be read or is empty,
+// as it may be for a moment during a rotation, the last good content is given.
 func (f *secretFile) read() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -92,7 +92,9 @@ func setting(path string) (Setting, bool) {
 
 // hasSection reports whether path is a section; the top is the section "".
 func hasSection(path string) bool {
-	return path == "" || slices.ContainsFunc(description().sections, func(s Section) bool { return s.Path == path })
+	return path == "" || slices.ContainsFunc(description().sections, func(s Section) bool {
+		return s.Path == path
+	})
 }
 
 // children lists the names directly under a section.

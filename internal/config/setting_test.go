@@ -60,8 +60,8 @@ func other(t *testing.T, s Setting) string {
 	return ""
 }
 
-// A setting that is described must be reachable through every layer, and the later layer must win. The test walks the
-// description, so a field added to a struct is under test at once.
+// A setting that is described must be reachable through every layer, and the later layer must win.
+// The test walks the description, so a field added to a struct is under test at once.
 func TestEverySettingThroughEveryLayer(t *testing.T) {
 	for _, s := range Settings() {
 		t.Run(s.Path, func(t *testing.T) {
@@ -73,7 +73,8 @@ func TestEverySettingThroughEveryLayer(t *testing.T) {
 			if err != nil {
 				t.Fatalf("parse %q: %v", text, err)
 			}
-			if got, err := s.parse(format(want)); err != nil || !reflect.DeepEqual(got.Interface(), want.Interface()) {
+			if got, err := s.parse(format(want)); err != nil ||
+				!reflect.DeepEqual(got.Interface(), want.Interface()) {
 				t.Errorf("format and parse: got %v, %v, want %v", got, err, want)
 			}
 			check := func(layer Layer, src Source) {
@@ -105,9 +106,12 @@ func TestEverySettingThroughEveryLayer(t *testing.T) {
 			if wrong == "" {
 				return
 			}
-			check(FromEnvironment, Source{File: write(t, nested(t, s, wrong)), Environ: []string{s.Env + "=" + text}})
-			check(FromSet, Source{File: empty, Environ: []string{s.Env + "=" + wrong}, Set: []string{s.Path + "=" + text}})
-			check(FromFlag, Source{File: empty, Set: []string{s.Path + "=" + wrong}, Flags: []Flag{{"x", s.Path, text}}})
+			check(FromEnvironment, Source{File: write(t, nested(t, s, wrong)),
+				Environ: []string{s.Env + "=" + text}})
+			check(FromSet, Source{File: empty, Environ: []string{s.Env + "=" + wrong},
+				Set: []string{s.Path + "=" + text}})
+			check(FromFlag, Source{File: empty, Set: []string{s.Path + "=" + wrong},
+				Flags: []Flag{{"x", s.Path, text}}})
 		})
 	}
 }
@@ -151,7 +155,8 @@ func TestDefaults(t *testing.T) {
 
 // What YAML writes is read back to the same values.
 func TestYAMLRoundTrip(t *testing.T) {
-	c, err := Load(Source{File: write(t, minimal), Set: []string{"relay.trim.keep=off", "relay.assign=1,3", "relay.route=a.{{.Type}}"}})
+	c, err := Load(Source{File: write(t, minimal),
+		Set: []string{"relay.trim.keep=off", "relay.assign=1,3", "relay.route=a.{{.Type}}"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// YAML writes the configuration as a file that gives the same configuration again, but for its secrets: those of the
-// environment are left out, and a password inside a URL is redacted.
+// YAML writes the configuration as a file that gives the same configuration again, but for its
+// secrets: those of the environment are left out, and a password inside a URL is redacted.
 func YAML(c *Config) ([]byte, error) {
 	var root yaml.MapSlice
 	for _, s := range description().settings {
@@ -19,7 +19,8 @@ func YAML(c *Config) ([]byte, error) {
 	return yaml.Marshal(root)
 }
 
-// insert adds a value below the names. Settings come section by section, so only the last item can be the section.
+// insert adds a value below the names. Settings come section by section, so only the last item can
+// be the section.
 func insert(m yaml.MapSlice, names []string, value any) yaml.MapSlice {
 	if len(names) == 1 {
 		return append(m, yaml.MapItem{Key: names[0], Value: value})

@@ -17,8 +17,8 @@ const dialTimeout = 5 * time.Second
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer connects to one side, with TLS if on. Certificates are read at every connection: a rotated one
-// is used by the next connection, and by every connection once the old ones have ended.
+// dialer connects to one side, with TLS if on. Certificates are read at every connection: a rotated
+// one is used by the next connection, and by every connection once the old ones have ended.
 func (c *Config) dialer(path string, t TLS, on bool) (dialFunc, error) {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	if !on {
@@ -74,8 +74,8 @@ type fileError struct {
 func (e *fileError) Error() string { return e.setting + ": " + e.err.Error() }
 func (e *fileError) Unwrap() error { return e.err }
 
-// config reads the files. While they cannot be read or do not fit each other, as between the two writes of a rotation,
-// the last good ones are used.
+// config reads the files. While they cannot be read or do not fit each other, as between the two
+// writes of a rotation, the last good ones are used.
 func (s *certificates) config() (*tls.Config, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,8 +31,9 @@ func newAuthority(t *testing.T) *authority {
 	}
 	a := &authority{key: key}
 	der := a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, &key.PublicKey)
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
@@ -61,14 +62,16 @@ func (a *authority) issue(t *testing.T, name string) (cert, key []byte) {
 		t.Fatal(err)
 	}
 	der := a.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotAfter:    time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, &k.PublicKey)
 	keyDER, err := x509.MarshalECPrivateKey(k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
 }
 
 func (a *authority) pem() []byte {
@@ -89,7 +92,9 @@ func serve(t *testing.T, a *authority) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool(), MinVersion: tls.VersionTLS12})
+	l, err := tls.Listen("tcp", "127.0.0.1:0",
+		&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert,
+			ClientCAs: a.pool(), MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,12 +121,13 @@ func put(t *testing.T, path string, content []byte) {
 	}
 }
 
-// A certificate that is replaced on disk is used by the next connection; while the two files do not fit
-// each other, as between the two writes, the last good pair is used.
+// A certificate that is replaced on disk is used by the next connection; while the two files do not
+// fit each other, as between the two writes, the last good pair is used.
 func TestCertificatesRotate(t *testing.T) {
 	a := newAuthority(t)
 	dir := t.TempDir()
-	settings := TLS{CAFile: filepath.Join(dir, "ca"), CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key"), ServerName: "server.test"}
+	settings := TLS{CAFile: filepath.Join(dir, "ca"), CertFile: filepath.Join(dir, "cert"),
+		KeyFile: filepath.Join(dir, "key"), ServerName: "server.test"}
 	cert, key := a.issue(t, "first")
 	put(t, settings.CAFile, a.pem())
 	put(t, settings.CertFile, cert)

@@ -25,7 +25,8 @@ type unit struct {
 }
 
 // The order is that of formatting: the first unit that divides the size is used.
-var sizeUnits = []unit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1}}
+var sizeUnits = []unit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9},
+	{"MB", 1e6}, {"KB", 1e3}, {"B", 1}}
 
 func (d Duration) String() string {
 	if d == Off {
@@ -73,7 +74,8 @@ func parseSize(text string) (Size, error) {
 		}
 	}
 	if len(m[2]) == 1 {
-		return 0, fmt.Errorf("expected a size with the unit %siB or %sB", strings.ToUpper(m[2]), strings.ToUpper(m[2]))
+		return 0, fmt.Errorf("expected a size with the unit %siB or %sB", strings.ToUpper(m[2]),
+			strings.ToUpper(m[2]))
 	}
 	return 0, fmt.Errorf("expected a size with one of the units B, KiB, MiB, GiB, KB, MB, GB")
 }

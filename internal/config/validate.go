@@ -12,11 +12,13 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// checkAll checks what a single value cannot tell: what is required, names, addresses, and how values fit together.
+// checkAll checks what a single value cannot tell: what is required, names, addresses, and how
+// values fit together.
 func (c *Config) checkAll(file string, ps *problems) {
 	if c.missing("outbox.name", c.Outbox.Name == "") {
 		if file == "" {
-			ps.add("", "outbox.name is required, and there is no %s here: run 'sluice init', name a file with -c, or set %sOUTBOX_NAME", DefaultFile, EnvPrefix)
+			ps.add("", "outbox.name is required, and there is no %s here: run 'sluice init', name a file "+
+				"with -c, or set %sOUTBOX_NAME", DefaultFile, EnvPrefix)
 		} else {
 			ps.add(file, "outbox.name is required")
 		}
@@ -35,16 +37,19 @@ func (c *Config) checkAll(file string, ps *problems) {
 func (c *Config) checkRedis(file string, ps *problems) {
 	r := &c.Redis
 	ways := 0
-	for _, given := range []bool{r.URL != "", len(r.Addrs) > 0, r.Sentinel.Master != "" || len(r.Sentinel.Addrs) > 0} {
+	for _, given := range []bool{r.URL != "", len(r.Addrs) > 0, r.Sentinel.Master != "" ||
+		len(r.Sentinel.Addrs) > 0} {
 		if given {
 			ways++
 		}
 	}
 	switch {
-	case ways == 0 && c.missing("redis.url", true) && c.missing("redis.addrs", true) && c.missing("redis.sentinel", true):
+	case ways == 0 && c.missing("redis.url", true) && c.missing("redis.addrs", true) &&
+		c.missing("redis.sentinel", true):
 		ps.add(file, "redis.url is required (or redis.addrs for a cluster, or redis.sentinel)")
 	case ways > 1:
-		c.complain(ps, firstSet(c, "redis.addrs", "redis.sentinel.master", "redis.sentinel.addrs", "redis.url"),
+		c.complain(ps, firstSet(c, "redis.addrs", "redis.sentinel.master", "redis.sentinel.addrs",
+			"redis.url"),
 			"expected one of redis.url, redis.addrs and redis.sentinel, got %d of them", ways)
 	}
 	if r.URL != "" {
@@ -61,7 +66,8 @@ func (c *Config) checkRedis(file string, ps *problems) {
 		c.complain(ps, "redis.sentinel.addrs", "redis.sentinel.master is required with it")
 	}
 	if r.DB != 0 && r.Sentinel.Master == "" {
-		c.complain(ps, "redis.db", "goes with redis.sentinel only: in a URL the database is its path, and a cluster has only 0")
+		c.complain(ps, "redis.db",
+			"goes with redis.sentinel only: in a URL the database is its path, and a cluster has only 0")
 	}
 	c.checkSecret("redis.password", r.Password, r.PasswordFile, ps)
 	c.checkSecret("redis.sentinel.password", r.Sentinel.Password, r.Sentinel.PasswordFile, ps)
@@ -108,10 +114,12 @@ func (c *Config) checkKafka(file string, ps *problems) {
 	c.checkSecret("kafka.sasl.password", k.SASL.Password, k.SASL.PasswordFile, ps)
 	a := &k.SASL
 	needs := map[string][]string{
-		"plain": {"username", "password"}, "scram-sha-256": {"username", "password"}, "scram-sha-512": {"username", "password"},
-		"oauthbearer": {"token_file"},
+		"plain": {"username", "password"}, "scram-sha-256": {"username", "password"},
+		"scram-sha-512": {"username", "password"},
+		"oauthbearer":   {"token_file"},
 	}[a.Mechanism]
-	has := map[string]bool{"username": a.Username != "", "password": a.Password != "" || a.PasswordFile != "", "token_file": a.TokenFile != ""}
+	has := map[string]bool{"username": a.Username != "", "password": a.Password != "" ||
+		a.PasswordFile != "", "token_file": a.TokenFile != ""}
 	for _, name := range []string{"username", "password", "token_file"} {
 		wanted := slices.Contains(needs, name)
 		path := "kafka.sasl." + name
@@ -135,16 +143,20 @@ func (c *Config) checkRelay(ps *problems) {
 		c.complain(ps, "relay.route", "%v", err)
 	}
 	if t := r.DeadLetter.Topic; t != "" && names.ValidateTopic(t) != nil {
-		c.complain(ps, "relay.dead_letter.topic", "expected a Kafka topic name (%s), got %q", names.TopicRule, t)
+		c.complain(ps, "relay.dead_letter.topic", "expected a Kafka topic name (%s), got %q",
+			names.TopicRule, t)
 	} else if t != "" && t == names.PositionsTopic(c.Outbox.Name) {
 		c.complain(ps, "relay.dead_letter.topic", "%s is the topic of the positions", t)
 	}
 	if r.MaxBytes > r.MaxInFlight {
-		ps.add(c.where(firstSet(c, "relay.max_in_flight", "relay.max_bytes")), "one transaction of relay.max_bytes (%s) does not fit into relay.max_in_flight (%s)", r.MaxBytes, r.MaxInFlight)
+		ps.add(c.where(firstSet(c, "relay.max_in_flight", "relay.max_bytes")),
+			"one transaction of relay.max_bytes (%s) does not fit into relay.max_in_flight (%s)", r.MaxBytes,
+			r.MaxInFlight)
 	}
 	if r.TransactionTimeout < r.SessionTimeout {
 		ps.add(c.where(firstSet(c, "relay.transaction_timeout", "relay.session_timeout")),
-			"relay.transaction_timeout (%s) is below relay.session_timeout (%s): brokers would abort the transaction of a relay that still owns its shards", r.TransactionTimeout, r.SessionTimeout)
+			"relay.transaction_timeout (%s) is below relay.session_timeout (%s): brokers would abort the "+
+				"transaction of a relay that still owns its shards", r.TransactionTimeout, r.SessionTimeout)
 	}
 	if r.HousekeepingInterval > r.SessionTimeout {
 		ps.add(c.where(firstSet(c, "relay.housekeeping_interval", "relay.session_timeout")),
@@ -167,16 +179,19 @@ func (c *Config) checkTLS(path string, t TLS, byURL bool, ps *problems) {
 		c.complain(ps, path+".enabled", "is false, yet other settings ask for TLS: remove one of them")
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		c.complain(ps, firstSet(c, path+".cert_file", path+".key_file"), "cert_file and key_file go together")
+		c.complain(ps, firstSet(c, path+".cert_file", path+".key_file"),
+			"cert_file and key_file go together")
 	}
 	if t.InsecureSkipVerify && (t.CAFile != "" || t.ServerName != "") {
-		c.complain(ps, path+".insecure_skip_verify", "makes ca_file and server_name meaningless: remove one of them")
+		c.complain(ps, path+".insecure_skip_verify",
+			"makes ca_file and server_name meaningless: remove one of them")
 	}
 }
 
 func (c *Config) checkSecret(path, value, file string, ps *problems) {
 	if value != "" && file != "" {
-		c.complain(ps, path+"_file", "expected one of %s_file and %s, got both", path, EnvPrefix+strings.ToUpper(strings.ReplaceAll(path, ".", "_")))
+		c.complain(ps, path+"_file", "expected one of %s_file and %s, got both", path,
+			EnvPrefix+strings.ToUpper(strings.ReplaceAll(path, ".", "_")))
 	}
 }
 
@@ -190,13 +205,14 @@ func (c *Config) checkAddress(path, addr string, ps *problems) {
 	host, port, err := net.SplitHostPort(addr)
 	n, err2 := strconv.ParseUint(port, 10, 16)
 	listen := path == "http.listen"
-	if err != nil || err2 != nil || (host == "" && !listen) || (n == 0 && !listen) || strings.Contains(host, "/") {
+	if err != nil || err2 != nil || (host == "" && !listen) || (n == 0 && !listen) ||
+		strings.Contains(host, "/") {
 		c.complain(ps, path, "expected host:port, got %q", addr)
 	}
 }
 
-// missing reports whether a required setting is empty because nobody gave it, rather than because what was
-// given has been refused already.
+// missing reports whether a required setting is empty because nobody gave it, rather than because
+// what was given has been refused already.
 func (c *Config) missing(path string, empty bool) bool {
 	section, _, _ := strings.Cut(path, ".")
 	return empty && !c.failed[path] && !c.failed[section]

@@ -67,7 +67,8 @@ func (s Setting) parse(text string) (reflect.Value, error) {
 	return v, s.check(v)
 }
 
-// check checks enum and range. The zero value of a setting without a default is always allowed: it is "not set".
+// check checks enum and range. The zero value of a setting without a default is always allowed: it
+// is "not set".
 func (s Setting) check(v reflect.Value) error {
 	if len(s.Enum) > 0 {
 		switch x := v.Interface().(type) {

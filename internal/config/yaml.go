@@ -22,7 +22,8 @@ type reader struct {
 	ps      *problems
 }
 
-// maxDepth is beyond what a file without cycles can reach; an alias inside its own anchor makes a cycle.
+// maxDepth is beyond what a file without cycles can reach; an alias inside its own anchor makes a
+// cycle.
 const maxDepth = 32
 
 // readYAML takes the settings from the text of a file.
@@ -128,7 +129,8 @@ func (r *reader) section(path string, n ast.Node) {
 	default:
 		names := children(path)
 		r.c.failed[path] = true
-		r.complain(start(n), "%s: expected a mapping with fields such as %s, got %s", what, strings.Join(names[:min(3, len(names))], ", "), describe(n))
+		r.complain(start(n), "%s: expected a mapping with fields such as %s, got %s", what,
+			strings.Join(names[:min(3, len(names))], ", "), describe(n))
 		return
 	}
 	names := children(path)
@@ -152,7 +154,8 @@ func (r *reader) section(path string, n ast.Node) {
 	}
 }
 
-// suggestField looks among the neighbours first, then for the section where a field of this name belongs.
+// suggestField looks among the neighbours first, then for the section where a field of this name
+// belongs.
 func suggestField(path, name string, names []string) string {
 	if s := didYouMean(name, names); s != "" {
 		return s
@@ -182,7 +185,8 @@ func (r *reader) leaf(s Setting, key *token.Token, n ast.Node) {
 	at := start(n)
 	r.c.failed[s.Path] = true // until it is read
 	if s.EnvOnly {
-		r.complain(key, "%s does not stand in the file: set %s, or name a file with %s_file", s.Path, s.Env, key.Value)
+		r.complain(key, "%s does not stand in the file: set %s, or name a file with %s_file", s.Path,
+			s.Env, key.Value)
 		return
 	}
 	var text string

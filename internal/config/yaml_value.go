@@ -10,15 +10,18 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// joined undoes a peculiarity of the YAML library: within {} it takes the plain scalar localhost:9092 in
-// a list for a mapping of one field, although YAML wants a space after the colon of a mapping.
+// joined undoes a peculiarity of the YAML library: within {} it takes the plain scalar
+// localhost:9092 in a list for a mapping of one field, although YAML wants a space after the colon
+// of a mapping.
 func joined(n ast.Node) (text string, ok bool) {
 	m, ok := n.(*ast.MappingNode)
 	if !ok || m.GetToken().Type != token.MappingValueType || len(m.Values) != 1 {
 		return "", false
 	}
-	key, colon, value := m.Values[0].Key.GetToken(), m.Values[0].GetToken(), m.Values[0].Value.GetToken()
-	if value.Position.Offset != colon.Position.Offset+1 || value.Position.Line != colon.Position.Line || len(value.Value) == 0 {
+	key, colon, value := m.Values[0].Key.GetToken(), m.Values[0].GetToken(),
+		m.Values[0].Value.GetToken()
+	if value.Position.Offset != colon.Position.Offset+1 ||
+		value.Position.Line != colon.Position.Line || len(value.Value) == 0 {
 		return "", false
 	}
 	return key.Value + ":" + value.Value, true
@@ -47,10 +50,12 @@ func (r *reader) scalar(s Setting, n ast.Node) (string, bool) {
 		case int, Size:
 			return fmt.Sprint(x.Value), true
 		case Duration:
-			r.complain(n.GetToken(), "%s: expected a duration with a unit, got %s (did you mean %ss?)", s.Path, n.GetToken().Value, n.GetToken().Value)
+			r.complain(n.GetToken(), "%s: expected a duration with a unit, got %s (did you mean %ss?)",
+				s.Path, n.GetToken().Value, n.GetToken().Value)
 			return "", false
 		case string:
-			r.complain(n.GetToken(), "%s: expected text, got the number %s (put it in quotes)", s.Path, n.GetToken().Value)
+			r.complain(n.GetToken(), "%s: expected text, got the number %s (put it in quotes)", s.Path,
+				n.GetToken().Value)
 			return "", false
 		}
 	case *ast.BoolNode:

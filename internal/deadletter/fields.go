@@ -15,11 +15,12 @@ type Field struct {
 
 var errShort = errors.New("the fields end too early")
 
-// maxFields bounds what a header of the value can make us allocate; Redis's own limit is the size of a request.
+// maxFields bounds what a header of the value can make us allocate; Redis's own limit is the size
+// of a request.
 const maxFields = 1 << 20
 
-// decodeFields reads a RESP array of bulk strings: names and values in turn. An odd one out, which only a foreign writer can
-// have left, becomes a name without a value.
+// decodeFields reads a RESP array of bulk strings: names and values in turn. An odd one out, which
+// only a foreign writer can have left, becomes a name without a value.
 func decodeFields(b []byte) ([]Field, error) {
 	n, rest, err := line(b, '*')
 	if err != nil {

@@ -28,7 +28,8 @@ func TestDecodeFields(t *testing.T) {
 	if got, err := decodeFields(resp("alone")); err != nil || len(got) != 1 || got[0].Value != nil {
 		t.Errorf("a name without a value: got %v, %v", got, err)
 	}
-	for _, bad := range []string{"", "*1", "*1\r\n", "*1\r\n$5\r\nab\r\n", "$1\r\na\r\n", "*-1\r\n", "*x\r\n", "*1\r\n$-1\r\n", "*0\r\nrest", "*99999999999999999999\r\n"} {
+	for _, bad := range []string{"", "*1", "*1\r\n", "*1\r\n$5\r\nab\r\n", "$1\r\na\r\n", "*-1\r\n",
+		"*x\r\n", "*1\r\n$-1\r\n", "*0\r\nrest", "*99999999999999999999\r\n"} {
 		if _, err := decodeFields([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
@@ -51,7 +52,8 @@ func FuzzDecodeFields(f *testing.F) {
 			}
 		}
 		again, err := decodeFields(resp(words...))
-		if err != nil || len(again) != len(fields) || len(fields) > 0 && !bytes.Equal(again[0].Value, fields[0].Value) {
+		if err != nil || len(again) != len(fields) ||
+			len(fields) > 0 && !bytes.Equal(again[0].Value, fields[0].Value) {
 			t.Errorf("%q became %v, then %v (%v)", b, fields, again, err)
 		}
 	})

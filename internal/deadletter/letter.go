@@ -116,7 +116,8 @@ func (x *Index) add(r *kgo.Record) {
 		return
 	}
 	if l == nil {
-		l = &Letter{Outbox: id.outbox, Shard: id.shard, Entry: id.entry, chunks: map[int]place{}, wanted: 1}
+		l = &Letter{Outbox: id.outbox, Shard: id.shard, Entry: id.entry, chunks: map[int]place{},
+			wanted: 1}
 		x.letters[id] = l
 	}
 	l.chunks[chunk] = place{r.Partition, r.Offset, len(r.Value)}
@@ -136,8 +137,10 @@ func (x *Index) add(r *kgo.Record) {
 		}
 	}
 	if chunk == 0 {
-		fields, _ := decodeFields(r.Value) // the beginning of a chunked one; nothing of an undecodable one
-		l.EventID, l.AggregateType, l.Type = clip(fields, outbox.FieldID), clip(fields, outbox.FieldAggregateType), clip(fields, outbox.FieldType)
+		// the beginning of a chunked one; nothing of an undecodable one
+		fields, _ := decodeFields(r.Value)
+		l.EventID, l.AggregateType, l.Type = clip(fields, outbox.FieldID),
+			clip(fields, outbox.FieldAggregateType), clip(fields, outbox.FieldType)
 	}
 }
 
@@ -176,7 +179,8 @@ func (x *Index) Letters() []*Letter {
 
 // Selection says which letters are meant. The conditions that are set must all hold.
 type Selection struct {
-	Refs   []string // <shard>/<entry>, <outbox>/<shard>/<entry>, or an entry ID that is in one shard only
+	// <shard>/<entry>, <outbox>/<shard>/<entry>, or an entry ID that is in one shard only
+	Refs   []string
 	Reason string
 	Shard  int // -1: any
 }
@@ -206,7 +210,8 @@ func Select(all []*Letter, s Selection) ([]*Letter, error) {
 		case len(found) == 0:
 			return nil, fmt.Errorf("no dead letter %s", text)
 		case len(found) > 1:
-			return nil, fmt.Errorf("%s is in several shards: name it as %s or %s", text, found[0].Ref(), found[1].Ref())
+			return nil, fmt.Errorf("%s is in several shards: name it as %s or %s", text, found[0].Ref(),
+				found[1].Ref())
 		case !slices.Contains(chosen, found[0]):
 			chosen = append(chosen, found[0])
 		}

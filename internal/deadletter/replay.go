@@ -14,7 +14,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// markerTTL is how long a replay that was cut off between Redis and Kafka can be repeated without appending twice.
+// markerTTL is how long a replay that was cut off between Redis and Kafka can be repeated without
+// appending twice.
 const markerTTL = 7 * 24 * time.Hour
 
 // Edit changes the fields of an entry on its way back.
@@ -31,10 +32,11 @@ type Replay struct {
 	Shard int
 }
 
-// settable are the fields of the wire format that can be set, in its order. "more" is not among them: it is about neighbours that a
-// replayed entry does not have.
+// settable are the fields of the wire format that can be set, in its order. "more" is not among
+// them: it is about neighbours that a replayed entry does not have.
 var settable = []string{
-	outbox.FieldID, outbox.FieldAggregateType, outbox.FieldAggregateID, outbox.FieldType, outbox.FieldPayload, outbox.FieldHeaders,
+	outbox.FieldID, outbox.FieldAggregateType, outbox.FieldAggregateID, outbox.FieldType,
+	outbox.FieldPayload, outbox.FieldHeaders,
 	outbox.FieldTopic, outbox.FieldKey, outbox.FieldContentType, outbox.FieldTime, outbox.FieldVersion,
 }
 
@@ -42,14 +44,15 @@ var settable = []string{
 func (e Edit) Check() error {
 	for name := range e.Set {
 		if !slices.Contains(settable, name) {
-			return fmt.Errorf("the wire format has no field %q to set: it has %s", name, strings.Join(settable, ", "))
+			return fmt.Errorf("the wire format has no field %q to set: it has %s", name,
+				strings.Join(settable, ", "))
 		}
 	}
 	return nil
 }
 
-// Prepare gives the fields as they will be appended: edited, without "more", since the entry goes alone, and with the time that
-// the event had by its entry ID, since it will get another.
+// Prepare gives the fields as they will be appended: edited, without "more", since the entry goes
+// alone, and with the time that the event had by its entry ID, since it will get another.
 func Prepare(l *Letter, fields []Field, shards int, edit Edit) (Replay, error) {
 	if err := edit.Check(); err != nil {
 		return Replay{}, err
@@ -73,14 +76,17 @@ func Prepare(l *Letter, fields []Field, shards int, edit Edit) (Replay, error) {
 			r.Fields = append(r.Fields, Field{name, []byte(value)})
 		}
 	}
-	if _, has := get(r.Fields, outbox.FieldTime); !has && !slices.Contains(edit.Unset, outbox.FieldTime) {
+	if _, has := get(r.Fields, outbox.FieldTime); !has &&
+		!slices.Contains(edit.Unset, outbox.FieldTime) {
 		r.Fields = append(r.Fields, Field{outbox.FieldTime, []byte(strconv.FormatUint(l.Entry.MS, 10))})
 	}
 	if key := partitionKey(r.Fields); key != "" && shards > 0 {
 		r.Shard = outbox.Shard(key, shards)
 	}
 	if r.Shard >= shards {
-		return Replay{}, fmt.Errorf("dead letter %s: the outbox has %d shards: set its key or aggregateid so that it can be placed", l.Ref(), shards)
+		return Replay{},
+			fmt.Errorf("dead letter %s: the outbox has %d shards: set its key or aggregateid so that it "+
+				"can be placed", l.Ref(), shards)
 	}
 	if len(r.Fields) == 0 {
 		return Replay{}, fmt.Errorf("dead letter %s has no fields", l.Ref())
@@ -108,8 +114,8 @@ type Result struct {
 // maxAttempts bounds how often the marker may be contested.
 const maxAttempts = 5
 
-// Send appends the entry in a transaction with its marker, and then drops the letter. After an error the same Replay can be
-// sent again.
+// Send appends the entry in a transaction with its marker, and then drops the letter. After an
+// error the same Replay can be sent again.
 func (t *Topic) Send(ctx context.Context, client redis.UniversalClient, r Replay) (Result, error) {
 	result := Result{Ref: r.Letter.Ref(), Shard: r.Shard}
 	fail := func(err error) (Result, error) {
@@ -117,15 +123,16 @@ func (t *Topic) Send(ctx context.Context, client redis.UniversalClient, r Replay
 	}
 	stream := outbox.StreamKey(r.Letter.Outbox, r.Shard)
 	// The source shard is part of the token: entry IDs are unique within one shard only.
-	marker := outbox.MarkerKey(r.Letter.Outbox, r.Shard, "dlq-"+strconv.Itoa(r.Letter.Shard)+"-"+r.Letter.Entry.String())
+	marker := outbox.MarkerKey(r.Letter.Outbox, r.Shard,
+		"dlq-"+strconv.Itoa(r.Letter.Shard)+"-"+r.Letter.Entry.String())
 	values := make([]any, 0, 2*len(r.Fields))
 	for _, f := range r.Fields {
 		values = append(values, f.Name, f.Value)
 	}
 	var err error
 	for range maxAttempts {
-		// While a slot moves, the Watch of a cluster client can return nil without having called its function. That must
-		// not be taken for an entry that was appended before.
+		// While a slot moves, the Watch of a cluster client can return nil without having called its
+		// function. That must not be taken for an entry that was appended before.
 		ran := false
 		err = client.Watch(ctx, func(tx *redis.Tx) error {
 			ran = true
@@ -148,7 +155,8 @@ func (t *Topic) Send(ctx context.Context, client redis.UniversalClient, r Replay
 				p.Set(ctx, marker, "", markerTTL)
 				return nil
 			})
-			// EXEC carries out what it can: the marker stands although the key was replaced since TYPE and XADD was refused.
+			// EXEC carries out what it can: the marker stands although the key was replaced since TYPE and
+			// XADD was refused.
 			if added.Err() != nil && !errors.Is(err, redis.TxFailedErr) && isReply(added.Err()) {
 				return errors.Join(added.Err(), client.Del(ctx, marker).Err())
 			}
@@ -169,7 +177,9 @@ func (t *Topic) Send(ctx context.Context, client redis.UniversalClient, r Replay
 		return fail(fmt.Errorf("redis: %w; it is still a dead letter: replay it again", err))
 	}
 	if err := t.Drop(ctx, r.Letter); err != nil {
-		return fail(fmt.Errorf("it was appended as %s, and is still listed: %w; replaying it again appends nothing and drops it", result.New, err))
+		return fail(fmt.Errorf(
+			"it was appended as %s, and is still listed: %w; replaying it again appends nothing and "+
+				"drops it", result.New, err))
 	}
 	return result, nil
 }

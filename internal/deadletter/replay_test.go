@@ -25,7 +25,8 @@ func newRedis(t *testing.T) (*redis.Client, *miniredis.Miniredis) {
 	client := redis.NewClient(&redis.Options{Addr: mini.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
 	for shard := range shardsOfOrders {
-		if err := client.XGroupCreateMkStream(t.Context(), outbox.StreamKey("orders", shard), "g", "0").Err(); err != nil {
+		if err := client.XGroupCreateMkStream(t.Context(), outbox.StreamKey("orders", shard), "g",
+			"0").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -33,7 +34,8 @@ func newRedis(t *testing.T) (*redis.Client, *miniredis.Miniredis) {
 }
 
 // prepared puts one letter into the topic and prepares it.
-func prepared(t *testing.T, topic *Topic, cluster *kfake.Cluster, edit Edit, words ...string) Replay {
+func prepared(t *testing.T, topic *Topic, cluster *kfake.Cluster, edit Edit,
+	words ...string) Replay {
 	t.Helper()
 	put(t, cluster, kgo.TryCommit, record("orders/1/1000-5", resp(words...)))
 	l := letters(t, topic)[0]
@@ -65,17 +67,20 @@ func appended(t *testing.T, client *redis.Client) []redis.XMessage {
 func TestSend(t *testing.T) {
 	topic, cluster := open(t)
 	client, _ := newRedis(t)
-	r := prepared(t, topic, cluster, Edit{Set: map[string]string{"topic": "elsewhere"}, Unset: []string{"extra"}},
+	r := prepared(t, topic, cluster,
+		Edit{Set: map[string]string{"topic": "elsewhere"}, Unset: []string{"extra"}},
 		"id", "e1", "aggregatetype", "order", "aggregateid", "42", "type", "t", "payload", "p", "headers", "{}", "more", "3", "extra", "x")
 	result, err := topic.Send(t.Context(), client, r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"id": "e1", "aggregatetype": "order", "aggregateid": "42", "type": "t", "payload": "p", "headers": "{}",
-		"topic": "elsewhere", "time": "1000",
+		"id": "e1", "aggregatetype": "order", "aggregateid": "42", "type": "t", "payload": "p",
+		"headers": "{}",
+		"topic":   "elsewhere", "time": "1000",
 	}
-	got, err := client.XRange(t.Context(), outbox.StreamKey("orders", outbox.Shard("42", shardsOfOrders)), "-", "+").Result()
+	got, err := client.XRange(t.Context(),
+		outbox.StreamKey("orders", outbox.Shard("42", shardsOfOrders)), "-", "+").Result()
 	if err != nil || len(got) != 1 || got[0].ID != result.New {
 		t.Fatalf("got %v, %v; result %+v", got, err, result)
 	}
@@ -133,7 +138,8 @@ func TestSendTwiceAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if _, err := topic.Send(t.Context(), client, r); err != nil && !errors.Is(err, redis.TxFailedErr) {
+			if _, err := topic.Send(t.Context(), client, r); err != nil &&
+				!errors.Is(err, redis.TxFailedErr) {
 				t.Error(err)
 			}
 		})
@@ -154,7 +160,8 @@ func TestSendToAWrongType(t *testing.T) {
 	if err := mini.Set(stream, "text"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := topic.Send(t.Context(), client, r); err == nil || !strings.Contains(err.Error(), "is not a stream") {
+	if _, err := topic.Send(t.Context(), client, r); err == nil ||
+		!strings.Contains(err.Error(), "is not a stream") {
 		t.Errorf("got %v", err)
 	}
 	for _, key := range mini.Keys() {
@@ -169,17 +176,21 @@ func TestSendToAWrongType(t *testing.T) {
 
 func TestPrepare(t *testing.T) {
 	l := &Letter{Outbox: "orders", Shard: 5}
-	if _, err := Prepare(l, []Field{{"id", []byte("1")}}, 2, Edit{}); err == nil || !strings.Contains(err.Error(), "has 2 shards") {
+	if _, err := Prepare(l, []Field{{"id", []byte("1")}}, 2, Edit{}); err == nil ||
+		!strings.Contains(err.Error(), "has 2 shards") {
 		t.Errorf("an entry without a key of a shard that is not there: got %v", err)
 	}
-	if r, err := Prepare(l, []Field{{"id", []byte("1")}}, 2, Edit{Set: map[string]string{"key": "k"}}); err != nil || r.Shard != outbox.Shard("k", 2) {
+	if r, err := Prepare(l, []Field{{"id", []byte("1")}}, 2,
+		Edit{Set: map[string]string{"key": "k"}}); err != nil || r.Shard != outbox.Shard("k", 2) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	if _, err := Prepare(l, nil, 2, Edit{Set: map[string]string{"more": "1"}}); err == nil {
 		t.Error("more can be set")
 	}
-	r, err := Prepare(l, []Field{{"id", []byte("1")}, {"id", []byte("2")}, {"time", []byte("7")}}, 9, Edit{Set: map[string]string{"id": "3"}})
-	if err != nil || len(r.Fields) != 2 || string(r.Fields[0].Value) != "3" || string(r.Fields[1].Value) != "7" {
+	r, err := Prepare(l, []Field{{"id", []byte("1")}, {"id", []byte("2")}, {"time", []byte("7")}}, 9,
+		Edit{Set: map[string]string{"id": "3"}})
+	if err != nil || len(r.Fields) != 2 || string(r.Fields[0].Value) != "3" ||
+		string(r.Fields[1].Value) != "7" {
 		t.Errorf("a field that stands twice: got %v, %v", r.Fields, err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// Topic is a dead-letter topic. The client stays the caller's; it needs ManualPartitioner for Drop and Replay, as
-// ProducerOpts gives it.
+// Topic is a dead-letter topic. The client stays the caller's; it needs ManualPartitioner for Drop
+// and Replay, as ProducerOpts gives it.
 type Topic struct {
 	client *kgo.Client
 	admin  *kadm.Client
@@ -26,7 +26,8 @@ type Topic struct {
 
 // ProducerOpts are the options a client needs beside its brokers and credentials.
 func ProducerOpts() []kgo.Opt {
-	return []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(30 * time.Second)}
+	return []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(30 * time.Second)}
 }
 
 // Open makes a Topic. It does no I/O.
@@ -74,7 +75,8 @@ func (t *Topic) Load(ctx context.Context, l *Letter) ([]Field, error) {
 	for i := range l.wanted {
 		c, ok := l.chunks[i]
 		if !ok {
-			return nil, fmt.Errorf("dead letter %s: chunk %d of %d is not in topic %s", l.Ref(), i+1, l.wanted, t.name)
+			return nil, fmt.Errorf("dead letter %s: chunk %d of %d is not in topic %s", l.Ref(), i+1,
+				l.wanted, t.name)
 		}
 		var chunk *kgo.Record
 		err := t.read(ctx, c.partition, c.offset, c.offset+1, func(r *kgo.Record) { chunk = r })
@@ -88,7 +90,8 @@ func (t *Topic) Load(ctx context.Context, l *Letter) ([]Field, error) {
 	}
 	fields, err := decodeFields(value)
 	if err != nil {
-		return fields, fmt.Errorf("dead letter %s: its value is not the fields of an entry: %w", l.Ref(), err)
+		return fields, fmt.Errorf("dead letter %s: its value is not the fields of an entry: %w", l.Ref(),
+			err)
 	}
 	return fields, nil
 }
@@ -98,13 +101,15 @@ func (t *Topic) Drop(ctx context.Context, letters ...*Letter) error {
 	var tombstones []*kgo.Record
 	for _, l := range letters {
 		for i, c := range l.chunks {
-			tombstones = append(tombstones, &kgo.Record{Topic: t.name, Partition: c.partition, Key: l.key(i)})
+			tombstones = append(tombstones,
+				&kgo.Record{Topic: t.name, Partition: c.partition, Key: l.key(i)})
 		}
 	}
 	// The first chunk's tombstone last: while there is one of it the letter can be seen.
 	slices.SortStableFunc(tombstones, func(a, b *kgo.Record) int { return len(b.Key) - len(a.Key) })
 	if err := t.client.ProduceSync(ctx, tombstones...).FirstErr(); err != nil {
-		return fmt.Errorf("kafka: tombstones for topic %s: %w; what is not dropped is still there", t.name, err)
+		return fmt.Errorf("kafka: tombstones for topic %s: %w; what is not dropped is still there",
+			t.name, err)
 	}
 	return nil
 }
@@ -127,9 +132,11 @@ func (t *Topic) detail(ctx context.Context) (kadm.TopicDetail, error) {
 // attempts bounds how often a fetch is repeated while leaders move.
 const attempts = 10
 
-// read gives the committed records in [from, end) of a partition to visit. Fetches are explicit because a consumer does not tell
-// that it has come to an end which consists of transaction markers, or of offsets that compaction has emptied.
-func (t *Topic) read(ctx context.Context, partition int32, from, end int64, visit func(*kgo.Record)) error {
+// read gives the committed records in [from, end) of a partition to visit. Fetches are explicit
+// because a consumer does not tell that it has come to an end which consists of transaction
+// markers, or of offsets that compaction has emptied.
+func (t *Topic) read(ctx context.Context, partition int32, from, end int64,
+	visit func(*kgo.Record)) error {
 	for failed := 0; from < end; {
 		detail, err := t.detail(ctx)
 		if err != nil {
@@ -144,7 +151,8 @@ func (t *Topic) read(ctx context.Context, partition int32, from, end int64, visi
 			return nil
 		}
 		if failed++; failed == attempts || !kerr.IsRetriable(err) || ctx.Err() != nil {
-			return fmt.Errorf("kafka: read topic %s, partition %d at offset %d: %w", t.name, partition, from, err)
+			return fmt.Errorf("kafka: read topic %s, partition %d at offset %d: %w", t.name, partition, from,
+				err)
 		}
 		_ = retry.Sleep(ctx, 300*time.Millisecond)
 	}
@@ -155,7 +163,8 @@ func (t *Topic) read(ctx context.Context, partition int32, from, end int64, visi
 const fetchBytes = 4 << 20
 
 // fetch reads from one leader until end or an error, and gives the offset it has come to.
-func (t *Topic) fetch(ctx context.Context, detail kadm.TopicDetail, leader, partition int32, from, end int64, visit func(*kgo.Record)) (int64, error) {
+func (t *Topic) fetch(ctx context.Context, detail kadm.TopicDetail, leader, partition int32, from,
+	end int64, visit func(*kgo.Record)) (int64, error) {
 	broker := t.client.Broker(int(leader))
 	for from < end {
 		req := kmsg.NewPtrFetchRequest()

@@ -33,7 +33,8 @@ func open(t *testing.T) (*Topic, *kfake.Cluster) {
 // put writes records as a relay does: in a transaction, spread by key.
 func put(t *testing.T, cluster *kfake.Cluster, end kgo.TransactionEndTry, records ...*kgo.Record) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.TransactionalID(t.Name()), kgo.DefaultProduceTopic(topicName))
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...),
+		kgo.TransactionalID(t.Name()), kgo.DefaultProduceTopic(topicName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,8 @@ func chunked(key string, value []byte, n int) []*kgo.Record {
 		if i > 0 {
 			k = fmt.Sprintf("%s#%d", key, i)
 		}
-		records = append(records, record(k, value[i*size:min((i+1)*size, len(value))], "sluice-reason", "too_large", "sluice-chunks", fmt.Sprint(n)))
+		records = append(records, record(k, value[i*size:min((i+1)*size, len(value))], "sluice-reason",
+			"too_large", "sluice-chunks", fmt.Sprint(n)))
 	}
 	return records
 }
@@ -86,8 +88,9 @@ func TestTopic(t *testing.T) {
 		t.Fatalf("an empty topic: got %d letters", len(got))
 	}
 	large := strings.Repeat("payload ", 1000)
-	put(t, cluster, kgo.TryCommit, append(chunked("orders/2/9-0", resp("id", "e9", "payload", large), 7),
-		record("orders/0/1-0", resp("id", "e1"), "sluice-reason", "no_route"))...)
+	put(t, cluster, kgo.TryCommit,
+		append(chunked("orders/2/9-0", resp("id", "e9", "payload", large), 7),
+			record("orders/0/1-0", resp("id", "e1"), "sluice-reason", "no_route"))...)
 	put(t, cluster, kgo.TryAbort, record("orders/0/2-0", resp("id", "aborted")))
 
 	all := letters(t, topic)
@@ -134,13 +137,16 @@ func TestIndexSpansPartitionsAndLeaders(t *testing.T) {
 
 func TestLoadSaysWhatIsMissing(t *testing.T) {
 	topic, cluster := open(t)
-	put(t, cluster, kgo.TryCommit, chunked("orders/2/9-0", resp("id", "e9", "payload", "abc"), 3)[:2]...)
+	put(t, cluster, kgo.TryCommit, chunked("orders/2/9-0", resp("id", "e9", "payload", "abc"),
+		3)[:2]...)
 	put(t, cluster, kgo.TryCommit, record("orders/2/8-0", []byte("nonsense")))
 	all := letters(t, topic)
-	if _, err := topic.Load(t.Context(), all[1]); err == nil || !strings.Contains(err.Error(), "chunk 3 of 3") {
+	if _, err := topic.Load(t.Context(), all[1]); err == nil ||
+		!strings.Contains(err.Error(), "chunk 3 of 3") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := topic.Load(t.Context(), all[0]); err == nil || !strings.Contains(err.Error(), "not the fields of an entry") {
+	if _, err := topic.Load(t.Context(), all[0]); err == nil ||
+		!strings.Contains(err.Error(), "not the fields of an entry") {
 		t.Errorf("got %v", err)
 	}
 	if err := topic.Drop(t.Context(), all...); err != nil {
@@ -158,7 +164,8 @@ func TestNoTopic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := Open(client, names.DeadLetterTopic("other")).Index(t.Context(), "other"); !errors.Is(err, ErrNoTopic) {
+	if _, err := Open(client, names.DeadLetterTopic("other")).Index(t.Context(),
+		"other"); !errors.Is(err, ErrNoTopic) {
 		t.Errorf("got %v", err)
 	}
 }

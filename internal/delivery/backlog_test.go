@@ -18,7 +18,8 @@ func TestBacklogMoves(t *testing.T) {
 			f.size = 500
 			flows = append(flows, f)
 		}
-		e, end := l.engine(func(c *Config) { c.Linger = 50 * time.Millisecond }) // the stand-in takes no time
+		// the stand-in takes no time
+		e, end := l.engine(func(c *Config) { c.Linger = 50 * time.Millisecond })
 		defer end()
 		l.run(e, flows...)
 		behind, others := flows[0], flows[1:]

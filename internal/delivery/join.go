@@ -15,25 +15,27 @@ import (
 
 // joiner adds all partitions of a transaction with one request.
 //
-// Since KIP-890 a producer's client does not: the leader of each partition asks the coordinator when the
-// first record arrives. The coordinator writes one such change of a transaction at a time and refuses the
-// others meanwhile; they are repeated after add.partitions.to.txn.retry.backoff.ms, 20 ms by default. So
-// leaders join one after the other, and a transaction takes 20 ms for each broker that it writes to. The
-// coordinator answers leaders at once whose partitions it knows already.
+// Since KIP-890 a producer's client does not: the leader of each partition asks the coordinator
+// when the first record arrives. The coordinator writes one such change of a transaction at a time
+// and refuses the others meanwhile; they are repeated after add.partitions.to.txn.retry.backoff.ms,
+// 20 ms by default. So leaders join one after the other, and a transaction takes 20 ms for each
+// broker that it writes to. The coordinator answers leaders at once whose partitions it knows
+// already.
 type joiner struct {
 	id          string
 	wanted      bool  // leaders add partitions, not the client
 	coordinator int32 // of the transactional id; -1: not known
 }
 
-// transactionFeature is the level of Kafka's transactions; from epochLevel on leaders add partitions.
+// transactionFeature is the level of Kafka's transactions; from epochLevel on leaders add
+// partitions.
 const (
 	transactionFeature = "transaction.version"
 	epochLevel         = 2
 )
 
-// newJoiner asks how transactions are made here, and who coordinates the id. What it cannot learn makes
-// transactions slower, not wrong.
+// newJoiner asks how transactions are made here, and who coordinates the id. What it cannot learn
+// makes transactions slower, not wrong.
 func newJoiner(ctx context.Context, client *kgo.Client, id string) *joiner {
 	j := &joiner{id: id, coordinator: -1}
 	versions, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, client)
@@ -51,14 +53,14 @@ func newJoiner(ctx context.Context, client *kgo.Client, id string) *joiner {
 const (
 	// joinTimeout bounds the wait for the coordinator. Without its answer leaders join by themselves.
 	joinTimeout = time.Second
-	// joinRetry is the first wait after the coordinator has refused, and joinRetryMax the longest: the id's
-	// last transaction has markers to write still, or a leader was faster.
+	// joinRetry is the first wait after the coordinator has refused, and joinRetryMax the longest: the
+	// id's last transaction has markers to write still, or a leader was faster.
 	joinRetry    = time.Millisecond
 	joinRetryMax = 8 * time.Millisecond
 )
 
-// join adds the partitions if they have more than one leader. Its failure needs no treatment: what is wrong
-// with the producer or a partition is told to the records too.
+// join adds the partitions if they have more than one leader. Its failure needs no treatment: what
+// is wrong with the producer or a partition is told to the records too.
 func (j *joiner) join(ctx context.Context, client *kgo.Client, at map[place]bool) {
 	if !j.wanted || !spread(client, at) {
 		return

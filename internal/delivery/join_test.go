@@ -43,7 +43,8 @@ func TestJoin(t *testing.T) {
 			l.delivered(a)
 		}
 		joins, commits := l.joins(), l.seen(kmsg.EndTxn, func(kmsg.Request) string { return "end" })
-		a.add(1, place{"events", 0}, place{"events", 1}, place{"events", 2}, place{"events", 3}, place{"events", 4}, place{"events", 5})
+		a.add(1, place{"events", 0}, place{"events", 1}, place{"events", 2}, place{"events", 3},
+			place{"events", 4}, place{"events", 5})
 		l.delivered(a)
 		all := "v3 events/0 events/1 events/2 events/3 events/4 events/5 " + labTopic + "/0"
 		if got := joins(); len(commits()) != 1 || !slices.Equal(got, []string{all}) {
@@ -77,8 +78,8 @@ func TestNoJoin(t *testing.T) {
 	})
 }
 
-// The coordinator refuses while the id's last transaction is not wholly written. It is asked again at once:
-// leaders would wait longer.
+// The coordinator refuses while the id's last transaction is not wholly written. It is asked again
+// at once: leaders would wait longer.
 func TestJoinAgain(t *testing.T) {
 	t.Parallel()
 	inLabOf(t, 3, 1, func(t *testing.T, l *lab) {
@@ -115,7 +116,8 @@ func TestJoinAgain(t *testing.T) {
 			}
 			return resp
 		})
-		a.add(1, place{"events", 0}, place{"events", 1}, place{"events", 2}, place{"events", 3}, place{"events", 4}, place{"events", 5})
+		a.add(1, place{"events", 0}, place{"events", 1}, place{"events", 2}, place{"events", 3},
+			place{"events", 4}, place{"events", 5})
 		l.delivered(a)
 		if refused != 3 || asked != 4 {
 			t.Errorf("refused %d times of %d", refused, asked)
@@ -128,7 +130,8 @@ func TestJoinAgain(t *testing.T) {
 // Whatever becomes of the request, what is delivered is the same: leaders join by themselves.
 func TestJoinRefused(t *testing.T) {
 	t.Parallel()
-	for _, refusal := range []*kerr.Error{kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.TransactionalIDAuthorizationFailed} {
+	for _, refusal := range []*kerr.Error{kerr.ConcurrentTransactions, kerr.NotCoordinator,
+		kerr.CoordinatorLoadInProgress, kerr.TransactionalIDAuthorizationFailed} {
 		t.Run(refusal.Message, func(t *testing.T) {
 			t.Parallel()
 			inLabOf(t, 3, 2, func(t *testing.T, l *lab) {

@@ -61,7 +61,8 @@ func newLab(t *testing.T, brokers, shards int) *lab {
 	for i := range brokers {
 		ports = append(ports, 19092+i)
 	}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers), kfake.Ports(ports...), kfake.ListenFn(network.Listen),
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers), kfake.Ports(ports...),
+		kfake.ListenFn(network.Listen),
 		kfake.SeedTopics(int32(shards), labTopic), kfake.SeedTopics(1, letters))
 	if err != nil {
 		t.Fatal(err)

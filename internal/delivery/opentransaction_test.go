@@ -20,7 +20,8 @@ func TestOpenTransactionOfADeadProcess(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.topic("events", 1)
 		k := keys{labOutbox, labTopic, 0}
-		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(names.LaneID(labOutbox, "dead", 'a')),
+		client, err := kgo.NewClient(append(slices.Clone(l.opts),
+			kgo.TransactionalID(names.LaneID(labOutbox, "dead", 'a')),
 			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
 		if err != nil {
 			t.Fatal(err)
@@ -30,12 +31,14 @@ func TestOpenTransactionOfADeadProcess(t *testing.T) {
 			if err := client.BeginTransaction(); err != nil {
 				t.Fatal(err)
 			}
-			value, err := json.Marshal(Position{V: RecordVersion, Lane: "dead", Records: 1, Wrote: Places{"events": {0}}, Position: fmt.Appendf(nil, `{"n":%d}`, round+1)})
+			value, err := json.Marshal(Position{V: RecordVersion, Lane: "dead", Records: 1,
+				Wrote: Places{"events": {0}}, Position: fmt.Appendf(nil, `{"n":%d}`, round+1)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			err = client.ProduceSync(t.Context(), k.claim("dead", "", time.Now()),
-				&kgo.Record{Topic: "events", Key: fmt.Appendf(nil, "0/%d", round+1), Value: []byte("value")}, k.position(value)).FirstErr()
+				&kgo.Record{Topic: "events", Key: fmt.Appendf(nil, "0/%d", round+1),
+					Value: []byte("value")}, k.position(value)).FirstErr()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +72,8 @@ func TestOpenTransactionOfAStranger(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.topic("events", 1)
-		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID("stranger"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
+		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID("stranger"),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +81,9 @@ func TestOpenTransactionOfAStranger(t *testing.T) {
 		if err := client.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: labTopic, Key: []byte("what"), Value: []byte("ever")}).FirstErr(); err != nil {
+		if err := client.ProduceSync(t.Context(),
+			&kgo.Record{Topic: labTopic, Key: []byte("what"),
+				Value: []byte("ever")}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 		e, end := l.engine()
@@ -87,7 +93,9 @@ func TestOpenTransactionOfAStranger(t *testing.T) {
 		began := time.Now()
 		l.run(e, f)
 		l.state(f, Halted)
-		if took := time.Since(began); took < e.cfg.TransactionTimeout || !strings.Contains(f.seen().reason, "no lane's") || !strings.Contains(f.seen().reason, "kafka-transactions.sh") {
+		if took := time.Since(began); took < e.cfg.TransactionTimeout ||
+			!strings.Contains(f.seen().reason, "no lane's") ||
+			!strings.Contains(f.seen().reason, "kafka-transactions.sh") {
 			t.Errorf("halted after %s: %s", took, f.seen().reason)
 		}
 		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {

@@ -32,7 +32,8 @@ type producers struct {
 	closed sync.Once
 }
 
-// producerLinger lets records of one transaction share batches; a flush ends it, so it adds no latency.
+// producerLinger lets records of one transaction share batches; a flush ends it, so it adds no
+// latency.
 const producerLinger = 50 * time.Millisecond
 
 // newProducers opens the clients and initialises both ids. owed learns meanwhile who owes an
@@ -109,10 +110,11 @@ func (p *producers) join(ctx context.Context, at map[place]bool) {
 	p.joiner[p.turn].join(ctx, p.client[p.turn], at)
 }
 
-// commit ends the transaction whose every promise was kept. An error leaves the outcome unknown. kgo's EndTransaction can
-// return nil for a producer whose records failed, or that had none: the caller has checked its promises, and each
-// transaction has at least a position or a claim. It is never sent under a context that can be cancelled, which would leave
-// an outcome that nobody knows for no reason; whoever cannot wait closes the clients.
+// commit ends the transaction whose every promise was kept. An error leaves the outcome unknown.
+// kgo's EndTransaction can return nil for a producer whose records failed, or that had none: the
+// caller has checked its promises, and each transaction has at least a position or a claim. It is
+// never sent under a context that can be cancelled, which would leave an outcome that nobody knows
+// for no reason; whoever cannot wait closes the clients.
 func (p *producers) commit(ctx context.Context) error {
 	if p.watch.initialised.Load() {
 		return errReinitialised

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// producerStates asks brokers for open transactions, for many shards at once: who asks while a question is under way shares the next
-// one, which begins after it has asked.
+// producerStates asks brokers for open transactions, for many shards at once: who asks while a
+// question is under way shares the next one, which begins after it has asked.
 type producerStates struct {
 	engine *Engine
 
@@ -25,8 +25,10 @@ type question struct {
 	done    chan struct{}
 }
 
-// ask returns the transactions that stand open in topics, and the partitions of which nobody could say.
-func (s *producerStates) ask(ctx context.Context, topics []string) ([]openTransaction, map[place]error, error) {
+// ask returns the transactions that stand open in topics, and the partitions of which nobody could
+// say.
+func (s *producerStates) ask(ctx context.Context,
+	topics []string) ([]openTransaction, map[place]error, error) {
 	s.mu.Lock()
 	if s.next == nil {
 		s.next = &question{done: make(chan struct{})}

@@ -33,7 +33,8 @@ func TestQuestionForProducersIsShared(t *testing.T) {
 			t.Errorf("asked %d times for 50 shards", n)
 		}
 		before := len(asked())
-		if _, _, err := e.producerStates.ask(t.Context(), []string{"events"}); err != nil || len(asked()) != before+1 {
+		if _, _, err := e.producerStates.ask(t.Context(), []string{"events"}); err != nil ||
+			len(asked()) != before+1 {
 			t.Errorf("asked %d times, %v", len(asked())-before, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -37,12 +37,14 @@ type ruin struct {
 
 func (l *lab) ruin(lane string) *ruin {
 	r := &ruin{
-		l: l, lane: lane, ids: map[string]*kgo.Client{}, pids: map[string]int64{}, state: "CompleteCommit",
-		open: map[standing]kmsg.DescribeProducersResponseTopicPartitionActiveProducer{},
+		l: l, lane: lane, ids: map[string]*kgo.Client{}, pids: map[string]int64{},
+		state: "CompleteCommit",
+		open:  map[standing]kmsg.DescribeProducersResponseTopicPartitionActiveProducer{},
 	}
 	for _, turn := range []string{"a", "b"} {
 		id := names.LaneID(labOutbox, lane, turn[0])
-		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
+		client, err := kgo.NewClient(append(slices.Clone(l.opts), kgo.TransactionalID(id),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionTimeout(10*time.Minute))...)
 		if err != nil {
 			l.t.Fatal(err)
 		}
@@ -52,7 +54,8 @@ func (l *lab) ruin(lane string) *ruin {
 		}
 		r.ids[turn], r.pids[id] = client, pid
 	}
-	l.on(kmsg.InitProducerID, func(req kmsg.Request) kmsg.Response { // nothing is open, so that nothing is aborted
+	// nothing is open, so that nothing is aborted
+	l.on(kmsg.InitProducerID, func(req kmsg.Request) kmsg.Response {
 		x := req.(*kmsg.InitProducerIDRequest)
 		if x.TransactionalID == nil || r.pids[*x.TransactionalID] == 0 {
 			return nil
@@ -153,7 +156,8 @@ func (r *ruin) transaction(turn string, parts ...ruined) {
 		for i, n := range p.entries {
 			at := p.at[i%len(p.at)]
 			set[at]++
-			produce(&kgo.Record{Topic: at.topic, Partition: at.partition, Key: fmt.Appendf(nil, "%d/%d", p.shard, n), Value: []byte("value")})
+			produce(&kgo.Record{Topic: at.topic, Partition: at.partition,
+				Key: fmt.Appendf(nil, "%d/%d", p.shard, n), Value: []byte("value")})
 		}
 		if p.position > 0 {
 			counts := len(p.entries)
@@ -165,7 +169,8 @@ func (r *ruin) transaction(turn string, parts ...ruined) {
 				wrote = Places{"events": {}}
 			}
 			value, err := json.Marshal(Position{
-				V: RecordVersion, Lane: r.lane, Records: counts, Wrote: wrote, Position: fmt.Appendf(nil, `{"n":%d}`, p.position),
+				V: RecordVersion, Lane: r.lane, Records: counts, Wrote: wrote,
+				Position: fmt.Appendf(nil, `{"n":%d}`, p.position),
 			})
 			if err != nil {
 				l.t.Fatal(err)
@@ -194,7 +199,8 @@ func (r *ruin) commit(turn string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.open, func(at standing, _ kmsg.DescribeProducersResponseTopicPartitionActiveProducer) bool {
+	maps.DeleteFunc(r.open, func(at standing,
+		_ kmsg.DescribeProducersResponseTopicPartitionActiveProducer) bool {
 		return at.producer == id
 	})
 }
@@ -209,7 +215,8 @@ func (r *ruin) marker(turn string, at place, commit bool) {
 		r.l.t.Fatalf("nothing of turn %s stands open in %v", turn, at)
 	}
 	answer, err := kadm.NewClient(r.l.kafka).WriteTxnMarkers(r.l.t.Context(), kadm.TxnMarkers{
-		ProducerID: x.ProducerID, ProducerEpoch: int16(x.ProducerEpoch), Commit: commit, Topics: kadm.TopicsSet{at.topic: {at.partition: {}}},
+		ProducerID: x.ProducerID, ProducerEpoch: int16(x.ProducerEpoch), Commit: commit,
+		Topics: kadm.TopicsSet{at.topic: {at.partition: {}}},
 	})
 	if err != nil || len(answer) != 1 {
 		r.l.t.Fatal(answer, err)

@@ -54,7 +54,9 @@ func TestSetEndsWithChangesError(t *testing.T) {
 			t.Errorf("of a shard without a position: %d, then %d", n, l.number(e, 1))
 		}
 		failed := errors.New("no")
-		if err := e.Set(t.Context(), []int{1}, func(int, []byte) ([]byte, error) { return nil, failed }); !errors.Is(err, failed) {
+		if err := e.Set(t.Context(), []int{1}, func(int, []byte) ([]byte, error) {
+			return nil, failed
+		}); !errors.Is(err, failed) {
 			t.Errorf("got %v", err)
 		}
 		if g := l.ledger(e, 1); l.number(e, 1) != 7 || len(g.live) != 0 {

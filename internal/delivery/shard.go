@@ -56,7 +56,8 @@ type shard struct {
 
 func newShard(e *Engine, id int, source Source) *shard {
 	return &shard{
-		engine: e, id: id, source: source, woken: make(chan struct{}, 1), calm: calmAfter, pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
+		engine: e, id: id, source: source, woken: make(chan struct{}, 1), calm: calmAfter,
+		pace: newPace(e.cfg.MaxBytes, e.cfg.MaxEntries),
 		wait: retry.Backoff(100*time.Millisecond, 10*time.Second),
 	}
 }

@@ -15,7 +15,8 @@ import (
 // well.
 func TestStalledPartition(t *testing.T) {
 	t.Parallel()
-	for name, together := range map[string]bool{"with others in its transaction": true, "alone in its transaction": false} {
+	for name, together := range map[string]bool{"with others in its transaction": true,
+		"alone in its transaction": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 4, func(t *testing.T, l *lab) { stalledPartition(t, l, together) })
@@ -36,7 +37,8 @@ func stalledPartition(t *testing.T, l *lab, together bool) {
 	defer end()
 	l.run(e, flows...)
 	l.delivered(flows...)
-	stall := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "stalled", Err: kerr.NotLeaderForPartition, Count: -1})
+	stall := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "stalled",
+		Err: kerr.NotLeaderForPartition, Count: -1})
 	flows[0].add(5, place{"stalled", 0})
 	if !together {
 		time.Sleep(60 * time.Millisecond) // behind the linger
@@ -69,7 +71,8 @@ func stalledPartition(t *testing.T, l *lab, together bool) {
 			t.Error("the others are in its lane")
 		}
 	}
-	if flows[0].seen().committed != 5 || flows[0].seen().state != Waiting || !strings.Contains(flows[0].seen().reason, "stalled") {
+	if flows[0].seen().committed != 5 || flows[0].seen().state != Waiting ||
+		!strings.Contains(flows[0].seen().reason, "stalled") {
 		t.Errorf("the shard is %s: %s", flows[0].seen().state, flows[0].seen().reason)
 	}
 	for _, f := range others {

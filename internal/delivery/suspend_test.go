@@ -31,7 +31,8 @@ func TestSuspend(t *testing.T) {
 			t.Errorf("%d committed, %s: %s", b.seen().committed, b.seen().state, b.seen().reason)
 		}
 		// Nor a new one, when the lane has ended.
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, TopLevel: true, Count: 1})
+		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError,
+			TopLevel: true, Count: 1})
 		a.add(5, place{"events", 0})
 		l.state(a, Waiting)
 		time.Sleep(time.Minute)
@@ -45,7 +46,8 @@ func TestSuspend(t *testing.T) {
 	})
 }
 
-// A source that gave its seat back is not fenced by the shard's next owner, so it ends when ownership is in doubt.
+// A source that gave its seat back is not fenced by the shard's next owner, so it ends when
+// ownership is in doubt.
 func TestSuspendWithoutSeat(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

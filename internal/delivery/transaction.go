@@ -132,8 +132,8 @@ func (l *lane) collect(ctx context.Context, produce produceFunc) {
 	}
 }
 
-// round takes one batch at most from each seat. took: there was one. full: the transaction has no room, or none for a batch
-// that waits. atEnd: a shard in the transaction waits to be visible.
+// round takes one batch at most from each seat. took: there was one. full: the transaction has no
+// room, or none for a batch that waits. atEnd: a shard in the transaction waits to be visible.
 func (l *lane) round(produce produceFunc) (took, full, atEnd bool) {
 	l.mu.Lock()
 	seats := l.seats

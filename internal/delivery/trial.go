@@ -42,7 +42,8 @@ func (e *Engine) Try(ctx context.Context, records []*kgo.Record) ([]Refusal, err
 		older.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)             // likewise
 		older.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3) // from 4 on it is the brokers' own
 		t.name = names.LaneID(e.cfg.Outbox, newLaneName(), 'p')
-		client, err := kgo.NewClient(append(slices.Clone(e.cfg.Producer), kgo.TransactionalID(t.name), kgo.MaxVersions(older))...)
+		client, err := kgo.NewClient(append(slices.Clone(e.cfg.Producer), kgo.TransactionalID(t.name),
+			kgo.MaxVersions(older))...)
 		if err != nil {
 			return nil, fmt.Errorf("kafka: %w", err)
 		}
@@ -216,9 +217,11 @@ func (a *attempt) partition(ctx context.Context, at place,
 	return refusals, nil
 }
 
-// persist sends one batch until Kafka has an answer that lasts. A broker that has not yet heard from the coordinator that the
-// partition is in the transaction says NOT_ENOUGH_REPLICAS to clients of this version (KIP-890).
-func (a *attempt) persist(ctx context.Context, at place, records []*kgo.Record, sequence int32) (named []int, err error) {
+// persist sends one batch until Kafka has an answer that lasts. A broker that has not yet heard
+// from the coordinator that the partition is in the transaction says NOT_ENOUGH_REPLICAS to clients
+// of this version (KIP-890).
+func (a *attempt) persist(ctx context.Context, at place, records []*kgo.Record,
+	sequence int32) (named []int, err error) {
 	for wait := retry.Backoff(5*time.Millisecond, 200*time.Millisecond); ; {
 		named, err = a.produce(ctx, at, records, sequence)
 		if err == nil || IsRefusal(err) || !kerr.IsRetriable(err) {

@@ -25,14 +25,16 @@ type audits struct {
 	again func()           // what to do when a run waits before its second look
 }
 
-// Audited is what the audits of a demo have found, all together: each goes on where the one before has ended.
+// Audited is what the audits of a demo have found, all together: each goes on where the one before
+// has ended.
 type Audited struct {
 	// Verdict of the last one, or drift if any one has found some.
 	Verdict consistency.Verdict `json:"verdict"`
 	Runs    int                 `json:"runs"`
 	Entries int64               `json:"entries"`
 	Records int64               `json:"records"`
-	// Findings are how many entries and records the findings are about. Allowed duplicates are among them, and what was only late is not.
+	// Findings are how many entries and records the findings are about. Allowed duplicates are among
+	// them, and what was only late is not.
 	Findings int64 `json:"findings"`
 	// Late entries came between two looks, as they do when a relay has died.
 	Late int64 `json:"late"`
@@ -47,7 +49,8 @@ type Audited struct {
 }
 
 func newAudits(w *world, o Options) (*audits, error) {
-	a := &audits{pause: auditPause, upTo: make([]outbox.EntryID, o.Shards), sum: Audited{First: []consistency.Finding{}, Reasons: []string{}}}
+	a := &audits{pause: auditPause, upTo: make([]outbox.EntryID, o.Shards),
+		sum: Audited{First: []consistency.Finding{}, Reasons: []string{}}}
 	if o.Events == 0 {
 		a.pause = auditLongPause
 	}
@@ -91,7 +94,8 @@ func (a *audits) run(ctx context.Context) (*consistency.Report, error) {
 	return r, nil
 }
 
-// audited is up to where a shard was compared: a relay trims no more than that, however slow the machine is.
+// audited is up to where a shard was compared: a relay trims no more than that, however slow the
+// machine is.
 func (a *audits) audited(_ context.Context, shard int) (outbox.EntryID, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -10,8 +10,9 @@ import (
 	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
-// chaos kills and pauses relays. A killed one is replaced after a while by a new one; a paused one comes back when
-// others have had its shards for some time, and does not know it. One relay is always left alone.
+// chaos kills and pauses relays. A killed one is replaced after a while by a new one; a paused one
+// comes back when others have had its shards for some time, and does not know it. One relay is
+// always left alone.
 type chaos struct {
 	fleet *fleet
 	rng   *rand.Rand
@@ -20,7 +21,8 @@ type chaos struct {
 	last          atomic.Value // of string
 }
 
-// Between two acts, and how long a dead relay is missing and a paused one silent. A pause outlasts the session.
+// Between two acts, and how long a dead relay is missing and a paused one silent. A pause outlasts
+// the session.
 var (
 	actEvery   = span{300 * time.Millisecond, 900 * time.Millisecond}
 	missingFor = span{200 * time.Millisecond, 1200 * time.Millisecond}

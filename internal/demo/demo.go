@@ -10,8 +10,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Run shows Sluice at work until Options.Events are written or ctx ends, then waits for what is still on its way and
-// gives the verdict. The error is for what kept it from having one; a verdict that is not fine is no error.
+// Run shows Sluice at work until Options.Events are written or ctx ends, then waits for what is
+// still on its way and gives the verdict. The error is for what kept it from having one; a verdict
+// that is not fine is no error.
 func Run(ctx context.Context, o Options) (*Verdict, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -33,7 +34,8 @@ func Run(ctx context.Context, o Options) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demo{Options: o, ledger: newLedger(), fleet: newFleet(w, a, o), audits: a, started: time.Now()}
+	d := &demo{Options: o, ledger: newLedger(), fleet: newFleet(w, a, o), audits: a,
+		started: time.Now()}
 	d.shop = &shop{writer: writer, ledger: d.ledger, limit: o.Events, rate: o.Rate, seed: o.Seed}
 	// The first audit comes before the shop opens, so that everything is in the range of one.
 	if _, err := d.audits.run(inner); err != nil {
@@ -72,7 +74,8 @@ func Run(ctx context.Context, o Options) (*Verdict, error) {
 	cancel(nil)
 	v.write(o.Out, o.Color && o.Terminal)
 	if o.Plant != "" && v.Planted == nil {
-		fmt.Fprintln(o.Out, "\nNothing was planted: without a fault of its own making this run was not fine already.")
+		fmt.Fprintln(o.Out,
+			"\nNothing was planted: without a fault of its own making this run was not fine already.")
 	}
 	return v, nil
 }
@@ -89,7 +92,8 @@ type demo struct {
 }
 
 // background runs fn until inner ends; an error of fn ends the run.
-func (d *demo) background(inner context.Context, cancel context.CancelCauseFunc, fn func(context.Context) error) {
+func (d *demo) background(inner context.Context, cancel context.CancelCauseFunc,
+	fn func(context.Context) error) {
 	go func() {
 		if err := fn(inner); err != nil {
 			cancel(err)
@@ -97,7 +101,8 @@ func (d *demo) background(inner context.Context, cancel context.CancelCauseFunc,
 	}()
 }
 
-// play is the shop's time, with or without chaos, and what follows it. outer ends the shop, inner everything.
+// play is the shop's time, with or without chaos, and what follows it. outer ends the shop, inner
+// everything.
 func (d *demo) play(outer, inner context.Context) (*Verdict, error) {
 	open, closeShop := context.WithCancel(inner)
 	defer closeShop()
@@ -131,8 +136,8 @@ func (d *demo) play(outer, inner context.Context) (*Verdict, error) {
 	return d.verdict(began), nil
 }
 
-// drain waits until everything has arrived, and then a little longer for what should not. It gives up when nothing has
-// arrived for a while.
+// drain waits until everything has arrived, and then a little longer for what should not. It gives
+// up when nothing has arrived for a while.
 func (d *demo) drain(ctx context.Context) error {
 	for {
 		c, _, _, moved := d.ledger.state()

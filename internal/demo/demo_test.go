@@ -86,7 +86,8 @@ func TestInterruptBringsTheVerdict(t *testing.T) {
 
 func TestOptionsOutOfRange(t *testing.T) {
 	_, err := Run(context.Background(), Options{Events: -1, Shards: 1000})
-	if err == nil || !strings.Contains(err.Error(), "events: -1") || !strings.Contains(err.Error(), "shards: 1000") {
+	if err == nil || !strings.Contains(err.Error(), "events: -1") ||
+		!strings.Contains(err.Error(), "shards: 1000") {
 		t.Errorf("%v, want both mistakes named", err)
 	}
 	if errors.Is(err, context.Canceled) {
@@ -98,16 +99,24 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestVerdictReads(t *testing.T) {
 	fine := &Verdict{
-		OK: true, counts: counts{Written: 20000, Delivered: 20000}, P50: 4.21, P99: 1903.4, EventsPerSecond: 2312.4, Seconds: 10.31,
+		OK: true, counts: counts{Written: 20000, Delivered: 20000}, P50: 4.21, P99: 1903.4,
+		EventsPerSecond: 2312.4, Seconds: 10.31,
 		Chaos: true, Kills: 5, Pauses: 4, Seed: 42,
 		Audit: Audited{Verdict: consistency.Agree, Runs: 14, Entries: 20000, Records: 20000, Late: 148},
 	}
-	bad := &Verdict{counts: counts{Written: 100, Delivered: 99, Duplicates: 2, OutOfOrder: 1, Unknown: 3}, Lost: 1, P50: 1, P99: 2, EventsPerSecond: 50, Seconds: 2, Audit: Audited{
-		Verdict: consistency.Drift, Runs: 3, Entries: 100, Records: 101, Findings: 3, Reasons: []string{"topic outbox.event.\x1border: it may not be seen"},
-		First: []consistency.Finding{{Kind: consistency.Lost, Shard: 1, Entry: consistency.EntryID{MS: 1700000000000}, ID: "e-1", Topic: "outbox.event.order", Partition: 1, Offset: -1, Detail: "no committed record of this entry"}},
+	bad := &Verdict{counts: counts{Written: 100, Delivered: 99, Duplicates: 2, OutOfOrder: 1,
+		Unknown: 3}, Lost: 1, P50: 1, P99: 2, EventsPerSecond: 50, Seconds: 2, Audit: Audited{
+		Verdict: consistency.Drift, Runs: 3, Entries: 100, Records: 101, Findings: 3,
+		Reasons: []string{"topic outbox.event.\x1border: it may not be seen"},
+		First: []consistency.Finding{{Kind: consistency.Lost, Shard: 1,
+			Entry: consistency.EntryID{MS: 1700000000000}, ID: "e-1", Topic: "outbox.event.order",
+			Partition: 1, Offset: -1, Detail: "no committed record of this entry"}},
 	}}
-	behind := &Verdict{counts: counts{Written: 100, Delivered: 100}, Audit: Audited{Verdict: consistency.Agree, Runs: 2, Entries: 90, Records: 90}}
-	for name, v := range map[string]*Verdict{"verdict-fine.txt": fine, "verdict-bad.txt": bad, "verdict-behind.txt": behind, "planted.txt": planted(true), "planted-missed.txt": planted(false)} {
+	behind := &Verdict{counts: counts{Written: 100, Delivered: 100},
+		Audit: Audited{Verdict: consistency.Agree, Runs: 2, Entries: 90, Records: 90}}
+	for name, v := range map[string]*Verdict{"verdict-fine.txt": fine, "verdict-bad.txt": bad,
+		"verdict-behind.txt": behind, "planted.txt": planted(true),
+		"planted-missed.txt": planted(false)} {
 		var out bytes.Buffer
 		v.write(&out, false)
 		file := filepath.Join("testdata", name)

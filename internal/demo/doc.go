@@ -1,15 +1,17 @@
-// Package demo runs all of Sluice in one process: an in-memory Redis and Kafka, a small shop that writes orders through
-// outbox, relays, a read_committed consumer that checks what arrives; and, if asked, somebody who kills and pauses
-// the relays meanwhile.
+// Package demo runs all of Sluice in one process: an in-memory Redis and Kafka, a small shop that
+// writes orders through outbox, relays, a read_committed consumer that checks what arrives; and, if
+// asked, somebody who kills and pauses the relays meanwhile.
 //
 // # Promise
 //
-// The verdict is the consumer's, from outside, and the audits': every event whose EXEC was confirmed is looked for in Kafka, and each is
-// to be there once and in the order of its key. Nothing is counted that was not seen.
+// The verdict is the consumer's, from outside, and the audits': every event whose EXEC was
+// confirmed is looked for in Kafka, and each is to be there once and in the order of its key.
+// Nothing is counted that was not seen.
 //
-// The shop, the relays and the consumer are what a user runs, with shorter times. The servers are stand-ins
-// (miniredis, kfake): they show how Sluice behaves, they prove nothing about Redis or Kafka. fakekafka.go says
-// which of their answers are corrected, so that fencing and groups are what they are on a real broker.
+// The shop, the relays and the consumer are what a user runs, with shorter times. The servers are
+// stand-ins (miniredis, kfake): they show how Sluice behaves, they prove nothing about Redis or
+// Kafka. fakekafka.go says which of their answers are corrected, so that fencing and groups are
+// what they are on a real broker.
 //
 // # Parts
 //

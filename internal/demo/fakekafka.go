@@ -9,8 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// newFakeKafka starts the stand-in for Kafka: one broker on a free port of loopback, everything in memory. Two of its
-// answers are corrected.
+// newFakeKafka starts the stand-in for Kafka: one broker on a free port of loopback, everything in
+// memory. Two of its answers are corrected.
 func newFakeKafka() (*kfake.Cluster, error) {
 	c, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
@@ -24,12 +24,13 @@ func newFakeKafka() (*kfake.Cluster, error) {
 	return c, nil
 }
 
-// refuseRecovery completes the fencing. An InitProducerID aborts the open transaction of the transactional id and raises
-// its epoch, and whoever produces or commits with an older one is refused: so do brokers, and kfake. But a producer
-// that lost its epoch may ask to recover it, with the old epoch in InitProducerID; a broker answers PRODUCER_FENCED if
-// another one has raised it since, kfake gives a new epoch to whoever asks. From outside the two cannot be told apart, so
-// every recovery is refused. That is stricter than a broker and costs nothing: relays do not recover a producer, they
-// make a new one.
+// refuseRecovery completes the fencing. An InitProducerID aborts the open transaction of the
+// transactional id and raises its epoch, and whoever produces or commits with an older one is
+// refused: so do brokers, and kfake. But a producer that lost its epoch may ask to recover it, with
+// the old epoch in InitProducerID; a broker answers PRODUCER_FENCED if another one has raised it
+// since, kfake gives a new epoch to whoever asks. From outside the two cannot be told apart, so
+// every recovery is refused. That is stricter than a broker and costs nothing: relays do not
+// recover a producer, they make a new one.
 func refuseRecovery(c *kfake.Cluster) {
 	c.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
@@ -47,9 +48,10 @@ func refuseRecovery(c *kfake.Cluster) {
 	})
 }
 
-// hurryJoins bounds how long a group waits for its members to join again to less than their session. A member that waits for
-// the others does not send heartbeats; a broker does not expire it meanwhile, kfake does, and then never answers
-// its JoinGroup. Who joins too late is no member any more and joins anew, as with a broker.
+// hurryJoins bounds how long a group waits for its members to join again to less than their
+// session. A member that waits for the others does not send heartbeats; a broker does not expire it
+// meanwhile, kfake does, and then never answers its JoinGroup. Who joins too late is no member any
+// more and joins anew, as with a broker.
 func hurryJoins(c *kfake.Cluster) {
 	c.ControlKey(int16(kmsg.JoinGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()

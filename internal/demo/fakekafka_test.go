@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What the demo rests on: whoever initialises a transactional id shuts out the one before, in every way that it could
-// go on.
+// What the demo rests on: whoever initialises a transactional id shuts out the one before, in every
+// way that it could go on.
 func TestFakeKafkaFences(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -59,8 +59,10 @@ func TestFakeKafkaFences(t *testing.T) {
 	}
 	again := kmsg.NewPtrInitProducerIDRequest()
 	again.TransactionalID, again.ProducerID, again.ProducerEpoch, again.TransactionTimeoutMillis = kmsg.StringPtr("t"), id, epoch, 1000
-	if resp, err := again.RequestWith(ctx, w.kafka); err != nil || !errors.Is(kerr.ErrorForCode(resp.ErrorCode), kerr.ProducerFenced) {
-		t.Errorf("the old producer's recovery: %v, error code %d, want PRODUCER_FENCED", err, resp.ErrorCode)
+	if resp, err := again.RequestWith(ctx, w.kafka); err != nil ||
+		!errors.Is(kerr.ErrorForCode(resp.ErrorCode), kerr.ProducerFenced) {
+		t.Errorf("the old producer's recovery: %v, error code %d, want PRODUCER_FENCED", err,
+			resp.ErrorCode)
 	}
 
 	if err := young.BeginTransaction(); err != nil {
@@ -72,12 +74,14 @@ func TestFakeKafkaFences(t *testing.T) {
 	if err := young.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		t.Fatal(err)
 	}
-	reader, err := kgo.NewClient(w.brokers, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	reader, err := kgo.NewClient(w.brokers, kgo.ConsumeTopics(topic),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	if seen := reader.PollFetches(ctx).Records(); len(seen) != 1 || string(seen[0].Value) != "of the young one" {
+	if seen := reader.PollFetches(ctx).Records(); len(seen) != 1 ||
+		string(seen[0].Value) != "of the young one" {
 		t.Errorf("%d records are visible, want one, of the young producer: %v", len(seen), seen)
 	}
 }

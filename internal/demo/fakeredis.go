@@ -14,9 +14,10 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 )
 
-// counters complete the stand-in for Redis. Redis counts every entry that it ever added to a stream and remembers the greatest that was
-// deleted, and by these an audit tells a record whose entry was trimmed from one whose entry never was; miniredis does neither. They
-// are kept here, and XINFO STREAM answers with them.
+// counters complete the stand-in for Redis. Redis counts every entry that it ever added to a stream
+// and remembers the greatest that was deleted, and by these an audit tells a record whose entry was
+// trimmed from one whose entry never was; miniredis does neither. They are kept here, and XINFO
+// STREAM answers with them.
 type counters struct {
 	miniredis *miniredis.Miniredis
 
@@ -48,8 +49,8 @@ func (c *counters) before(peer *server.Peer, cmd string, args ...string) bool {
 	return false
 }
 
-// remove counts what was added before something is removed. Nothing else is removed meanwhile; what is added meanwhile is newer than
-// all that a retention removes, and is counted the next time.
+// remove counts what was added before something is removed. Nothing else is removed meanwhile; what
+// is added meanwhile is newer than all that a retention removes, and is counted the next time.
 func (c *counters) remove(peer *server.Peer, cmd string, args []string) bool {
 	if c.removing.Load() == peer {
 		return false // the call below: the command itself
@@ -131,7 +132,8 @@ func (c *counters) info(peer *server.Peer, key string) bool {
 	return true
 }
 
-// forget makes an entry one that never was, as a replica does that is promoted without it. Nobody else may remove entries meanwhile.
+// forget makes an entry one that never was, as a replica does that is promoted without it. Nobody
+// else may remove entries meanwhile.
 func (c *counters) forget(ctx context.Context, client *redis.Client, key, id string) error {
 	c.mu.Lock()
 	s, _ := c.count(key)

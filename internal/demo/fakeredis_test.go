@@ -7,7 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// XINFO STREAM counts as Redis does: what was added stays added, whatever is trimmed, deleted or waits in a transaction.
+// XINFO STREAM counts as Redis does: what was added stays added, whatever is trimmed, deleted or
+// waits in a transaction.
 func TestStreamsAreCounted(t *testing.T) {
 	m := miniredis.RunT(t)
 	c := countEntries(m)
@@ -16,7 +17,8 @@ func TestStreamsAreCounted(t *testing.T) {
 	ctx := t.Context()
 	add := func(id string) {
 		t.Helper()
-		if err := client.XAdd(ctx, &redis.XAddArgs{Stream: "s", ID: id, Values: []string{"a", "b"}}).Err(); err != nil {
+		if err := client.XAdd(ctx, &redis.XAddArgs{Stream: "s", ID: id,
+			Values: []string{"a", "b"}}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -26,7 +28,8 @@ func TestStreamsAreCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i.Length != length || i.EntriesAdded != added || i.FirstEntry.ID != first || i.LastGeneratedID != last || i.MaxDeletedEntryID != deleted {
+		if i.Length != length || i.EntriesAdded != added || i.FirstEntry.ID != first ||
+			i.LastGeneratedID != last || i.MaxDeletedEntryID != deleted {
 			t.Errorf("%+v, want %d of %d from %q to %q, deleted %s", i, length, added, first, last, deleted)
 		}
 	}

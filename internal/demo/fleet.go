@@ -38,7 +38,8 @@ type member struct {
 }
 
 func newFleet(w *world, a *audits, o Options) *fleet {
-	return &fleet{world: w, audits: a, delivery: o.Delivery, log: o.Logger, failed: make(chan error, 1)}
+	return &fleet{world: w, audits: a, delivery: o.Delivery, log: o.Logger,
+		failed: make(chan error, 1)}
 }
 
 // start adds a relay. It outlives ctx: it runs until it is killed or the fleet ends.
@@ -47,7 +48,8 @@ func (f *fleet) start(ctx context.Context) error {
 	defer f.mu.Unlock()
 	f.born++
 	m := &member{name: fmt.Sprintf("relay-%d", f.born), gate: newGate(), done: make(chan struct{})}
-	client := redis.NewClient(&redis.Options{Addr: f.world.miniredis.Addr(), Dialer: m.gate.dial, PoolSize: 64})
+	client := redis.NewClient(&redis.Options{Addr: f.world.miniredis.Addr(), Dialer: m.gate.dial,
+		PoolSize: 64})
 	var err error
 	m.relay, err = relay.New(relay.Config{
 		Outbox: outboxName, Redis: client, Kafka: []kgo.Opt{f.world.brokers, kgo.Dialer(m.gate.dial)},
@@ -80,8 +82,9 @@ func (f *fleet) start(ctx context.Context) error {
 	return nil
 }
 
-// kill ends a relay as SIGKILL would: its connections break, nothing is finished, nobody is told. Its goroutines find that
-// out by themselves within some seconds, which nobody waits for: they can reach nothing any more.
+// kill ends a relay as SIGKILL would: its connections break, nothing is finished, nobody is told.
+// Its goroutines find that out by themselves within some seconds, which nobody waits for: they can
+// reach nothing any more.
 func (f *fleet) kill(m *member) {
 	f.mu.Lock()
 	for i, other := range f.members {

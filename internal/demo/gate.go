@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// gate is the network of one relay: every connection that it opens goes through. A frozen gate lets nothing pass in either
-// direction, and drops nothing: what waits passes when it thaws, as it would for a process that was stopped and continued.
-// A cut gate lets nothing pass ever again, as after the death of the machine: the relay gets errors, the servers get
-// silence, and see the connections close only after linger.
+// gate is the network of one relay: every connection that it opens goes through. A frozen gate lets
+// nothing pass in either direction, and drops nothing: what waits passes when it thaws, as it would
+// for a process that was stopped and continued. A cut gate lets nothing pass ever again, as after
+// the death of the machine: the relay gets errors, the servers get silence, and see the connections
+// close only after linger.
 type gate struct {
 	mu    sync.Mutex
 	conns map[*gatedConn]struct{}
@@ -71,8 +72,9 @@ func (g *gate) thaw() {
 	}
 }
 
-// linger is how long the servers' ends of cut connections stay open. kfake never expires the member of a group whose
-// connection breaks while it waits for the others to join; one that falls silent it does.
+// linger is how long the servers' ends of cut connections stay open. kfake never expires the member
+// of a group whose connection breaks while it waits for the others to join; one that falls silent
+// it does.
 const linger = 3 * sessionTimeout
 
 // cut ends every connection; new ones are refused.
@@ -88,7 +90,8 @@ func (g *gate) cut() {
 	g.thaw()
 }
 
-// wait returns when the gate is open, or with an error when it was cut or one of the channels says so first.
+// wait returns when the gate is open, or with an error when it was cut or one of the channels says
+// so first.
 func (g *gate) wait(giveUp ...<-chan struct{}) error {
 	g.mu.Lock()
 	open, dead := g.open, g.dead
@@ -118,8 +121,8 @@ func (g *gate) wait(giveUp ...<-chan struct{}) error {
 	}
 }
 
-// gatedConn is one connection through a gate. Deadlines go on while the gate is frozen, as a client expects of a
-// network that is silent.
+// gatedConn is one connection through a gate. Deadlines go on while the gate is frozen, as a client
+// expects of a network that is silent.
 type gatedConn struct {
 	net.Conn
 	gate   *gate
@@ -140,7 +143,8 @@ func (c *gatedConn) Read(b []byte) (int, error) {
 	if err != nil {
 		return n, c.reason(err)
 	}
-	// Bytes that were read are not lost: a frozen reader gets them after the thaw, whatever its deadline says meanwhile.
+	// Bytes that were read are not lost: a frozen reader gets them after the thaw, whatever its
+	// deadline says meanwhile.
 	if err := c.gate.wait(nil, c.closed); err != nil {
 		return 0, err
 	}
@@ -155,7 +159,8 @@ func (c *gatedConn) Write(b []byte) (int, error) {
 	return n, c.reason(err)
 }
 
-// reason is what an error means for the client: that of an abandoned connection is only how it was woken.
+// reason is what an error means for the client: that of an abandoned connection is only how it was
+// woken.
 func (c *gatedConn) reason(err error) error {
 	select {
 	case <-c.closed:

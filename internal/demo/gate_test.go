@@ -135,7 +135,8 @@ func TestCutGateClosesEverything(t *testing.T) {
 		if err := <-read; err == nil {
 			t.Errorf("frozen=%v: a read after the cut succeeded", frozen)
 		}
-		if _, err := g.dial(context.Background(), "tcp", c.RemoteAddr().String()); !errors.Is(err, errCut) {
+		if _, err := g.dial(context.Background(), "tcp", c.RemoteAddr().String()); !errors.Is(err,
+			errCut) {
 			t.Errorf("frozen=%v: dial after the cut: %v", frozen, err)
 		}
 	}

@@ -12,8 +12,8 @@ const steps = 4
 
 // ledger compares what the shop wrote with what the consumer sees.
 //
-// For each order 0 <= confirmed <= begun <= steps. An event may be seen before its EXEC is known to be confirmed, never
-// before it was begun.
+// For each order 0 <= confirmed <= begun <= steps. An event may be seen before its EXEC is known to
+// be confirmed, never before it was begun.
 type ledger struct {
 	mu     sync.Mutex
 	orders []orderRecord

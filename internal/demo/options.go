@@ -15,14 +15,16 @@ import (
 
 // Options say what to show. Zero values mean what their field says.
 type Options struct {
-	// Events is how many events the shop writes; 0: it goes on until the context ends, or writes 1,000 if a fault is to be planted.
+	// Events is how many events the shop writes; 0: it goes on until the context ends, or writes 1,000
+	// if a fault is to be planted.
 	Events int
-	// Rate is how many it writes a second; 0: 40 without end; with a number of events 2,500, or under chaos as
-	// many as make the run take eight seconds.
+	// Rate is how many it writes a second; 0: 40 without end; with a number of events 2,500, or under
+	// chaos as many as make the run take eight seconds.
 	Rate int
 	// Chaos kills and pauses relays meanwhile.
 	Chaos bool
-	// Plant is a fault that is planted when all has arrived: the kind of finding that an audit has to report then. Empty: none.
+	// Plant is a fault that is planted when all has arrived: the kind of finding that an audit has to
+	// report then. Empty: none.
 	Plant consistency.Kind
 	// Relays is how many run at once; 0: one, three under chaos.
 	Relays int
@@ -35,7 +37,8 @@ type Options struct {
 
 	// Out takes what is shown while it runs; nil: nothing is shown.
 	Out io.Writer
-	// Terminal says that Out can move its cursor: lines are then written over. Else there is a new one each second.
+	// Terminal says that Out can move its cursor: lines are then written over. Else there is a new one
+	// each second.
 	Terminal bool
 	// Color allows colours; it has no effect without Terminal.
 	Color bool
@@ -43,12 +46,14 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// The demo's times are shorter than a user's would be, so that a death and a pause pass while one looks.
+// The demo's times are shorter than a user's would be, so that a death and a pause pass while one
+// looks.
 const (
 	sessionTimeout     = time.Second // how long a silent relay keeps its shards
 	transactionTimeout = 3 * time.Second
 	housekeeping       = 250 * time.Millisecond
-	// retention in Redis of what was delivered and audited: miniredis looks at every entry of a stream to read a few of it.
+	// retention in Redis of what was delivered and audited: miniredis looks at every entry of a stream
+	// to read a few of it.
 	retention = 500 * time.Millisecond
 	// settle is that of the audits, auditPause how long they rest; without end they rest longer.
 	settle         = 200 * time.Millisecond
@@ -69,7 +74,8 @@ func (o Options) Check() error {
 		name  string
 		value int
 		most  int
-	}{{"events", o.Events, maxEvents}, {"rate", o.Rate, 100_000}, {"relays", o.Relays, 16}, {"shards", o.Shards, 64}} {
+	}{{"events", o.Events, maxEvents}, {"rate", o.Rate, 100_000}, {"relays", o.Relays, 16}, {"shards",
+		o.Shards, 64}} {
 		if n.value < 0 || n.value > n.most {
 			errs = append(errs, fmt.Errorf("%s: %d, want 0 (the default) to %d", n.name, n.value, n.most))
 		}

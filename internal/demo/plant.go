@@ -36,7 +36,8 @@ const strayTopic = "outbox.event.refund"
 // ordersForPlant are written for each shard, so that the fault stands among others.
 const ordersForPlant = 8
 
-// plant stops the relays, lets the shop go on, and carries its events itself, as a relay does but for one fault. Then it audits.
+// plant stops the relays, lets the shop go on, and carries its events itself, as a relay does but
+// for one fault. Then it audits.
 func (d *demo) plant(ctx context.Context, w *world, writer *outbox.Writer) (*Planted, error) {
 	d.fleet.end()
 	c, err := newCarrier(ctx, w, d.Shards)
@@ -108,7 +109,8 @@ func newCarrier(ctx context.Context, w *world, shards int) (*carrier, error) {
 	if err := created[strayTopic].Err; err != nil {
 		return nil, fmt.Errorf("kafka: topic %s: %w", strayTopic, err)
 	}
-	if c.producer, err = kgo.NewClient(w.brokers, kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+	if c.producer, err = kgo.NewClient(w.brokers,
+		kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	return c, nil
@@ -116,7 +118,8 @@ func newCarrier(ctx context.Context, w *world, shards int) (*carrier, error) {
 
 func (c *carrier) read(ctx context.Context) (err error) {
 	for shard := range c.entries {
-		c.entries[shard], err = c.world.redis.XRange(ctx, outbox.StreamKey(outboxName, shard), "("+c.after[shard], "+").Result()
+		c.entries[shard], err = c.world.redis.XRange(ctx, outbox.StreamKey(outboxName, shard),
+			"("+c.after[shard], "+").Result()
 		if err != nil {
 			return fmt.Errorf("in-memory Redis: %w", err)
 		}
@@ -132,12 +135,14 @@ func field(m *redis.XMessage, name string) string {
 	return text
 }
 
-// choose finds an entry in the middle of the shard on which a fault of this kind is this and nothing else.
+// choose finds an entry in the middle of the shard on which a fault of this kind is this and
+// nothing else.
 func (c *carrier) choose(kind consistency.Kind) int {
 	entries := c.entries[c.shard]
 	at := len(entries) / 2
 	if kind == consistency.Late {
-		// The last one of its order: a record that comes after later ones of its key would be reordered too.
+		// The last one of its order: a record that comes after later ones of its key would be reordered
+		// too.
 		for at < len(entries)-2 && field(&entries[at], outbox.FieldType) != stepNames[steps-1] {
 			at++
 		}
@@ -149,7 +154,8 @@ func (c *carrier) choose(kind consistency.Kind) int {
 func (c *carrier) record(shard int, m *redis.XMessage) *kgo.Record {
 	key := []byte(field(m, outbox.FieldAggregateID))
 	return &kgo.Record{
-		Topic: topic, Partition: int32(outbox.Partition(key, len(c.entries))), Key: key, Value: []byte(field(m, outbox.FieldPayload)),
+		Topic: topic, Partition: int32(outbox.Partition(key, len(c.entries))), Key: key,
+		Value: []byte(field(m, outbox.FieldPayload)),
 		Headers: []kgo.RecordHeader{
 			{Key: "id", Value: []byte(field(m, outbox.FieldID))},
 			{Key: "type", Value: []byte(field(m, outbox.FieldType))},
@@ -202,31 +208,41 @@ type fault struct {
 }
 
 var faults = map[consistency.Kind]fault{
-	consistency.Lost: {"the carrier skipped the entry, as one does that moves its position before the records are confirmed", leaveOut},
-	consistency.Duplicated: {"the carrier sent the entry twice, as one does that repeats after a time-out", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
+	consistency.Lost: {"the carrier skipped the entry, as one does that moves its position before " +
+		"the records are confirmed", leaveOut},
+	consistency.Duplicated: {"the carrier sent the entry twice, as one does that repeats after a " +
+		"time-out", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
 		again := *lane[victim]
 		return append(lane, &again)
 	}},
-	consistency.Reordered: {"the carrier sent the entry after a later one of the same order, as one does that retries record by record", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
-		for i := victim + 1; i < len(lane); i++ {
-			if bytes.Equal(lane[i].Key, lane[victim].Key) {
-				lane[i], lane[victim] = lane[victim], lane[i]
-				break
+	consistency.Reordered: {"the carrier sent the entry after a later one of the same order, as " +
+		"one does that retries record by record",
+		func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
+			for i := victim + 1; i < len(lane); i++ {
+				if bytes.Equal(lane[i].Key, lane[victim].Key) {
+					lane[i], lane[victim] = lane[victim], lane[i]
+					break
+				}
 			}
-		}
-		return lane
-	}},
-	consistency.Altered: {"the carrier changed the payload, as one does that reads it into a structure and writes it again", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
+			return lane
+		}},
+	consistency.Altered: {"the carrier changed the payload, as one does that reads it into a " +
+		"structure and writes it again", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
 		lane[victim].Value = bytes.Replace(lane[victim].Value, []byte(`"cents":`), []byte(`"cents": `), 1)
 		return lane
 	}},
-	consistency.Misdirected: {"the carrier sent the entry to topic " + strayTopic + ", as one does whose routes are mixed up", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
-		lane[victim].Topic = strayTopic
-		return lane
-	}},
-	consistency.Orphaned:     {"the entry was delivered, and then Redis went back to a state without it, as after a failover to a replica that lacked it", asIs},
-	consistency.Unverifiable: {"the entry was delivered, and then deleted by hand before an audit had seen it", asIs},
-	consistency.Late:         {"the carrier sent the entry only after the audit had missed it", leaveOut},
+	consistency.Misdirected: {"the carrier sent the entry to topic " + strayTopic +
+		", as one does whose routes are mixed up",
+		func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
+			lane[victim].Topic = strayTopic
+			return lane
+		}},
+	consistency.Orphaned: {"the entry was delivered, and then Redis went back to a state " +
+		"without it, as after a failover to a replica that lacked it", asIs},
+	consistency.Unverifiable: {"the entry was delivered, and then deleted by hand before an audit " +
+		"had seen it", asIs},
+	consistency.Late: {"the carrier sent the entry only after the audit had missed it",
+		leaveOut},
 }
 
 func asIs(_ *carrier, lane []*kgo.Record, _ int) []*kgo.Record { return lane }
@@ -250,9 +266,11 @@ func (p *Planted) write(w io.Writer, paint terminal.Painter) {
 		fmt.Fprintf(w, "  not compared  %s\n", report.Printable(why))
 	}
 	if p.Found {
-		fmt.Fprintf(w, "  what to do    %s\n\n%s\n", report.Advice(p.Kind), paint.Paint(terminal.Green, "The audit found what was planted, and nothing else."))
+		fmt.Fprintf(w, "  what to do    %s\n\n%s\n", report.Advice(p.Kind),
+			paint.Paint(terminal.Green, "The audit found what was planted, and nothing else."))
 	} else {
-		fmt.Fprintf(w, "\n%s\n", paint.Paint(terminal.Red, "The audit did NOT find what was planted, or found something else."))
+		fmt.Fprintf(w, "\n%s\n", paint.Paint(terminal.Red,
+			"The audit did NOT find what was planted, or found something else."))
 	}
 }
 

@@ -35,7 +35,8 @@ func (d *demo) show(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-// screen draws what passes: in a terminal the same few lines again and again, elsewhere one line each time.
+// screen draws what passes: in a terminal the same few lines again and again, elsewhere one line
+// each time.
 type screen struct {
 	demo *demo
 	terminal.Painter
@@ -95,9 +96,12 @@ func (s *screen) blend(old, now float64) float64 {
 // block is the lines of a terminal, none wider than 78 columns, so that none wraps.
 func (s *screen) block(c counts, p50, p99 time.Duration) []string {
 	lines := []string{
-		fmt.Sprintf("%s %9d written    %8.0f/s   %s", s.Paint(terminal.Cyan, "shop "), c.Written, s.in, s.demo.shop.latest()),
-		fmt.Sprintf("%s %9d delivered  %8.0f/s   p50 %s  p99 %s", s.Paint(terminal.Cyan, "kafka"), c.Delivered, s.out, short(p50), short(p99)),
-		fmt.Sprintf("%s %9d on their way   %s", s.Paint(terminal.Cyan, "check"), max(0, c.Written-c.Delivered), s.faults(c)),
+		fmt.Sprintf("%s %9d written    %8.0f/s   %s", s.Paint(terminal.Cyan, "shop "), c.Written, s.in,
+			s.demo.shop.latest()),
+		fmt.Sprintf("%s %9d delivered  %8.0f/s   p50 %s  p99 %s", s.Paint(terminal.Cyan, "kafka"),
+			c.Delivered, s.out, short(p50), short(p99)),
+		fmt.Sprintf("%s %9d on their way   %s", s.Paint(terminal.Cyan, "check"),
+			max(0, c.Written-c.Delivered), s.faults(c)),
 		s.audited(s.demo.audits.state()),
 	}
 	for _, m := range s.demo.fleet.state() {
@@ -111,7 +115,8 @@ func (s *screen) block(c counts, p50, p99 time.Duration) []string {
 		lines = append(lines, fmt.Sprintf("%-9.9s %s", m.name, state))
 	}
 	if s.demo.Chaos {
-		lines = append(lines, fmt.Sprintf("%s %d killed, %d paused   %s", s.Paint(terminal.Yellow, "chaos"),
+		lines = append(lines, fmt.Sprintf("%s %d killed, %d paused   %s",
+			s.Paint(terminal.Yellow, "chaos"),
 			s.demo.chaos.kills.Load(), s.demo.chaos.pauses.Load(), s.demo.chaos.latest()))
 	}
 	return lines
@@ -142,17 +147,21 @@ func (s *screen) audited(a Audited) string {
 	case "drift":
 		word = s.Paint(terminal.Red, "drift")
 	}
-	return fmt.Sprintf("%s %9d compared      %s, %d findings (audit %d)", s.Paint(terminal.Cyan, "audit"), a.Entries, word, a.Findings, a.Runs)
+	return fmt.Sprintf("%s %9d compared      %s, %d findings (audit %d)",
+		s.Paint(terminal.Cyan, "audit"), a.Entries, word, a.Findings, a.Runs)
 }
 
 // line is everything in one.
 func (s *screen) line(c counts, p50, p99 time.Duration) {
-	text := fmt.Sprintf("%3.0fs  written %d  delivered %d  %.0f/s  p50 %s  p99 %s  duplicates %d  out of order %d",
-		time.Since(s.demo.started).Seconds(), c.Written, c.Delivered, s.out, short(p50), short(p99), c.Duplicates, c.OutOfOrder)
+	text := fmt.Sprintf(
+		"%3.0fs  written %d  delivered %d  %.0f/s  p50 %s  p99 %s  duplicates %d  out of order %d",
+		time.Since(s.demo.started).Seconds(), c.Written, c.Delivered, s.out, short(p50), short(
+			p99), c.Duplicates, c.OutOfOrder)
 	a := s.demo.audits.state()
 	text += fmt.Sprintf("  last audit %s: %d entries, %d findings", a.word(), a.Entries, a.Findings)
 	if s.demo.Chaos {
-		text += fmt.Sprintf("  killed %d  paused %d", s.demo.chaos.kills.Load(), s.demo.chaos.pauses.Load())
+		text += fmt.Sprintf("  killed %d  paused %d", s.demo.chaos.kills.Load(),
+			s.demo.chaos.pauses.Load())
 	}
 	fmt.Fprintln(s.demo.Out, text)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// shop is the application: each clerk has some orders and moves them from state to state. A new state and its event are
-// one MULTI/EXEC.
+// shop is the application: each clerk has some orders and moves them from state to state. A new
+// state and its event are one MULTI/EXEC.
 type shop struct {
 	writer *outbox.Writer
 	ledger *ledger
@@ -61,7 +61,8 @@ func (s *shop) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// work is one clerk. Event number n of the shop is due n/rate after the start; who is late catches up.
+// work is one clerk. Event number n of the shop is due n/rate after the start; who is late catches
+// up.
 func (s *shop) work(ctx context.Context, start time.Time, rng *rand.Rand) error {
 	var desk []event // the last step of each order on it; 0: none yet
 	for {
@@ -82,7 +83,8 @@ func (s *shop) work(ctx context.Context, start time.Time, rng *rand.Rand) error 
 			if ctx.Err() == nil {
 				return fmt.Errorf("shop: %w", err)
 			}
-			continue // to the end: the shop is closed. The event was not confirmed, and may have been written or not
+			// to the end: the shop is closed. The event was not confirmed, and may have been written or not
+			continue
 		}
 		if desk[i].step == steps {
 			desk = append(desk[:i], desk[i+1:]...)

@@ -65,7 +65,8 @@ func (v *Verdict) write(w io.Writer, colors bool) {
 	for _, line := range []struct {
 		name  string
 		count int
-	}{{"duplicates", v.Duplicates}, {"out of order", v.OutOfOrder}, {"lost", v.Lost}, {"unknown", v.Unknown}} {
+	}{{"duplicates", v.Duplicates}, {"out of order", v.OutOfOrder}, {"lost", v.Lost}, {"unknown",
+		v.Unknown}} {
 		if line.name == "unknown" && line.count == 0 {
 			continue
 		}
@@ -77,19 +78,22 @@ func (v *Verdict) write(w io.Writer, colors bool) {
 	}
 	fmt.Fprintf(w, "  latency       p50 %.1f ms, p99 %.1f ms from EXEC to visible\n", v.P50, v.P99)
 	fmt.Fprintf(w, "  pace          %.0f events/s, %.1f s in all\n", v.EventsPerSecond, v.Seconds)
-	fmt.Fprintf(w, "  audits        %10d   %s: %d entries, %d records, %d findings", v.Audit.Runs, v.Audit.Verdict, v.Audit.Entries, v.Audit.Records, v.Audit.Findings)
+	fmt.Fprintf(w, "  audits        %10d   %s: %d entries, %d records, %d findings", v.Audit.Runs,
+		v.Audit.Verdict, v.Audit.Entries, v.Audit.Records, v.Audit.Findings)
 	if v.Audit.Late > 0 {
 		fmt.Fprintf(w, ", %d late", v.Audit.Late)
 	}
 	fmt.Fprintln(w)
 	for i := range v.Audit.First {
-		fmt.Fprintf(w, "                           %s\n", strings.Join(described(&v.Audit.First[i]), "; "))
+		fmt.Fprintf(w, "                           %s\n",
+			strings.Join(described(&v.Audit.First[i]), "; "))
 	}
 	for _, why := range v.Audit.Reasons {
 		fmt.Fprintf(w, "                           %s\n", report.Printable(why))
 	}
 	if v.Chaos {
-		fmt.Fprintf(w, "  chaos         %d killed, %d paused for longer than their session (seed %d)\n", v.Kills, v.Pauses, v.Seed)
+		fmt.Fprintf(w, "  chaos         %d killed, %d paused for longer than their session (seed %d)\n",
+			v.Kills, v.Pauses, v.Seed)
 	}
 	if v.Planted != nil {
 		v.Planted.write(w, p)
@@ -122,7 +126,8 @@ func (v *Verdict) arrived() bool {
 func (v *Verdict) next(w io.Writer) {
 	fmt.Fprint(w, "\nNext\n")
 	if !v.Chaos {
-		fmt.Fprint(w, "  sluice demo --chaos --events 20000   the same while relays are killed and paused\n")
+		fmt.Fprint(w, "  sluice demo --chaos --events 20000   the same while relays are killed and "+
+			"paused\n")
 	}
 	fmt.Fprint(w, nextSteps)
 }

@@ -17,7 +17,8 @@ import (
 
 const (
 	outboxName = "shop"
-	topic      = "outbox.event.order" // where the default route sends events of the aggregate type "order"
+	// where the default route sends events of the aggregate type "order"
+	topic = "outbox.event.order"
 )
 
 // world is both servers, with the outbox laid out on them.
@@ -52,8 +53,8 @@ func newWorld(ctx context.Context, shards int) (_ *world, err error) {
 	return w, w.layOut(ctx, shards)
 }
 
-// layOut does what "sluice migrate apply" does. The topic of the events would be created by the relay; the consumer is
-// there before.
+// layOut does what "sluice migrate apply" does. The topic of the events would be created by the
+// relay; the consumer is there before.
 func (w *world) layOut(ctx context.Context, shards int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

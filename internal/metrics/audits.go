@@ -14,10 +14,12 @@ import (
 const failed = "failed"
 
 // verdicts are all values of the label verdict.
-var verdicts = []string{string(consistency.Agree), string(consistency.Drift), string(consistency.Incomplete), failed}
+var verdicts = []string{string(consistency.Agree), string(consistency.Drift),
+	string(consistency.Incomplete), failed}
 
-// Audits is the metrics of the audits that a process runs. What the last audit said is absent as long as it is not this process's turn to
-// audit, or nobody has audited yet: of many relays one has these gauges.
+// Audits is the metrics of the audits that a process runs. What the last audit said is absent as
+// long as it is not this process's turn to audit, or nobody has audited yet: of many relays one has
+// these gauges.
 type Audits struct {
 	registry *prometheus.Registry
 	turn     func() bool
@@ -39,7 +41,8 @@ func NewAudits(outbox string, build Build) *Audits {
 	return newAudits(newRegistry(build), outbox, func() bool { return true })
 }
 
-// Audits adds the metrics of audits to those of a relay; turn reports whether this relay is the one that audits.
+// Audits adds the metrics of audits to those of a relay; turn reports whether this relay is the one
+// that audits.
 func (m *Relay) Audits(turn func() bool) *Audits { return newAudits(m.registry, m.outbox, turn) }
 
 func newAudits(registry *prometheus.Registry, outbox string, turn func() bool) *Audits {
@@ -53,21 +56,34 @@ func newAudits(registry *prometheus.Registry, outbox string, turn func() bool) *
 	a := &Audits{
 		registry: registry, turn: turn,
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_audit_runs_total", Help: "Audits of this process, by verdict; failed: without a report.", ConstLabels: label,
+			Name: "sluice_audit_runs_total",
+			Help: "Audits of this process, by verdict; failed: without a report.", ConstLabels: label,
 		}, []string{"verdict"}),
-		entries: counter("sluice_audit_entries_total", "Entries that audits of this process have compared."),
-		records: counter("sluice_audit_records_total", "Records that audits of this process have compared."),
-		skipped: counter("sluice_audit_skipped_total", "Times of the schedule that passed while an audit was running."),
+		entries: counter("sluice_audit_entries_total",
+			"Entries that audits of this process have compared."),
+		records: counter("sluice_audit_records_total",
+			"Records that audits of this process have compared."),
+		skipped: counter("sluice_audit_skipped_total",
+			"Times of the schedule that passed while an audit was running."),
 
-		findings:   desc("sluice_audit_findings", "Findings of the last audit, in entries or records.", "kind"),
-		verdict:    desc("sluice_audit_verdict", "1 for the verdict of the last audit, 0 for the others.", "verdict"),
-		success:    desc("sluice_audit_last_success_timestamp_seconds", "When the last audit ended in which both sides agreed."),
-		last:       desc("sluice_audit_last_timestamp_seconds", "When the last audit ended, whatever it found."),
-		took:       desc("sluice_audit_duration_seconds", "How long the last audit took, waiting for what was on its way among it."),
-		upTo:       desc("sluice_audit_compared_up_to_timestamp_seconds", "Everything that was in Redis by this time has been compared.", "shard"),
-		pending:    desc("sluice_audit_pending_entries", "Entries that had not been delivered when the last audit came to them.", "shard"),
-		unverified: desc("sluice_audit_unverified_entries", "Entries that could not be compared, over all audits so far.", "shard"),
-		missing:    desc("sluice_audit_missing_entries", "Entries that audits have found lost and that have no record yet.", "shard"),
+		findings: desc("sluice_audit_findings", "Findings of the last audit, in entries or records.",
+			"kind"),
+		verdict: desc("sluice_audit_verdict", "1 for the verdict of the last audit, 0 for the others.",
+			"verdict"),
+		success: desc("sluice_audit_last_success_timestamp_seconds",
+			"When the last audit ended in which both sides agreed."),
+		last: desc("sluice_audit_last_timestamp_seconds",
+			"When the last audit ended, whatever it found."),
+		took: desc("sluice_audit_duration_seconds",
+			"How long the last audit took, waiting for what was on its way among it."),
+		upTo: desc("sluice_audit_compared_up_to_timestamp_seconds",
+			"Everything that was in Redis by this time has been compared.", "shard"),
+		pending: desc("sluice_audit_pending_entries",
+			"Entries that had not been delivered when the last audit came to them.", "shard"),
+		unverified: desc("sluice_audit_unverified_entries",
+			"Entries that could not be compared, over all audits so far.", "shard"),
+		missing: desc("sluice_audit_missing_entries",
+			"Entries that audits have found lost and that have no record yet.", "shard"),
 	}
 	for _, v := range verdicts {
 		a.runs.WithLabelValues(v)
@@ -115,7 +131,8 @@ func (a *Audits) take(r *consistency.Report) {
 
 // Describe implements prometheus.Collector.
 func (a *Audits) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{a.findings, a.verdict, a.success, a.last, a.took, a.upTo, a.pending, a.unverified, a.missing} {
+	for _, d := range []*prometheus.Desc{a.findings, a.verdict, a.success, a.last, a.took, a.upTo,
+		a.pending, a.unverified, a.missing} {
 		ch <- d
 	}
 }

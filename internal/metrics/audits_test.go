@@ -13,17 +13,21 @@ import (
 func auditReport(run int64, v consistency.Verdict) *consistency.Report {
 	began := time.Unix(1_700_000_000+run*900, 0)
 	return &consistency.Report{
-		Run: run, Verdict: v, Started: began, Finished: began.Add(31 * time.Second), Entries: 100, Records: 101,
-		Counts: map[consistency.Kind]int64{consistency.Lost: 3},
+		Run: run, Verdict: v, Started: began, Finished: began.Add(31 * time.Second), Entries: 100,
+		Records: 101,
+		Counts:  map[consistency.Kind]int64{consistency.Lost: 3},
 		Range: []consistency.ShardRange{
-			{Shard: 0, To: consistency.EntryID{MS: 1_700_000_000_500}, Watermark: consistency.EntryID{MS: 1_700_000_000_500}, Missing: 3},
-			{Shard: 1, To: consistency.EntryID{MS: 1_700_000_000_250}, Watermark: consistency.EntryID{MS: 1_700_000_000_900}, Pending: 7, Unverified: 2},
+			{Shard: 0, To: consistency.EntryID{MS: 1_700_000_000_500},
+				Watermark: consistency.EntryID{MS: 1_700_000_000_500}, Missing: 3},
+			{Shard: 1, To: consistency.EntryID{MS: 1_700_000_000_250},
+				Watermark: consistency.EntryID{MS: 1_700_000_000_900}, Pending: 7, Unverified: 2},
 			{Shard: 2, Watermark: consistency.EntryID{MS: 1_700_000_000_900}},
 		},
 	}
 }
 
-// What an audit said is told by the process whose turn it is, also of audits that others ran before it.
+// What an audit said is told by the process whose turn it is, also of audits that others ran before
+// it.
 func TestAudits(t *testing.T) {
 	turn := false
 	m := NewRelay("orders", Build{}).Audits(func() bool { return turn })
@@ -35,7 +39,8 @@ func TestAudits(t *testing.T) {
 	if n := testutil.CollectAndCount(m); n != 0 {
 		t.Errorf("%d series of no audit", n)
 	}
-	m.Recall([]*consistency.Report{auditReport(1, consistency.Agree), auditReport(2, consistency.Incomplete)})
+	m.Recall([]*consistency.Report{auditReport(1, consistency.Agree),
+		auditReport(2, consistency.Incomplete)})
 	m.Audited(auditReport(3, consistency.Drift))
 	m.Skipped(2)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
@@ -99,7 +104,8 @@ sluice_audit_verdict{outbox="orders",verdict="drift"} 1
 sluice_audit_verdict{outbox="orders",verdict="failed"} 0
 sluice_audit_verdict{outbox="orders",verdict="incomplete"} 0
 `), "sluice_audit_compared_up_to_timestamp_seconds", "sluice_audit_duration_seconds", "sluice_audit_entries_total", "sluice_audit_findings",
-		"sluice_audit_last_success_timestamp_seconds", "sluice_audit_last_timestamp_seconds", "sluice_audit_missing_entries", "sluice_audit_pending_entries",
+		"sluice_audit_last_success_timestamp_seconds", "sluice_audit_last_timestamp_seconds",
+		"sluice_audit_missing_entries", "sluice_audit_pending_entries",
 		"sluice_audit_records_total", "sluice_audit_runs_total", "sluice_audit_skipped_total", "sluice_audit_unverified_entries", "sluice_audit_verdict")
 	if err != nil {
 		t.Error(err)
@@ -123,7 +129,8 @@ sluice_audit_verdict{outbox="orders",verdict="incomplete"} 0
 	}
 	m.Audited(auditReport(1, consistency.Agree))
 	m.Audited(nil)
-	if err := testutil.CollectAndCompare(m, strings.NewReader(want), "sluice_audit_verdict"); err != nil {
+	if err := testutil.CollectAndCompare(m, strings.NewReader(want),
+		"sluice_audit_verdict"); err != nil {
 		t.Error(err)
 	}
 	if n := testutil.CollectAndCount(m, "sluice_audit_findings"); n != len(consistency.Kinds) {

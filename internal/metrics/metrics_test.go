@@ -35,8 +35,10 @@ func TestObserverIsComplete(t *testing.T) {
 func TestCounters(t *testing.T) {
 	m := NewRelay("orders", Build{Version: "v1", Go: "go1"})
 	o := m.Observer()
-	o.Committed(relay.Commit{Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1}, Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond})
-	o.Transaction(relay.Transaction{Lane: "a", Shards: 3, Entries: 3, Bytes: 300, Took: time.Millisecond})
+	o.Committed(relay.Commit{Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1},
+		Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond})
+	o.Transaction(relay.Transaction{Lane: "a", Shards: 3, Entries: 3, Bytes: 300,
+		Took: time.Millisecond})
 	o.DeadLettered(1, outbox.EntryID{}, relay.ReasonTooLarge)
 	o.Trimmed(1, 7)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
@@ -82,7 +84,8 @@ sluice_relay_trimmed_total{outbox="orders"} 7
 func TestShardGauges(t *testing.T) {
 	m := NewRelay("orders", Build{})
 	m.Watch(&fakeRelay{status: []relay.ShardStatus{
-		{Shard: 0, State: relay.StateRunning, Lag: 5, OldestUndelivered: 1500 * time.Millisecond, TrimHeld: time.Minute},
+		{Shard: 0, State: relay.StateRunning, Lag: 5, OldestUndelivered: 1500 * time.Millisecond,
+			TrimHeld: time.Minute},
 		{Shard: 1, State: relay.StateHalted, Lag: -1, OldestUndelivered: -1, TrimHeld: -1},
 	}})
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
@@ -102,7 +105,10 @@ sluice_shard_trim_held_seconds{outbox="orders",shard="0"} 60
 	if err != nil {
 		t.Error(err)
 	}
-	if n := testutil.CollectAndCount(newShards("o", (&fakeRelay{status: []relay.ShardStatus{{}}}).Status, func() error { return nil }), "sluice_shard_state"); n != len(states) {
+	if n := testutil.CollectAndCount(
+		newShards("o", (&fakeRelay{status: []relay.ShardStatus{{}}}).Status, func() error {
+			return nil
+		}), "sluice_shard_state"); n != len(states) {
 		t.Errorf("%d series of the state of one shard, want %d", n, len(states))
 	}
 }

@@ -1,5 +1,6 @@
-// Package names builds every Redis key and every Kafka name of an outbox, so that a reader can see in
-// one file what an outbox owns on both sides. Package outbox shows applications those that they need.
+// Package names builds every Redis key and every Kafka name of an outbox, so that a reader can see
+// in one file what an outbox owns on both sides. Package outbox shows applications those that they
+// need.
 package names
 
 import (
@@ -15,12 +16,14 @@ const ConsumerGroup = "sluice"
 
 var outboxName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
-// Validate reports whether name can be the name of an outbox: 1 to 100 characters, letters,
-// digits, dot, underscore and hyphen, the first a letter or a digit. That is what fits both into a Redis
+// Validate reports whether name can be the name of an outbox: 1 to 100 characters, letters, digits,
+// dot, underscore and hyphen, the first a letter or a digit. That is what fits both into a Redis
 // hash tag and into a Kafka topic name with what Sluice puts around it.
 func Validate(name string) error {
 	if !outboxName.MatchString(name) {
-		return fmt.Errorf("outbox name %q: want 1 to 100 of letters, digits, '.', '_' and '-', the first a letter or a digit", name)
+		return fmt.Errorf(
+			"outbox name %q: want 1 to 100 of letters, digits, '.', '_' and '-', the first a letter or a "+
+				"digit", name)
 	}
 	return nil
 }

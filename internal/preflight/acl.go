@@ -36,7 +36,8 @@ func relayCommands(outboxName string, shard int, delivery string) []command {
 	}
 	if delivery == "at-least-once" {
 		list = append(list,
-			command{[]any{"XREADGROUP", "GROUP", group, "check", "COUNT", "1", "STREAMS", stream, ">"}, false},
+			command{[]any{"XREADGROUP", "GROUP", group, "check", "COUNT", "1", "STREAMS", stream, ">"},
+				false},
 			command{[]any{"XAUTOCLAIM", stream, group, "check", "0", "0", "COUNT", "1"}, false},
 			command{[]any{"XINFO", "CONSUMERS", stream, group}, true},
 			command{[]any{"XGROUP", "DELCONSUMER", stream, group, "check"}, false},
@@ -45,8 +46,9 @@ func relayCommands(outboxName string, shard int, delivery string) []command {
 	return list
 }
 
-// checkRedisPermissions asks Redis whether this user may do what a relay does. ACL DRYRUN answers for every command without
-// carrying it out; a least-privilege user may not ask it, and then the commands that only read are tried.
+// checkRedisPermissions asks Redis whether this user may do what a relay does. ACL DRYRUN answers
+// for every command without carrying it out; a least-privilege user may not ask it, and then the
+// commands that only read are tried.
 func (c *checker) checkRedisPermissions(ctx context.Context) {
 	l := c.area("redis")
 	ctx, cancel := bounded(ctx)
@@ -63,20 +65,25 @@ func (c *checker) checkRedisPermissions(ctx context.Context) {
 	if user == "" || err != nil {
 		denied = c.tryReads(ctx, commands)
 		if len(denied) == 0 {
-			l.warn("permissions", "run 'sluice check' once as a user who may ACL DRYRUN, or watch the relay's first minute",
-				"this user may read what a relay reads; whether it may write cannot be asked (ACL WHOAMI, ACL DRYRUN)")
+			l.warn("permissions",
+				"run 'sluice check' once as a user who may ACL DRYRUN, or watch the relay's first minute",
+				"this user may read what a relay reads; whether it may write cannot be asked (ACL WHOAMI, "+
+					"ACL DRYRUN)")
 			return
 		}
 	}
 	if len(denied) > 0 {
-		l.fail("permissions", "extend the ACL of the user by these commands and the keys ~sluice:{"+c.cfg.Outbox.Name+"*", "user %s may not: %s", dashIfEmpty(user), strings.Join(denied, ", "))
+		l.fail("permissions",
+			"extend the ACL of the user by these commands and the keys ~sluice:{"+c.cfg.Outbox.Name+"*",
+			"user %s may not: %s", dashIfEmpty(user), strings.Join(denied, ", "))
 		return
 	}
 	l.ok("permissions", "user %s may do all that a relay does", user)
 }
 
 // dryRun gives the commands that the user may not run; the error says that it could not be asked.
-func (c *checker) dryRun(ctx context.Context, user string, commands []command) (denied []string, err error) {
+func (c *checker) dryRun(ctx context.Context, user string,
+	commands []command) (denied []string, err error) {
 	for _, cmd := range commands {
 		answer, err := c.redis.Do(ctx, append([]any{"ACL", "DRYRUN", user}, cmd.args...)...).Text()
 		if err != nil {

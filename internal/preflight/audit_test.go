@@ -24,10 +24,12 @@ func TestRunAuditSettings(t *testing.T) {
 		{"after audits that nobody makes", []string{"relay.trim.after_audit=true"}, "audit.schedule"},
 		{"after audits", []string{"relay.trim.after_audit=true", "audit.schedule=0 5 * * *"}, ""},
 		{"trimmed between audits", []string{"audit.schedule=@hourly"}, "audit.schedule"},
-		{"never trimmed", []string{"audit.schedule=@hourly", "relay.trim.keep=off", "relay.trim.after_audit=true"}, "relay.trim.after_audit"},
+		{"never trimmed", []string{"audit.schedule=@hourly", "relay.trim.keep=off",
+			"relay.trim.after_audit=true"}, "relay.trim.after_audit"},
 		{"longer than the schedule", []string{"audit.schedule=@every 30s"}, "audit.settle"},
 	} {
-		c := &checker{cfg: load(t, append([]string{"kafka.brokers=h:1", "redis.url=redis://h"}, x.set...)...)}
+		c := &checker{cfg: load(t, append([]string{"kafka.brokers=h:1", "redis.url=redis://h"},
+			x.set...)...)}
 		c.checkAuditSettings(c.area("configuration"))
 		if x.want == "" && len(c.all) > 0 || len(c.all) > 1 {
 			t.Errorf("%s: %+v", x.name, c.all)
@@ -38,10 +40,12 @@ func TestRunAuditSettings(t *testing.T) {
 	}
 }
 
-// A topic of audits that loses what it holds, or cannot be made, fails the check only where audits are asked for.
+// A topic of audits that loses what it holds, or cannot be made, fails the check only where audits
+// are asked for.
 func TestRunAuditsTopic(t *testing.T) {
 	t.Parallel()
-	for set, level := range map[string]Level{"audit.schedule=*/5 * * * *": Fail, "audit.rate=0": Warn} {
+	for set, level := range map[string]Level{"audit.schedule=*/5 * * * *": Fail,
+		"audit.rate=0": Warn} {
 		s := newStage(t, set).migrate(t)
 		s.kafka.ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			s.kafka.KeepControl()
@@ -54,7 +58,8 @@ func TestRunAuditsTopic(t *testing.T) {
 			return resp, nil, req.(*kmsg.CreateTopicsRequest).ValidateOnly
 		})
 		wants(t, s.run(t), level, "audit", names.AuditsTopic("orders"), "an audit cannot create it")
-		if _, err := kadm.NewClient(s.Kafka).CreateTopic(t.Context(), 2, 1, nil, names.AuditsTopic("orders")); err != nil {
+		if _, err := kadm.NewClient(s.Kafka).CreateTopic(t.Context(), 2, 1, nil,
+			names.AuditsTopic("orders")); err != nil {
 			t.Fatal(err)
 		}
 		all := s.run(t)
@@ -66,7 +71,8 @@ func TestRunAuditsTopic(t *testing.T) {
 func TestRunReplica(t *testing.T) {
 	t.Parallel()
 	replica := miniredis.RunT(t)
-	s := newStage(t, "audit.replica=redis://u:secret@"+replica.Addr(), "audit.schedule=@hourly").migrate(t)
+	s := newStage(t, "audit.replica=redis://u:secret@"+replica.Addr(),
+		"audit.schedule=@hourly").migrate(t)
 	wants(t, s.run(t), Fail, "audit", "replica", "redis://u:redacted@") // it refuses the password
 	replica.RequireUserAuth("u", "secret")
 	wants(t, s.run(t), Fail, "audit", "replica", "does not have the stream")

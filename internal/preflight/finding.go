@@ -29,14 +29,19 @@ type list struct {
 }
 
 func (l list) add(level Level, name, fix, format string, args ...any) {
-	*l.all = append(*l.all, Finding{Level: level, Area: l.area, Name: name, Detail: fmt.Sprintf(format, args...), Fix: fix})
+	*l.all = append(*l.all, Finding{Level: level, Area: l.area, Name: name,
+		Detail: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 func (l list) ok(name, format string, args ...any) { l.add(OK, name, "", format, args...) }
 
-func (l list) warn(name, fix, format string, args ...any) { l.add(Warn, name, fix, format, args...) }
+func (l list) warn(name, fix, format string, args ...any) {
+	l.add(Warn, name, fix, format, args...)
+}
 
-func (l list) fail(name, fix, format string, args ...any) { l.add(Fail, name, fix, format, args...) }
+func (l list) fail(name, fix, format string, args ...any) {
+	l.add(Fail, name, fix, format, args...)
+}
 
 // unknown is for what could not be found out.
 func (l list) unknown(name string, err error, fix string) {

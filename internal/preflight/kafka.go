@@ -44,7 +44,8 @@ func brokersText(n int) string {
 	return strconv.Itoa(n) + " brokers"
 }
 
-// checkVersions asks every broker: one that cannot be reached at the address it advertises fails the relay later.
+// checkVersions asks every broker: one that cannot be reached at the address it advertises fails
+// the relay later.
 func (c *checker) checkVersions(ctx context.Context, l list) {
 	versions, err := c.admin.ApiVersions(ctx)
 	if err != nil {
@@ -54,12 +55,16 @@ func (c *checker) checkVersions(ctx context.Context, l list) {
 	texts := map[string]bool{}
 	for _, v := range versions.Sorted() {
 		if v.Err != nil {
-			l.fail("broker "+strconv.Itoa(int(v.NodeID)), "check the broker and its advertised.listeners: clients are sent to that address", "does not answer: %v", v.Err)
+			l.fail("broker "+strconv.Itoa(int(v.NodeID)),
+				"check the broker and its advertised.listeners: clients are sent to that address",
+				"does not answer: %v", v.Err)
 			continue
 		}
 		for _, key := range []kmsg.Key{kmsg.InitProducerID, kmsg.AddOffsetsToTxn, kmsg.EndTxn} {
 			if _, ok := v.KeyMaxVersion(key.Int16()); !ok {
-				l.fail("broker "+strconv.Itoa(int(v.NodeID)), "use Kafka 3.0 or newer, or a service with transactions", "lacks %s: no transactions", key.Name())
+				l.fail("broker "+strconv.Itoa(int(v.NodeID)),
+					"use Kafka 3.0 or newer, or a service with transactions", "lacks %s: no transactions",
+					key.Name())
 			}
 		}
 		if guess := v.VersionGuess(); !texts[guess] {
@@ -72,7 +77,8 @@ func (c *checker) checkVersions(ctx context.Context, l list) {
 	}
 }
 
-// transactionFeature is the feature that makes brokers verify which transaction a record belongs to (KIP-890).
+// transactionFeature is the feature that makes brokers verify which transaction a record belongs to
+// (KIP-890).
 const transactionFeature = "transaction.version"
 
 func (c *checker) checkFeature(l list, v *kmsg.ApiVersionsResponse) {
@@ -84,10 +90,15 @@ func (c *checker) checkFeature(l list, v *kmsg.ApiVersionsResponse) {
 			l.ok(transactionFeature, "%d", f.MaxVersionLevel)
 			return
 		}
-		l.warn(transactionFeature, "kafka-features.sh upgrade --feature transaction.version=2, on Kafka 4.0 or newer", "%d: brokers do not renew the producer's epoch with each transaction, and small transactions are slower", f.MaxVersionLevel)
+		l.warn(transactionFeature,
+			"kafka-features.sh upgrade --feature transaction.version=2, on Kafka 4.0 or newer",
+			"%d: brokers do not renew the producer's epoch with each transaction, and small "+
+				"transactions are slower", f.MaxVersionLevel)
 		return
 	}
-	l.warn(transactionFeature, "prefer Kafka 4.0 or newer", "the brokers do not have this feature: they do not renew the producer's epoch with each transaction, and small transactions are slower")
+	l.warn(transactionFeature, "prefer Kafka 4.0 or newer",
+		"the brokers do not have this feature: they do not renew the producer's epoch with each "+
+			"transaction, and small transactions are slower")
 }
 
 // limit is a setting of the brokers that one of ours must respect.
@@ -112,7 +123,9 @@ func (c *checker) checkBrokerLimits(ctx context.Context, l list, ids []int32) {
 		err = configs[0].Err
 	}
 	if err != nil || len(configs) != 1 {
-		l.unknown("limits", err, "allow DescribeConfigs on the cluster, or compare by hand: transaction.max.timeout.ms, group.min.session.timeout.ms")
+		l.unknown("limits", err,
+			"allow DescribeConfigs on the cluster, or compare by hand: transaction.max.timeout.ms, "+
+				"group.min.session.timeout.ms")
 		return
 	}
 	broken := false
@@ -124,16 +137,19 @@ func (c *checker) checkBrokerLimits(ctx context.Context, l list, ids []int32) {
 		}
 		theirs := config.Duration(n * int64(time.Millisecond))
 		if lim.most && lim.value > theirs {
-			l.fail(lim.ours, fmt.Sprintf("set it to at most %s, or raise %s", theirs, lim.key), "%s is above the brokers' %s of %s", lim.value, lim.key, theirs)
+			l.fail(lim.ours, fmt.Sprintf("set it to at most %s, or raise %s", theirs, lim.key),
+				"%s is above the brokers' %s of %s", lim.value, lim.key, theirs)
 			broken = true
 		}
 		if !lim.most && lim.value < theirs {
-			l.fail(lim.ours, fmt.Sprintf("set it to at least %s, or lower %s", theirs, lim.key), "%s is below the brokers' %s of %s", lim.value, lim.key, theirs)
+			l.fail(lim.ours, fmt.Sprintf("set it to at least %s, or lower %s", theirs, lim.key),
+				"%s is below the brokers' %s of %s", lim.value, lim.key, theirs)
 			broken = true
 		}
 	}
 	if !broken {
-		l.ok("limits", "relay.transaction_timeout and relay.session_timeout are within what the brokers allow")
+		l.ok("limits", "relay.transaction_timeout and relay.session_timeout are within what the "+
+			"brokers allow")
 	}
 }
 
@@ -146,13 +162,15 @@ func configValue(r kadm.ResourceConfig, key string) (string, bool) {
 	return "", false
 }
 
-// checkTransactions finds the coordinator of a transactional id. That fails where the brokers cannot create their
-// transaction log, and where the user may not use the id.
+// checkTransactions finds the coordinator of a transactional id. That fails where the brokers
+// cannot create their transaction log, and where the user may not use the id.
 func (c *checker) checkTransactions(ctx context.Context, l list) {
 	id := names.LaneID(c.cfg.Outbox.Name, "check", 'a')
 	err := c.findCoordinator(ctx, id)
 	if err != nil {
-		l.fail("transactions", "see the brokers' log: transaction.state.log.replication.factor may be above the number of brokers, or the user may not Describe and Write the transactional ids sluice."+c.cfg.Outbox.Name+".*",
+		l.fail("transactions",
+			"see the brokers' log: transaction.state.log.replication.factor may be above the number of "+
+				"brokers, or the user may not Describe and Write the transactional ids sluice."+c.cfg.Outbox.Name+".*",
 			"no coordinator for transactional id %s: %v", id, err)
 		return
 	}
@@ -161,14 +179,15 @@ func (c *checker) checkTransactions(ctx context.Context, l list) {
 		err = described[id].Err
 	}
 	if isDenied(err) {
-		l.fail("transactions", "allow Describe and Write on the transactional ids with the prefix sluice."+c.cfg.Outbox.Name+".", "transactional id %s: %v", id, err)
+		l.fail("transactions",
+			"allow Describe and Write on the transactional ids with the prefix sluice."+c.cfg.Outbox.Name+".", "transactional id %s: %v", id, err)
 		return
 	}
 	l.ok("transactions", "the transactional ids sluice.%s.* have a coordinator", c.cfg.Outbox.Name)
 }
 
-// coordinatorPatience: the first question of all makes the brokers create their transaction log, and until that is done they
-// answer that there is no coordinator.
+// coordinatorPatience: the first question of all makes the brokers create their transaction log,
+// and until that is done they answer that there is no coordinator.
 const coordinatorPatience = 8 * time.Second
 
 func (c *checker) findCoordinator(ctx context.Context, id string) error {

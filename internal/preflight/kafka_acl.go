@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/names"
 )
 
-// checkKafkaPermissions asks the brokers what this user may do with what the relay uses (KIP-430). Brokers without an authorizer
-// allow everything and say so.
+// checkKafkaPermissions asks the brokers what this user may do with what the relay uses (KIP-430).
+// Brokers without an authorizer allow everything and say so.
 func (c *checker) checkKafkaPermissions(ctx context.Context) {
 	l := c.area("kafka")
 	ctx, cancel := bounded(ctx)
@@ -54,16 +54,19 @@ func (c *checker) checkKafkaPermissions(ctx context.Context) {
 	if isAuthorization(err) {
 		refuse("group "+group, "READ, DESCRIBE are needed and not allowed")
 	} else if err == nil {
-		if missing := missingOps(groups[group].AuthorizedOperations, []kadm.ACLOperation{kmsg.ACLOperationRead}); missing != "" {
+		if missing := missingOps(groups[group].AuthorizedOperations,
+			[]kadm.ACLOperation{kmsg.ACLOperationRead}); missing != "" {
 			refuse("group "+group, missing+" is not allowed")
 		}
 	}
 	if !denied {
-		l.ok("permissions", "nothing that a relay does to its own topics and group is refused, as far as brokers tell")
+		l.ok("permissions",
+			"nothing that a relay does to its own topics and group is refused, as far as brokers tell")
 	}
 }
 
-// checkHanging asks whether a relay could end the transactions that brokers leave open (KAFKA-20734).
+// checkHanging asks whether a relay could end the transactions that brokers leave open
+// (KAFKA-20734).
 func (c *checker) checkHanging(ctx context.Context, l list) {
 	if c.cfg.Relay.Delivery != "exactly-once" {
 		return
@@ -78,9 +81,12 @@ func (c *checker) checkHanging(ctx context.Context, l list) {
 		return // brokers that do not tell are older than the defect
 	}
 	ops := kadm.DecodeACLOperations(answer.ClusterAuthorizedOperations)
-	if missing := missingOps(ops, []kadm.ACLOperation{kmsg.ACLOperationAlter}); missing != "" && !slices.Contains(ops, kmsg.ACLOperationClusterAction) {
-		l.warn("hanging transactions", "allow Alter on the cluster, or be ready to when a shard halts for it",
-			"%s on the cluster is not allowed: if a broker of 4.3.0 to 4.4.0 is lost in the moment of a commit and leaves the transaction open, the shard halts (KAFKA-20734)", missing)
+	if missing := missingOps(ops, []kadm.ACLOperation{kmsg.ACLOperationAlter}); missing != "" &&
+		!slices.Contains(ops, kmsg.ACLOperationClusterAction) {
+		l.warn("hanging transactions",
+			"allow Alter on the cluster, or be ready to when a shard halts for it",
+			"%s on the cluster is not allowed: if a broker of 4.3.0 to 4.4.0 is lost in the moment of a "+
+				"commit and leaves the transaction open, the shard halts (KAFKA-20734)", missing)
 	}
 }
 
@@ -91,7 +97,8 @@ func (c *checker) deadLetterTopic() string {
 	return names.DeadLetterTopic(c.cfg.Outbox.Name)
 }
 
-// missingOps names the wanted operations that are not among got. An empty got is a broker that does not tell.
+// missingOps names the wanted operations that are not among got. An empty got is a broker that does
+// not tell.
 func missingOps(got, wanted []kadm.ACLOperation) string {
 	if len(got) == 0 || slices.Contains(got, kmsg.ACLOperationAll) {
 		return ""
@@ -114,7 +121,8 @@ func opsText(ops []kadm.ACLOperation) string {
 }
 
 func isAuthorization(err error) bool {
-	for _, denied := range []error{kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed} {
+	for _, denied := range []error{kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed,
+		kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed} {
 		if errors.Is(err, denied) {
 			return true
 		}

@@ -18,7 +18,8 @@ func (c *checker) checkLayout(ctx context.Context) {
 	var unknown *outbox.LayoutError
 	switch {
 	case errors.Is(err, outbox.ErrNoLayout):
-		l.fail("created", "sluice migrate apply", "outbox %s does not exist on %s", c.cfg.Outbox.Name, config.RedisName(c.cfg))
+		l.fail("created", "sluice migrate apply", "outbox %s does not exist on %s", c.cfg.Outbox.Name,
+			config.RedisName(c.cfg))
 		return
 	case errors.As(err, &unknown):
 		l.fail("created", "sluice migrate status", "%s", unknown.Reason)
@@ -51,14 +52,17 @@ func (c *checker) checkLayout(ctx context.Context) {
 		l.warn("note", "", "%s", note)
 	}
 	if st.Current() {
-		l.ok("version", "version %d, %d shards, nothing is missing on either server", st.Version, st.Shards)
+		l.ok("version", "version %d, %d shards, nothing is missing on either server", st.Version,
+			st.Shards)
 	}
 	if c.cfg.Outbox.Shards != layout.Shards {
-		l.warn("shards", "set outbox.shards to what the layout has", "outbox.shards is %d, the layout has %d, which counts", c.cfg.Outbox.Shards, layout.Shards)
+		l.warn("shards", "set outbox.shards to what the layout has",
+			"outbox.shards is %d, the layout has %d, which counts", c.cfg.Outbox.Shards, layout.Shards)
 	}
 	for _, s := range c.cfg.Relay.Assign {
 		if s >= layout.Shards {
-			l.fail("assign", "assign shards below the number that the layout has", "relay.assign names shard %d, the layout has the shards 0 to %d", s, layout.Shards-1)
+			l.fail("assign", "assign shards below the number that the layout has",
+				"relay.assign names shard %d, the layout has the shards 0 to %d", s, layout.Shards-1)
 		}
 	}
 }

@@ -17,8 +17,9 @@ type topic struct {
 	ops        []kadm.ACLOperation
 }
 
-// topics asks for topics with what this user may do to them (KIP-430). The request is made by hand because kadm gives up on all
-// topics if one of them may not be seen, and that is just what is asked.
+// topics asks for topics with what this user may do to them (KIP-430). The request is made by hand
+// because kadm gives up on all topics if one of them may not be seen, and that is just what is
+// asked.
 func (c *checker) topics(ctx context.Context, names ...string) (map[string]topic, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = false
@@ -37,7 +38,8 @@ func (c *checker) topics(ctx context.Context, names ...string) (map[string]topic
 		if t.Topic == nil {
 			continue
 		}
-		d := topic{err: kerr.ErrorForCode(t.ErrorCode), partitions: len(t.Partitions), ops: kadm.DecodeACLOperations(t.AuthorizedOperations)}
+		d := topic{err: kerr.ErrorForCode(t.ErrorCode), partitions: len(t.Partitions),
+			ops: kadm.DecodeACLOperations(t.AuthorizedOperations)}
 		if len(t.Partitions) > 0 {
 			d.replicas = len(t.Partitions[0].Replicas)
 		}

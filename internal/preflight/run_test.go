@@ -34,7 +34,8 @@ func newStage(t *testing.T, set ...string) *stage {
 	}
 	t.Cleanup(cluster.Close)
 	cfg := load(t, append([]string{
-		"outbox.shards=2", "redis.url=redis://" + mini.Addr(), "kafka.brokers=" + strings.Join(cluster.ListenAddrs(), ","),
+		"outbox.shards=2", "redis.url=redis://" + mini.Addr(),
+		"kafka.brokers=" + strings.Join(cluster.ListenAddrs(), ","),
 	}, set...)...)
 	opts, err := config.KafkaOpts(cfg)
 	if err != nil {
@@ -66,7 +67,8 @@ func load(t *testing.T, set ...string) *config.Config {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(config.Source{File: file, Set: append([]string{"outbox.name=orders"}, set...)})
+	cfg, err := config.Load(config.Source{File: file,
+		Set: append([]string{"outbox.name=orders"}, set...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,13 +160,17 @@ func TestRunTopics(t *testing.T) {
 			s := newStage(t, "relay.topics.on_unknown="+policy, "relay.route={{.AggregateType}}").migrate(t)
 			add := func(values ...string) {
 				t.Helper()
-				if err := s.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: outbox.StreamKey("orders", 1), Values: values}).Err(); err != nil {
+				if err := s.Redis.XAdd(t.Context(),
+					&redis.XAddArgs{Stream: outbox.StreamKey("orders", 1), Values: values}).Err(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			add("id", "1", "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "", "headers", "{}")
-			add("id", "1", "aggregatetype", "or der", "aggregateid", "1", "type", "t", "payload", "", "headers", "{}")
-			add("id", "1", "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "", "headers", "{}", "topic", "odd")
+			add("id", "1", "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "",
+				"headers", "{}")
+			add("id", "1", "aggregatetype", "or der", "aggregateid", "1", "type", "t", "payload", "",
+				"headers", "{}")
+			add("id", "1", "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "",
+				"headers", "{}", "topic", "odd")
 			add("not", "an event")
 			if _, err := kadm.NewClient(s.Kafka).CreateTopic(t.Context(), 3, 1, nil, "odd"); err != nil {
 				t.Fatal(err)
@@ -178,10 +184,12 @@ func TestRunTopics(t *testing.T) {
 }
 
 func TestRunConfiguration(t *testing.T) {
-	c := &checker{cfg: load(t, "kafka.brokers=h:1", "relay.trim.keep=off", "http.listen=0.0.0.0:8080", "http.pprof=true", "kafka.sasl.mechanism=plain",
+	c := &checker{cfg: load(t, "kafka.brokers=h:1", "relay.trim.keep=off", "http.listen=0.0.0.0:8080",
+		"http.pprof=true", "kafka.sasl.mechanism=plain",
 		"kafka.sasl.username=u", "kafka.sasl.password_file=/dev/null", "redis.url=redis://u:secret@h", "relay.on_mismatch=continue", "relay.topics.on_changed=continue")}
 	c.checkConfiguration()
-	for _, name := range []string{"kafka.sasl", "redis.url", "http.listen", "http.pprof", "relay.trim.keep", "relay.on_mismatch", "relay.topics.on_changed"} {
+	for _, name := range []string{"kafka.sasl", "redis.url", "http.listen", "http.pprof",
+		"relay.trim.keep", "relay.on_mismatch", "relay.topics.on_changed"} {
 		wants(t, c.all, Warn, "configuration", name, "")
 	}
 	for _, f := range c.all {
@@ -195,7 +203,8 @@ func TestWorst(t *testing.T) {
 	for _, tt := range []struct {
 		levels []Level
 		want   Level
-	}{{nil, OK}, {[]Level{OK, Warn, OK}, Warn}, {[]Level{Fail, Warn}, Fail}, {[]Level{Warn, Fail, OK}, Fail}} {
+	}{{nil, OK}, {[]Level{OK, Warn, OK}, Warn}, {[]Level{Fail, Warn}, Fail}, {[]Level{Warn, Fail, OK},
+		Fail}} {
 		var all []Finding
 		for _, l := range tt.levels {
 			all = append(all, Finding{Level: l})

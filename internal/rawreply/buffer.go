@@ -15,7 +15,8 @@ var (
 	errEnd error = redis.Nil
 	// errAfterEnd would be a go-redis that reads on all the same. The connection is closed, and
 	// nothing is taken for a reply.
-	errAfterEnd = errors.New("go-redis read on after the end of a reply: this program does not fit its version")
+	errAfterEnd = errors.New(
+		"go-redis read on after the end of a reply: this program does not fit its version")
 )
 
 // buffer collects one raw reply and refuses to grow beyond limit.

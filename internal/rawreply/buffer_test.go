@@ -75,7 +75,8 @@ func TestBufferLeavesTheRest(t *testing.T) {
 func TestBufferRefuses(t *testing.T) {
 	t.Parallel()
 	whole := entries(event(), bulks("a", "\r\n"))
-	replies := []string{"*2\r\n$1\r\na\r\nx\r\n", "*2\r\n$1\r\na\r\n$x\r\n", "*2\r\n$1\r\na\r\n\n", "*2\r\n$1\r\na\r\n" + strings.Repeat("1", 100_000)}
+	replies := []string{"*2\r\n$1\r\na\r\nx\r\n", "*2\r\n$1\r\na\r\n$x\r\n", "*2\r\n$1\r\na\r\n\n",
+		"*2\r\n$1\r\na\r\n" + strings.Repeat("1", 100_000)}
 	for n := range whole {
 		if n > 0 { // nothing at all is no reply
 			replies = append(replies, whole[:n])
@@ -103,7 +104,8 @@ func TestBufferTooLarge(t *testing.T) {
 	c, _ := cannedClient(nil, func() []byte { return []byte(reply) })
 	for limit := 0; limit <= len(reply); limit += 1 + len(reply)/100 {
 		got, err := Do(t.Context(), c, nil, limit, 1, "XRANGE", "stream")
-		if want := limit < len(reply); errors.Is(err, ErrTooLarge) != want || !want && (err != nil || string(got) != reply) {
+		if want := limit < len(reply); errors.Is(err, ErrTooLarge) != want ||
+			!want && (err != nil || string(got) != reply) {
 			t.Fatalf("%d bytes with a limit of %d: got %d, %v", len(reply), limit, len(got), err)
 		}
 		if cap(got) > 4*len(reply) {
@@ -144,8 +146,11 @@ func TestBufferRoundTrip(t *testing.T) {
 			}
 		}
 		reply := value(4)
-		c, _ := cannedClient(rapid.SampledFrom([]func(io.Reader) io.Reader{nil, iotest.OneByteReader, iotest.HalfReader}).Draw(t, "pace"), inTurn(reply))
-		if got, err := Do(context.Background(), c, nil, limit, 1, "ANY", "stream"); err != nil || string(got) != reply {
+		c, _ := cannedClient(rapid.SampledFrom(
+			[]func(io.Reader) io.Reader{nil, iotest.OneByteReader, iotest.HalfReader}).Draw(t, "pace"),
+			inTurn(reply))
+		if got, err := Do(context.Background(), c, nil, limit, 1, "ANY", "stream"); err != nil ||
+			string(got) != reply {
 			t.Fatalf("%q: got %q, %v", reply, got, err)
 		}
 	})
@@ -192,11 +197,14 @@ func TestBufferLimit(t *testing.T) {
 		t.Errorf("CopyN: %d, %v", n, err)
 	}
 	unbounded := buffer{limit: 1000}
-	if _, err := unbounded.ReadFrom(strings.NewReader(strings.Repeat("x", 5000))); !errors.Is(err, ErrTooLarge) {
+	if _, err := unbounded.ReadFrom(strings.NewReader(strings.Repeat("x", 5000))); !errors.Is(err,
+		ErrTooLarge) {
 		t.Errorf("ReadFrom: %v", err)
 	}
 	broken := buffer{limit: 1000}
-	if n, err := broken.ReadFrom(io.LimitReader(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("xyz"))), 3)); n != 1 || !errors.Is(err, iotest.ErrTimeout) {
+	if n, err := broken.ReadFrom(io.LimitReader(
+		iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("xyz"))), 3)); n != 1 ||
+		!errors.Is(err, iotest.ErrTimeout) {
 		t.Errorf("ReadFrom: %d, %v", n, err)
 	}
 	short := buffer{limit: 1000}
@@ -219,7 +227,8 @@ func BenchmarkDo(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var err error
-		if into, err = Do(b.Context(), c, into, limit, 1, "XRANGE", "stream"); err != nil || len(into) != len(reply) {
+		if into, err = Do(b.Context(), c, into, limit, 1, "XRANGE", "stream"); err != nil ||
+			len(into) != len(reply) {
 			b.Fatal(len(into), err)
 		}
 	}

@@ -34,8 +34,8 @@ func Header(b []byte, i int) (kind byte, n, end int, err error) {
 	return 0, 0, end, fmt.Errorf("redis reply: unexpected %.40q", line)
 }
 
-// Size reads the header at i quickly if it is one like "$12\r\n", of the kind. end is where it ends;
-// 0: it is another, or none.
+// Size reads the header at i quickly if it is one like "$12\r\n", of the kind. end is where it
+// ends; 0: it is another, or none.
 func Size(b []byte, i int, kind byte) (n, end int) {
 	if i >= len(b) || b[i] != kind {
 		return 0, 0

@@ -5,9 +5,9 @@ import "errors"
 // remainder knows how much of a reply is still to come.
 type remainder struct{ values int }
 
-// walk follows the reply over b, its next bytes. whole is where a header begins that b does not have
-// to its end, or else the end of b or of the reply. missing is how many bytes come after b of a bulk
-// string that begins in it.
+// walk follows the reply over b, its next bytes. whole is where a header begins that b does not
+// have to its end, or else the end of b or of the reply. missing is how many bytes come after b of
+// a bulk string that begins in it.
 func (r *remainder) walk(b []byte) (whole, missing int, err error) {
 	for i := 0; r.values > 0; whole = i {
 		kind := byte('$')

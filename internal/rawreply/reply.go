@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrTooLarge is returned for a reply that exceeds the limit. Its connection is closed, since what is
-// left of the reply is not worth reading.
+// ErrTooLarge is returned for a reply that exceeds the limit. Its connection is closed, since what
+// is left of the reply is not worth reading.
 var ErrTooLarge = errors.New("reply is larger than asked for")
 
 // Error is an error that Redis answered. go-redis hands over raw replies as they are, errors too.
@@ -26,11 +26,13 @@ type Client interface {
 }
 
 // Do sends a command and returns its reply of at most limit bytes, in the memory of into if that is
-// large enough. firstKey is the position of the command's key in args, which a cluster client needs.
+// large enough. firstKey is the position of the command's key in args, which a cluster client
+// needs.
 //
-// An error that Redis answered is an [Error]. MOVED and ASK are such errors: go-redis does not follow
-// them here.
-func Do(ctx context.Context, client Client, into []byte, limit int, firstKey int8, args ...any) ([]byte, error) {
+// An error that Redis answered is an [Error]. MOVED and ASK are such errors: go-redis does not
+// follow them here.
+func Do(ctx context.Context, client Client, into []byte, limit int, firstKey int8,
+	args ...any) ([]byte, error) {
 	b := buffer{b: into[:0], limit: limit}
 	cmd := redis.NewRawWriteToCmd(ctx, &b, args...)
 	cmd.SetFirstKeyPos(firstKey)

@@ -12,7 +12,8 @@ func TestAnswered(t *testing.T) {
 		"-WRONGTYPE Operation against a key\r\n": "WRONGTYPE Operation against a key",
 		"-MOVED 3999 127.0.0.1:6381\r\n":         "MOVED 3999 127.0.0.1:6381",
 		"!21\r\nSYNTAX invalid syntax\r\n":       "SYNTAX invalid syntax",
-		"*0\r\n":                                 "", "*-1\r\n": "", "_\r\n": "", "": "", "$2\r\n-1\r\n": "",
+		"*0\r\n":                                 "", "*-1\r\n": "", "_\r\n": "", "": "",
+		"$2\r\n-1\r\n": "",
 	} {
 		err := answered([]byte(reply))
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// Sleep waits for d. It returns ctx's error, at once, when ctx ends first; of a d that is not above 0
-// it returns what ctx says now.
+// Sleep waits for d. It returns ctx's error, at once, when ctx ends first; of a d that is not above
+// 0 it returns what ctx says now.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
