@@ -163,8 +163,8 @@ func spread(client *kgo.Client, at map[place]bool) bool {
 func (l *lane) touched(controls []*control) map[place]bool {
 	at := map[place]bool{}
 	for _, c := range controls {
-		for _, r := range c.records {
-			at[place{r.Topic, r.Partition}] = true
+		for _, p := range c.at {
+			at[p] = true
 		}
 	}
 	for _, s := range l.parts {

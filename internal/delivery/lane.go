@@ -52,7 +52,8 @@ type lane struct {
 // one shard.
 type control struct {
 	records []*kgo.Record
-	offset  int64 // of the last one
+	at      []place // of the records, which are the client's once they are produced
+	offset  int64   // of the last one
 	err     error
 	done    chan struct{}
 }
@@ -156,6 +157,9 @@ func (l *lane) linger() {
 // is committed. An error says that ctx has ended, or that the lane has, with an unknown outcome.
 func (l *lane) control(ctx context.Context, records ...*kgo.Record) (int64, error) {
 	c := &control{records: records, done: make(chan struct{})}
+	for _, r := range records {
+		c.at = append(c.at, place{r.Topic, r.Partition})
+	}
 	l.mu.Lock()
 	if l.err != nil {
 		defer l.mu.Unlock()
