@@ -20,8 +20,10 @@ var (
 		`\{\{-?\s*(lower\s+)?\.(AggregateType|Type)(\s*\|\s*lower)?\s*-?\}\}`)
 )
 
+// validTopic: an event can go to a topic that Kafka accepts and that is nobody's internal one.
 func validTopic(name string) bool {
-	return name != "." && name != ".." && topicPattern.MatchString(name)
+	return name != "." && name != ".." && topicPattern.MatchString(name) &&
+		!strings.HasPrefix(name, "__") && !strings.HasPrefix(name, "sluice.")
 }
 
 // route gives the topic of an event. It belongs to one goroutine.

@@ -77,12 +77,8 @@ func New(rdb redis.UniversalClient, kafka *kgo.Client, cfg Config) (*Migrator, e
 	if cfg.Shards < 1 || cfg.Shards > MaxShards {
 		return nil, fmt.Errorf("migrations: %d shards: want 1 to %d", cfg.Shards, MaxShards)
 	}
-	if err := names.ValidateTopic(cfg.DeadLetterTopic); err != nil {
+	if err := names.ValidateDeadLetterTopic(cfg.Outbox, cfg.DeadLetterTopic); err != nil {
 		return nil, fmt.Errorf("migrations: dead-letter topic: %w", err)
-	}
-	if cfg.DeadLetterTopic == names.PositionsTopic(cfg.Outbox) {
-		return nil, fmt.Errorf("migrations: dead-letter topic %q is the positions topic",
-			cfg.DeadLetterTopic)
 	}
 	if cfg.ReplicationFactor < 0 || cfg.ReplicationFactor > 1<<15-1 {
 		return nil, fmt.Errorf("migrations: replication factor %d: want 0 (the broker's default) or more",

@@ -17,7 +17,7 @@ func TestNewRefuses(t *testing.T) {
 		"1025 shards":           {Outbox: "o", Shards: MaxShards + 1},
 		"is not a Kafka topic":  {Outbox: "o", Shards: 1, DeadLetterTopic: "a b"},
 		"\"..\" is not a Kafka": {Outbox: "o", Shards: 1, DeadLetterTopic: ".."},
-		"is the positions":      {Outbox: "o", Shards: 1, DeadLetterTopic: names.PositionsTopic("o")},
+		"are reserved":          {Outbox: "o", Shards: 1, DeadLetterTopic: names.PositionsTopic("o")},
 		"replication factor":    {Outbox: "o", Shards: 1, ReplicationFactor: -1},
 		"factor 32768":          {Outbox: "o", Shards: 1, ReplicationFactor: 1 << 15},
 	} {

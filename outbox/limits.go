@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/sluice-outbox/sluice/internal/names"
 )
 
 // The defaults of Config's limits. With the largest key and headers that they allow, a record with
@@ -146,22 +148,16 @@ func checkText(s string, most int, plain bool) error {
 	return nil
 }
 
-// checkTopic follows org.apache.kafka.common.internals.Topic.
+// checkTopic refuses an override that the relay would make a dead letter. Without one the relay's
+// route decides.
 func checkTopic(s string) error {
+	if s == "" {
+		return nil
+	}
 	if len(s) > MaxTopic {
 		return &LimitError{What: "bytes", Size: len(s), Max: MaxTopic}
 	}
-	if s == "." || s == ".." {
-		return fmt.Errorf("%q is not a topic name", s)
-	}
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' &&
-			c != '-' {
-			return fmt.Errorf("%q is not a topic name: Kafka takes letters, digits, '.', '_' and '-'", s)
-		}
-	}
-	return nil
+	return names.ValidateEventTopic(s)
 }
 
 // transaction checks what all events of one EXEC make together.

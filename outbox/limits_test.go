@@ -50,10 +50,12 @@ func TestLimits(t *testing.T) {
 		"too long a topic": {func(e *Event) {
 			e.Topic = strings.Repeat("x", MaxTopic+1)
 		}, "Topic", true},
-		"not a topic":  {func(e *Event) { e.Topic = "a/b" }, "Topic", false},
-		"dots":         {func(e *Event) { e.Topic = ".." }, "Topic", false},
-		"content type": {func(e *Event) { e.ContentType = "a\x00" }, "ContentType", false},
-		"before 1970":  {func(e *Event) { e.Time = time.UnixMilli(-1) }, "Time", false},
+		"not a topic":         {func(e *Event) { e.Topic = "a/b" }, "Topic", false},
+		"a topic of Sluice's": {func(e *Event) { e.Topic = "sluice.pay.positions" }, "Topic", false},
+		"a topic of Kafka's":  {func(e *Event) { e.Topic = "__consumer_offsets" }, "Topic", false},
+		"dots":                {func(e *Event) { e.Topic = ".." }, "Topic", false},
+		"content type":        {func(e *Event) { e.ContentType = "a\x00" }, "ContentType", false},
+		"before 1970":         {func(e *Event) { e.Time = time.UnixMilli(-1) }, "Time", false},
 		"too large a payload": {func(e *Event) {
 			e.Payload = make([]byte, DefaultMaxPayload+1)
 		}, "Payload", true},

@@ -234,9 +234,8 @@ func (c Config) validate() error {
 				"unknown_topic or rejected", r)
 		}
 	}
-	if names.ValidateTopic(c.DeadLetter.Topic) != nil ||
-		c.DeadLetter.Topic == names.PositionsTopic(c.Outbox) {
-		bad("DeadLetter.Topic %q cannot take dead letters", c.DeadLetter.Topic)
+	if err := names.ValidateDeadLetterTopic(c.Outbox, c.DeadLetter.Topic); err != nil {
+		bad("DeadLetter.Topic %q cannot take dead letters: %v", c.DeadLetter.Topic, err)
 	}
 	for _, bound := range []struct {
 		name        string
@@ -278,7 +277,7 @@ func (c Config) validate() error {
 
 // router makes a router; each goroutine that routes has its own.
 func (c Config) router() (*router, error) {
-	return newRouter(c.Route, names.PositionsTopic(c.Outbox), c.DeadLetter.Topic)
+	return newRouter(c.Route, c.DeadLetter.Topic)
 }
 
 // staticRoute is the topic of a route that is the same for every entry.

@@ -24,8 +24,7 @@ type router struct {
 	cacheable bool
 	cache     map[routeKey]string
 	interned  map[string]string
-	// reserved are topics that no event may be sent to: a record in the positions topic would be a
-	// position.
+	// reserved are further topics that no event may be sent to, such as that of the dead letters.
 	reserved []string
 	buf      bytes.Buffer
 	current  *entry // of which the header func gives a header
@@ -146,10 +145,10 @@ func (r *router) header(name string) string {
 // allowed follows Kafka's rule for topic names (org.apache.kafka.common.internals.Topic), and keeps
 // events out of the reserved topics.
 func (r *router) allowed(topic string) error {
-	if err := names.ValidateTopic(topic); err != nil {
+	if err := names.ValidateEventTopic(topic); err != nil {
 		return err
 	}
-	if strings.HasPrefix(topic, "__") || slices.Contains(r.reserved, topic) {
+	if slices.Contains(r.reserved, topic) {
 		return fmt.Errorf("topic %s is not for events", topic)
 	}
 	return nil

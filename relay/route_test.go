@@ -95,6 +95,12 @@ func TestRouteWithoutTopic(t *testing.T) {
 		{"constant", override(strings.Repeat("x", 250))},
 		{"constant", override("positions")},
 		{"constant", override("letters")},
+		// Internal topics, this outbox's and others': a record there would be believed.
+		{"constant", override("sluice.pay.positions")},
+		{"constant", override("sluice.pay.audits")},
+		{"constant", override("sluice.pay.dlq")},
+		{"{{.Type}}", routed("order", "sluice.x")},
+		{"constant", override("__share_group_state")},
 	} {
 		r, err := newRouter(c.route, "positions", "letters")
 		if err != nil {

@@ -32,7 +32,7 @@ func Topic(route string, e RouteEvent) (string, error) {
 		e.ContentType}); err != nil {
 		return "", err
 	}
-	return b.String(), names.ValidateTopic(b.String())
+	return b.String(), names.ValidateEventTopic(b.String())
 }
 
 // checkRoute tries a route on an event. The relay does the same when it starts; here the mistake

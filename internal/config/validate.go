@@ -145,8 +145,9 @@ func (c *Config) checkRelay(ps *problems) {
 	if t := r.DeadLetter.Topic; t != "" && names.ValidateTopic(t) != nil {
 		c.complain(ps, "relay.dead_letter.topic", "expected a Kafka topic name (%s), got %q",
 			names.TopicRule, t)
-	} else if t != "" && t == names.PositionsTopic(c.Outbox.Name) {
-		c.complain(ps, "relay.dead_letter.topic", "%s is the topic of the positions", t)
+	} else if t != "" && names.ValidateDeadLetterTopic(c.Outbox.Name, t) != nil {
+		c.complain(ps, "relay.dead_letter.topic", "%v",
+			names.ValidateDeadLetterTopic(c.Outbox.Name, t))
 	}
 	if r.MaxBytes > r.MaxInFlight {
 		ps.add(c.where(firstSet(c, "relay.max_in_flight", "relay.max_bytes")),

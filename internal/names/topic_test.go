@@ -21,3 +21,24 @@ func TestValidateTopic(t *testing.T) {
 		t.Errorf("the message has %d bytes", len(err.Error()))
 	}
 }
+
+func TestReservedTopics(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"orders": true, "sluice": true, "sluices.x": true, "_x": true, "my.sluice.x": true,
+		"sluice.pay.positions": false, "sluice.pay.audits": false, "sluice.pay.dlq": false,
+		"sluice.": false, "__consumer_offsets": false, "__x": false, "a b": false,
+	} {
+		if err := ValidateEventTopic(name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]bool{
+		"orders.dead": true, "sluice.pay.dlq": true,
+		"sluice.other.dlq": false, "sluice.pay.positions": false, "sluice.other.audits": false,
+	} {
+		if err := ValidateDeadLetterTopic("pay", name); (err == nil) != want {
+			t.Errorf("dead letters of pay in %s: %v", name, err)
+		}
+	}
+}
