@@ -187,9 +187,8 @@ func (t *transaction) condemned() (n int) {
 
 // reset begins the next segment.
 func (t *transaction) reset() {
-	t.records, t.cmds, t.owners, t.letters, t.parked, t.extra, t.appended = nil, nil, nil, nil, nil, nil, nil
+	t.records, t.cmds, t.owners, t.letters, t.parked, t.extra, t.appended, t.types = nil, nil, nil, nil, nil, nil, nil, nil
 	t.watching, t.began = false, time.Now()
-	t.forgetTypes()
 }
 
 // move sets the position without effects, under WATCH on itself.

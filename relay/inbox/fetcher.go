@@ -38,6 +38,9 @@ func fetchOpts(cfg *Config) []kgo.Opt {
 		kgo.FetchMaxPartitionBytes(min(most, 1<<20)),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // letters.go chooses
 		kgo.RequiredAcks(kgo.AllISRAcks()),
+		// A repeated dead letter is the same one. An idempotent producer would refuse everything after a request whose outcome it
+		// does not know.
+		kgo.DisableIdempotentWrite(),
 		kgo.ProducerLinger(0),
 		kgo.RecordDeliveryTimeout(letterTimeout),
 	)

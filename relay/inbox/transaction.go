@@ -45,7 +45,9 @@ type transaction struct {
 	scratch redis.Pipeliner
 	fresh   []*outbox.Appended
 	broken  error // a server's failure, or a lost race, that the handler met
-	hooked  bool
+	// refusing is why the handler must not read any more; only while it runs, since the connection has to be unwatched after it.
+	refusing error
+	hooked   bool
 }
 
 // transact applies as many of the records as fit, and says how many it has committed. forced is the failure by which the
@@ -165,6 +167,7 @@ func (t *transaction) handle(r *kgo.Record) ([]redis.Cmder, error) {
 	}
 	tx := &Tx{t: t, ctx: t.hard, offset: r.Offset, attempt: t.p.attempt(r.Offset)}
 	err = t.call(tx, record)
+	t.refusing = nil
 	var poison *poisonError
 	switch {
 	case t.broken != nil:

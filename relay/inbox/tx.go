@@ -30,9 +30,7 @@ func (tx *Tx) Read(watch ...string) redis.Cmdable {
 	if tx.err == nil {
 		tx.err = tx.t.read(watch)
 	}
-	if tx.err != nil {
-		return failing(tx.err)
-	}
+	tx.t.refusing = tx.err
 	return reader{tx.t.conn}
 }
 
@@ -79,6 +77,10 @@ func (t *transaction) append(ctx context.Context, events []outbox.Event) error {
 
 // read makes what is queued visible, and watches keys. Its errors are the server's, a lost race, or a key elsewhere.
 func (t *transaction) read(watch []string) error {
+	if !t.hooked {
+		t.hooked = true
+		t.conn.AddHook(notice{t})
+	}
 	fail := func(err error) error {
 		t.broken = err
 		return err
@@ -103,21 +105,21 @@ func (t *transaction) read(watch []string) error {
 			return fail(fmt.Errorf("redis: WATCH: %w", err))
 		}
 	}
-	if !t.hooked {
-		t.hooked = true
-		t.conn.AddHook(notice{t})
-	}
 	return nil
 }
 
 // notice remembers that a command of the handler failed because of the server. The error that the handler makes of it is
-// then not held against the record.
+// then not held against the record. It also refuses commands of a handler that must not go on.
 type notice struct{ t *transaction }
 
 func (notice) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (n notice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := n.t.refusing; err != nil {
+			cmd.SetErr(err)
+			return err
+		}
 		err := next(ctx, cmd)
 		n.saw(err)
 		return err
@@ -126,6 +128,12 @@ func (n notice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (n notice) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := n.t.refusing; err != nil {
+			for _, c := range cmds {
+				c.SetErr(err)
+			}
+			return err
+		}
 		err := next(ctx, cmds)
 		n.saw(err)
 		for _, c := range cmds {
@@ -163,31 +171,4 @@ func (r reader) TxPipeline() redis.Pipeliner { return queue{r.Cmdable.Pipeline()
 
 func (r reader) TxPipelined(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error) {
 	return nil, errInTx
-}
-
-// failing is a client whose every command fails before it touches a connection.
-func failing(err error) redis.Cmdable {
-	c := redis.NewClient(&redis.Options{Addr: "failing:0", MaxRetries: -1})
-	c.AddHook(refuse{err})
-	return c
-}
-
-type refuse struct{ err error }
-
-func (r refuse) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (r refuse) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(_ context.Context, cmd redis.Cmder) error {
-		cmd.SetErr(r.err)
-		return r.err
-	}
-}
-
-func (r refuse) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(_ context.Context, cmds []redis.Cmder) error {
-		for _, c := range cmds {
-			c.SetErr(r.err)
-		}
-		return r.err
-	}
 }

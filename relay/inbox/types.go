@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -30,15 +31,15 @@ var typesOf = func() map[string]string {
 // checkTypes watches the keys of cmds and asks for their types. The error is about the record, and nothing was sent of
 // it, unless it is the server's.
 func (t *transaction) checkTypes(offset int64, cmds []redis.Cmder) error {
-	var names, wanted []string
+	var names []string
 	for _, c := range cmds {
 		args := c.Args()
-		if kind, ok := typesOf[c.Name()]; ok && len(args) > 1 {
-			names, wanted = append(names, text(args[1])), append(wanted, kind)
+		if _, ok := typesOf[c.Name()]; ok && len(args) > 1 {
+			names = append(names, text(args[1]))
 		}
 	}
 	if len(names) == 0 {
-		return nil
+		return t.follow(offset, cmds, map[string]string{})
 	}
 	if err := t.conn.Watch(t.hard, names...).Err(); err != nil {
 		return fmt.Errorf("redis: WATCH: %w", err)
@@ -53,47 +54,46 @@ func (t *transaction) checkTypes(offset int64, cmds []redis.Cmder) error {
 	if err != nil {
 		return fmt.Errorf("redis: TYPE: %w", err)
 	}
+	now := map[string]string{}
 	for i, name := range names {
-		if got := t.typeOf(name, found[i].Val()); got != "none" && got != wanted[i] {
-			return &failure{offset: offset, reason: WrongType, final: true, err: fmt.Errorf("key %q holds a %s, its command needs a %s", name, got, wanted[i])}
+		now[name] = found[i].Val()
+	}
+	return t.follow(offset, cmds, now)
+}
+
+// follow walks through the commands with the types that Redis has now.
+func (t *transaction) follow(offset int64, cmds []redis.Cmder, now map[string]string) error {
+	for name, kind := range t.types { // what is queued has not run yet
+		now[name] = kind
+	}
+	for _, c := range cmds {
+		if err := advance(now, c); err != nil {
+			return &failure{offset: offset, reason: WrongType, final: true, err: err}
 		}
 	}
-	t.willBe(cmds)
+	t.types = now
 	return nil
 }
 
-// typeOf is the type that a key will have when the commands that are queued have run.
-func (t *transaction) typeOf(name, now string) string {
-	if queued, ok := t.types[name]; ok {
-		return queued
+// advance holds a command against the types that its keys have when it runs, and notes what it makes of them.
+func advance(now map[string]string, c redis.Cmder) error {
+	args := c.Args()
+	if len(args) < 2 {
+		return nil
 	}
-	return now
-}
-
-// willBe notes what the commands make of their keys. What is not known is forgotten, and the server's word counts.
-func (t *transaction) willBe(cmds []redis.Cmder) {
-	if t.types == nil {
-		t.types = map[string]string{}
-	}
-	for _, c := range cmds {
-		args := c.Args()
-		if len(args) < 2 {
-			continue
-		}
-		switch name := text(args[1]); c.Name() {
-		case "set", "setex", "psetex", "setnx":
-			t.types[name] = "string"
-		case "del", "unlink":
-			for _, a := range args[1:] {
-				t.types[text(a)] = "none"
-			}
-		default:
-			if kind, ok := typesOf[c.Name()]; ok {
-				t.types[name] = kind
-			}
+	name := text(args[1])
+	wanted, typed := typesOf[c.Name()]
+	switch got, known := now[name]; {
+	case typed && known && got != "none" && got != wanted:
+		return fmt.Errorf("key %q holds a %s, %s needs a %s", name, got, c.Name(), wanted)
+	case typed:
+		now[name] = wanted
+	case slices.Contains([]string{"set", "setex", "psetex", "setnx"}, c.Name()):
+		now[name] = "string"
+	case c.Name() == "del", c.Name() == "unlink":
+		for _, a := range args[1:] {
+			now[text(a)] = "none"
 		}
 	}
+	return nil
 }
-
-// forgetTypes begins anew: what was queued has been committed.
-func (t *transaction) forgetTypes() { clear(t.types) }
