@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
@@ -266,4 +267,51 @@ func TestInboxPartitionsAdded(t *testing.T) {
 	w.partitions = 2 // the tags stay what they were
 	w.await(2*time.Minute, "the new ones applied", func() bool { return w.passed(operator) == 2000 })
 	w.verify()
+}
+
+// TestInboxOnACluster: state, positions and the events of handlers are in the slots of their partitions, on three masters; a key
+// elsewhere is refused before anything is sent.
+func TestInboxOnACluster(t *testing.T) {
+	t.Parallel()
+	cluster, err := integration.StartRedisCluster(deadline(t, time.Minute), integration.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	integration.CloseAtEnd(t, cluster)
+	client := redis.NewClusterClient(cluster.Options())
+	t.Cleanup(func() { client.Close() })
+	w := newInboxWorld(t, 8)
+	w.redis = client
+	random := integration.Seed(t)
+	operator := w.operator()
+	var elsewhere atomic.Bool
+	in, _ := w.run(func(c *inbox.Config) {
+		inner := c.Handle
+		c.Handle = func(ctx context.Context, tx *inbox.Tx, r inbox.Record) error {
+			if elsewhere.Load() {
+				tx.Queue().Incr(ctx, "elsewhere")
+			}
+			return inner(ctx, tx, r)
+		}
+	})
+	n := scaled(t, 20_000)
+	w.write(n, 500, random)
+	w.await(2*time.Minute, "all applied", func() bool { return w.passed(operator) == uint64(n) })
+	w.verify()
+	elsewhere.Store(true)
+	w.write(100, 100, random)
+	w.await(time.Minute, "a refusal", func() bool {
+		for _, st := range in.Status() {
+			if st.State == inbox.Halted {
+				return strings.Contains(st.Reason, "Tx.StateKey")
+			}
+		}
+		return false
+	})
+	elsewhere.Store(false)
+	w.await(time.Minute, "the rest", func() bool { return w.passed(operator) == uint64(n+100) })
+	w.verify()
+	if found := client.Exists(deadline(t, time.Minute), "elsewhere").Val(); found != 0 {
+		t.Error("a key elsewhere was written")
+	}
 }

@@ -100,7 +100,7 @@ func runInboxProcess(text string) {
 type inboxWorld struct {
 	t          *testing.T
 	settings   inboxSettings
-	redis      *redis.Client
+	redis      redis.UniversalClient
 	kafka      *kgo.Client
 	admin      *kadm.Client
 	partitions int

@@ -73,7 +73,12 @@ func (p *partition) afterLoss(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if reached = max(reached, p.reached); reached <= p.pos.Next {
+	if p.reachedIn == p.pos.Topic {
+		reached = max(reached, p.reached)
+	}
+	p.reachedIn = p.pos.Topic
+	if reached <= p.pos.Next {
+		p.reached = p.pos.Next
 		return nil
 	}
 	p.log.Warn("Redis has an older position than it once had: it has lost its last writes, or was reset, and the records since then take effect again",

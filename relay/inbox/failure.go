@@ -54,6 +54,7 @@ func (p *partition) apply(soft, hard context.Context, records []*kgo.Record) err
 			}
 			alone = true
 		case errors.As(err, &f):
+			p.tracker.waits(records[0].Timestamp)
 			if forced, err = p.judge(soft, f); err != nil {
 				return err
 			}

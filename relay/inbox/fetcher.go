@@ -22,10 +22,12 @@ type fetcher struct {
 
 	sourcesMu sync.Mutex
 	sources   map[string]*source // by place
+
+	ids map[string]TopicID // of the topics that the client fetches; the polling goroutine's
 }
 
 func newFetcher(client *kgo.Client, budget int) *fetcher {
-	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{}}
+	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{}, ids: map[string]TopicID{}}
 }
 
 // fetchOpts are the options of the client that fetches, produces dead letters and asks.
@@ -75,12 +77,31 @@ func (f *fetcher) do(change func()) {
 func (f *fetcher) add(topic string, partition int32, pos Position) *source {
 	s := newSource(topic, partition, pos.Topic)
 	f.do(func() {
+		f.renew(topic, pos.Topic)
 		f.sourcesMu.Lock()
 		f.sources[place(topic, partition)] = s
 		f.sourcesMu.Unlock()
 		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(pos.Next).WithEpoch(pos.Epoch)}})
 	})
 	return s
+}
+
+// renew has the client forget a topic that was made again: it would ask for the old one for ever. Whatever else it fetches of
+// the topic begins again.
+func (f *fetcher) renew(topic string, id TopicID) {
+	was := f.ids[topic]
+	f.ids[topic] = id
+	if !was.differs(id) {
+		return
+	}
+	f.client.PurgeTopicsFromClient(topic)
+	f.sourcesMu.Lock()
+	defer f.sourcesMu.Unlock()
+	for _, s := range f.sources {
+		if s.topic == topic {
+			s.fail(fmt.Errorf("kafka: topic %s has another ID now", topic))
+		}
+	}
 }
 
 // remove ends it.

@@ -105,6 +105,37 @@ func TestHaltsWithEvidence(t *testing.T) {
 	}
 }
 
+// The topic is made again while the inbox runs: it halts, and after a reset the same process reads the new one.
+func TestTopicMadeAgainWhileItRuns(t *testing.T) {
+	t.Parallel()
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		cfg := l.config()
+		in, stop := l.start(cfg)
+		defer stop()
+		l.produce(0, "a", 0, 4)
+		l.untilNext(0, 4)
+		l.recreate(2)
+		l.produce(0, "a", 20, 22)
+		l.produce(1, "a", 20, 22)
+		l.untilState(in, 0, Halted)
+		l.untilState(in, 1, Halted)
+		admin := l.admin(cfg)
+		defer admin.Close()
+		plan, err := admin.PlanReset(t.Context(), ResetTo{Earliest: true})
+		if err != nil || len(plan) != 2 {
+			t.Fatal(plan, err)
+		}
+		for _, r := range plan {
+			if err := admin.Apply(t.Context(), r, "ann"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.until("applied", func() bool {
+			return slices.Equal(l.seen(0, "a"), append(numbers(0, 4), "20", "21")) && slices.Equal(l.seen(1, "a"), numbers(20, 22))
+		})
+	})
+}
+
 // A position that is not among the log's offsets: of another Kafka, for example.
 func TestHaltsBehindTheEnd(t *testing.T) {
 	t.Parallel()

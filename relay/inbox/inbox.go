@@ -21,7 +21,8 @@ type Inbox struct {
 	cfg     Config
 	control *control
 	slots   *slots
-	writer  *outbox.Writer // nil: there is no outbox
+	cluster *redis.ClusterClient // the Redis client, if it is one
+	writer  *outbox.Writer       // nil: there is no outbox
 
 	// Made by Run.
 	client  *kgo.Client
@@ -41,10 +42,10 @@ func New(cfg Config) (*Inbox, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	_, cluster := cfg.Redis.(*redis.ClusterClient)
+	cluster, _ := cfg.Redis.(*redis.ClusterClient)
 	in := &Inbox{
-		cfg: cfg, control: newControl(&cfg), slots: &slots{client: cfg.Redis, required: cluster || cfg.RequireSameSlot},
-		parts: map[string]*partition{}, problem: errors.New("not started"),
+		cfg: cfg, control: newControl(&cfg), slots: &slots{client: cfg.Redis, required: cluster != nil || cfg.RequireSameSlot},
+		cluster: cluster, parts: map[string]*partition{}, problem: errors.New("not started"),
 	}
 	if cfg.Outbox != "" {
 		var err error

@@ -27,12 +27,13 @@ type partition struct {
 	keys   keys
 	// The position, as this instance has read or written it last. raw is its text, by which another's is told apart; empty: there
 	// is none in Redis.
-	pos     Position
-	raw     string
-	reached int64 // the furthest that this instance has seen the position
-	parked  map[string]parkedKey
-	failing retrying
-	moved   int64 // pos.Next when markers were last passed
+	pos       Position
+	raw       string
+	reached   int64 // the furthest that this instance has seen the position, in the topic reachedIn
+	reachedIn TopicID
+	parked    map[string]parkedKey
+	failing   retrying
+	moved     int64 // pos.Next when markers were last passed
 }
 
 func newPartition(in *Inbox, topic string, number int32) *partition {
@@ -72,12 +73,14 @@ func (p *partition) pause(ctx context.Context, err error, backoff time.Duration)
 	if errors.As(err, &loss) {
 		halt = p.truncated(loss)
 	}
-	p.tracker.unknown()
+	if halt == nil && !errors.As(err, &halt) || halt.Offset < 0 {
+		p.tracker.waits(time.Time{}) // else it waits at that record
+	}
 	switch {
 	case errors.Is(err, errPaused):
 		p.tracker.set(Paused, err.Error(), -1, nil)
 		backoff = time.Hour // until woken
-	case halt != nil, errors.As(err, &halt):
+	case halt != nil:
 		p.tracker.set(Halted, halt.Reason, halt.Offset, halt)
 		backoff = haltRecheck
 	case errors.Is(err, errOvertaken):
@@ -126,6 +129,7 @@ func (p *partition) work(ctx, hard context.Context, src *source) error {
 		}
 		if len(records) > 0 {
 			idle = false
+			p.tracker.waits(records[0].Timestamp)
 			if err := p.expected(records); err != nil {
 				return err
 			}
@@ -139,6 +143,7 @@ func (p *partition) work(ctx, hard context.Context, src *source) error {
 				continue
 			}
 		} else {
+			p.tracker.waits(time.Time{})
 			select {
 			case <-ctx.Done():
 				return nil
@@ -148,7 +153,7 @@ func (p *partition) work(ctx, hard context.Context, src *source) error {
 			case <-tick.C:
 			}
 		}
-		if err := p.tend(ctx, hard, src, idle); err != nil {
+		if err := p.tend(ctx, hard, idle); err != nil {
 			return err
 		}
 		idle = true
@@ -165,12 +170,9 @@ func (p *partition) expected(records []*kgo.Record) error {
 }
 
 // tend does what is due now and then.
-func (p *partition) tend(ctx, hard context.Context, src *source, idle bool) error {
+func (p *partition) tend(ctx, hard context.Context, idle bool) error {
 	if why, paused := p.in.control.paused(p.topic, p.number); paused {
 		return fmt.Errorf("%w%s", errPaused, why)
-	}
-	if at, waits := src.oldest(); waits {
-		p.tracker.waited(time.Since(at))
 	}
 	if err := p.replayWanted(hard); err != nil {
 		return err

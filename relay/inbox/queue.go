@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -82,14 +81,4 @@ func (s *source) take(records, bytes, limit int) (taken []*kgo.Record, resume bo
 		s.full, resume = false, true
 	}
 	return taken, resume, nil
-}
-
-// oldest is the timestamp of the first record that waits.
-func (s *source) oldest() (time.Time, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.records) == 0 {
-		return time.Time{}, false
-	}
-	return s.records[0].Timestamp, true
 }

@@ -14,6 +14,7 @@ type tracker struct {
 
 	mu      sync.Mutex
 	status  PartitionStatus
+	oldest  time.Time // the timestamp of the first record that waits; zero: not known, or none does
 	lastLog time.Time
 }
 
@@ -97,23 +98,20 @@ func (t *tracker) measured(lag int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.status.Lag = max(0, lag)
-	if t.status.Lag == 0 {
-		t.status.OldestUnapplied = 0
-	}
 }
 
-// waited notes the age of the first record that waits.
-func (t *tracker) waited(age time.Duration) {
+// waits notes the timestamp of the first record that waits; the zero time: none is known.
+func (t *tracker) waits(oldest time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.status.OldestUnapplied = age
+	t.oldest = oldest
 }
 
-// unknown notes that nothing is known of what waits.
+// unknown notes that the lag is not known.
 func (t *tracker) unknown() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.status.Lag, t.status.OldestUnapplied = -1, -1
+	t.status.Lag = -1
 }
 
 // position is the last one known; nil: none is.
@@ -127,5 +125,14 @@ func (t *tracker) position() *Position {
 func (t *tracker) Status() PartitionStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.status
+	st := t.status
+	switch {
+	case st.Lag == 0:
+		st.OldestUnapplied = 0
+	case !t.oldest.IsZero():
+		st.OldestUnapplied = max(0, time.Since(t.oldest))
+	default:
+		st.OldestUnapplied = -1
+	}
+	return st
 }

@@ -68,6 +68,9 @@ func (p *partition) watch(ctx context.Context, fn func(*redis.Tx) error) error {
 		ran = true
 		return fn(conn)
 	}, p.keys.position)
+	if p.in.cluster != nil && (redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")) {
+		p.in.cluster.ReloadState(ctx) // it sees nothing of what a connection that watches is told
+	}
 	switch {
 	case ran:
 		return err
