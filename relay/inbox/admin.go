@@ -222,19 +222,14 @@ func (a *Admin) Letters(ctx context.Context) ([]*Letter, error) {
 }
 
 // ReplayKey asks the owner of a partition to apply what waits of a parked key, in its order, and to free the key.
-// despiteMissing: also if some of it is no longer in the dead letters.
-func (a *Admin) ReplayKey(ctx context.Context, topic string, partition int32, key string, despiteMissing bool) error {
-	value := wished
-	if despiteMissing {
-		value = wishedPartial
-	}
-	return a.wish(ctx, topic, partition, keyWish+key, value)
+func (a *Admin) ReplayKey(ctx context.Context, topic string, partition int32, key string, mode ReplayMode) error {
+	return a.wish(ctx, topic, partition, keyWish+key, string(mode))
 }
 
 // ReplayLetter asks the owner to apply one dead letter, by itself: later records of its key may have taken effect before. A
 // letter behind a parked key is not applied this way; replay the key.
 func (a *Admin) ReplayLetter(ctx context.Context, l *Letter) error {
-	return a.wish(ctx, l.Topic, l.Partition, offsetWish+strconv.FormatInt(l.Offset, 10), wished)
+	return a.wish(ctx, l.Topic, l.Partition, offsetWish+strconv.FormatInt(l.Offset, 10), string(RefuseMissing))
 }
 
 func (a *Admin) wish(ctx context.Context, topic string, partition int32, wish, value string) error {
@@ -250,7 +245,7 @@ func (a *Admin) wish(ctx context.Context, topic string, partition int32, wish, v
 	return nil
 }
 
-// Drop ends dead letters for good. A parked key stays parked: replay it, despite missing letters, to free it.
+// Drop ends dead letters for good. A parked key stays parked: replay it with SkipMissing to free it.
 func (a *Admin) Drop(ctx context.Context, letters ...*Letter) error {
 	return a.letters.drop(ctx, letters)
 }

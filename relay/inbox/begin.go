@@ -8,8 +8,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
 // begin finds where the partition goes on: the position in Redis, or where the inbox once began. Whatever this instance
@@ -95,11 +93,7 @@ func (p *partition) payOwed(ctx context.Context, owed map[string]string) error {
 	if len(owed) == 0 {
 		return nil
 	}
-	found, err := kafkalog.Leaders(ctx, p.in.client, p.topic)
-	if err != nil {
-		return err
-	}
-	log, err := kafkalog.Open(p.in.client, found[p.topic], int(p.number), kgo.ReadCommitted())
+	log, err := p.openLog(ctx)
 	if err != nil {
 		return err
 	}

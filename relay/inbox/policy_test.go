@@ -240,7 +240,7 @@ func TestParkAndReplayInOrder(t *testing.T) {
 		}
 
 		// A replay that meets the same failure stops there.
-		if err := admin.ReplayKey(t.Context(), events, 0, "a", false); err != nil {
+		if err := admin.ReplayKey(t.Context(), events, 0, "a", RefuseMissing); err != nil {
 			t.Fatal(err)
 		}
 		l.until("the replay's failure", func() bool {
@@ -252,7 +252,7 @@ func TestParkAndReplayInOrder(t *testing.T) {
 		}
 
 		broken.Store(false)
-		if err := admin.ReplayKey(t.Context(), events, 0, "a", false); err != nil {
+		if err := admin.ReplayKey(t.Context(), events, 0, "a", RefuseMissing); err != nil {
 			t.Fatal(err)
 		}
 		l.until("free", func() bool {
@@ -285,14 +285,14 @@ func TestReplayRefusesMissingLetters(t *testing.T) {
 		if err := admin.Drop(t.Context(), l.letters(cfg)[1]); err != nil {
 			t.Fatal(err)
 		}
-		if err := admin.ReplayKey(t.Context(), events, 0, "a", false); err != nil {
+		if err := admin.ReplayKey(t.Context(), events, 0, "a", RefuseMissing); err != nil {
 			t.Fatal(err)
 		}
 		l.until("the refusal", func() bool {
 			parked, err := admin.Parked(t.Context(), events, 0)
 			return err == nil && strings.Contains(parked[0].Detail, "1 of 4 letters")
 		})
-		if err := admin.ReplayKey(t.Context(), events, 0, "a", true); err != nil {
+		if err := admin.ReplayKey(t.Context(), events, 0, "a", SkipMissing); err != nil {
 			t.Fatal(err)
 		}
 		l.until("free", func() bool {
@@ -303,6 +303,64 @@ func TestReplayRefusesMissingLetters(t *testing.T) {
 			t.Error(a)
 		}
 	})
+}
+
+// A replay that Redis has lost, after its letters were ended, is not lost: the records are in the topic.
+func TestReplayThatRedisHasLost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		policy ErrorPolicy
+		want   []string
+	}{
+		"parked":      {Park, numbers(0, 6)},
+		"dead letter": {DeadLetter, []string{"0", "1", "3", "4", "5", "2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				cfg := l.config()
+				cfg.OnError = c.policy
+				broken := l.failOn(&cfg, errBroken, "2")
+				l.handled(&cfg, broken)
+				l.produce(0, "a", 0, 6)
+				_, stop := l.start(cfg)
+				l.untilNext(0, 6)
+				stop()
+				admin := l.admin(cfg)
+				defer admin.Close()
+				var err error
+				if c.policy == Park {
+					err = admin.ReplayKey(t.Context(), events, 0, "a", RefuseMissing)
+				} else {
+					err = admin.ReplayLetter(t.Context(), l.letters(cfg)[0])
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				snapshot := l.snapshot()
+				broken.Store(false)
+				_, stop = l.start(cfg)
+				l.until("replayed", func() bool { return slices.Equal(l.seen(0, "a"), c.want) && len(l.letters(cfg)) == 0 })
+				stop()
+				l.restore(snapshot)
+				_, stop = l.start(cfg)
+				defer stop()
+				if c.policy == Park {
+					l.until("the refusal", func() bool {
+						parked, err := admin.Parked(t.Context(), events, 0)
+						return err == nil && strings.Contains(parked[0].Detail, "4 of 4 letters")
+					})
+					if err := admin.ReplayKey(t.Context(), events, 0, "a", RefetchMissing); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.until("replayed again", func() bool { return slices.Equal(l.seen(0, "a"), c.want) })
+				l.until("no wishes", func() bool {
+					return l.redis.Exists(t.Context(), keysOf("shipping", "shipping", 0, events, 0).replay).Val() == 0
+				})
+			})
+		})
+	}
 }
 
 // More parked keys than the bound halt the partition.

@@ -1,15 +1,18 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/kafkalog"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -25,9 +28,21 @@ const (
 	keyWish    = "key:"
 	offsetWish = "offset:"
 
-	wished        = "wanted"
-	wishedPartial = "despite-missing" // some letters of the key are gone, which is accepted
-	wishDone      = "applied"
+	wishDone = "applied"
+)
+
+// ReplayMode says what happens to letters of a parked key that are gone from the dead letters: because they were dropped, or
+// because Redis has lost its last writes, a replay among them whose letters had been ended.
+type ReplayMode string
+
+// The modes.
+const (
+	// RefuseMissing applies nothing then, and says so.
+	RefuseMissing ReplayMode = "wanted"
+	// SkipMissing goes on without them.
+	SkipMissing ReplayMode = "skip-missing"
+	// RefetchMissing takes them from their topic, as far as it still has them.
+	RefetchMissing ReplayMode = "refetch-missing"
 )
 
 // replayBytes bounds the values that are in memory at once.
@@ -72,9 +87,9 @@ func (p *partition) replayWanted(ctx context.Context) error {
 	}
 	for wish, value := range wishes {
 		if key, ok := strings.CutPrefix(wish, keyWish); ok {
-			err = p.replayKey(ctx, key, value == wishedPartial, wanted, loaded)
+			err = p.replayKey(ctx, key, ReplayMode(value), wanted, loaded)
 		} else {
-			err = p.replayOffset(ctx, wish, value, wanted, loaded)
+			err = p.replayOffset(ctx, wish, value, p.own(index), loaded)
 		}
 		if err != nil {
 			return err
@@ -102,40 +117,57 @@ func (p *partition) wishFor(l *Letter) string {
 	return offsetWish + strconv.FormatInt(l.Offset, 10)
 }
 
-// replayKey applies the letters of a parked key that are loaded, and frees the key if those were all.
-func (p *partition) replayKey(ctx context.Context, key string, despiteMissing bool, wanted []*Letter, loaded map[int64]*Letter) error {
+// step is one record that a replay applies.
+type step struct {
+	offset int64
+	letter *Letter     // nil: it is gone
+	record *kgo.Record // nil: the letter's is not loaded in this round
+}
+
+// replayKey applies what waits of a parked key, as far as it is loaded, and frees the key if that was all.
+func (p *partition) replayKey(ctx context.Context, key string, mode ReplayMode, wanted []*Letter, loaded map[int64]*Letter) error {
 	k, ok := p.parked[key]
 	if !ok {
 		return p.unwish(ctx, keyWish+key)
 	}
 	var letters []*Letter
-	due := int64(0)
+	var steps []step
 	for _, l := range wanted {
 		if p.wishFor(l) != keyWish+key {
 			continue
 		}
 		letters = append(letters, l)
 		if l.Offset > k.Done {
-			due++
+			s, err := p.loadStep(l, loaded)
+			if err != nil {
+				return p.failWish(ctx, key, err)
+			}
+			steps = append(steps, s)
 		}
 	}
-	if left := k.Count - k.Applied; due < left && !despiteMissing {
-		return p.failWish(ctx, key, fmt.Errorf("%d of %d letters of the key are gone from the dead letters: ask for a replay despite missing letters to go on without them", left-due, left))
+	whole := true
+	if left := k.Count - k.Applied; int64(len(steps)) < left {
+		var err error
+		switch mode {
+		case SkipMissing:
+		case RefetchMissing:
+			steps, whole, err = p.refetch(ctx, key, k, steps)
+		default:
+			return p.failWish(ctx, key, fmt.Errorf("%d of %d letters of the key are gone from the dead letters: they were dropped, or Redis has lost a replay; "+
+				"skip them, or have them fetched from the topic again", left-int64(len(steps)), left))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	spared := map[int64]bool{}
-	for _, l := range letters {
-		if l.Offset <= p.parked[key].Done {
-			continue
-		}
-		full := loaded[l.Offset]
-		if full == nil {
+	for _, s := range steps {
+		if s.record == nil {
 			return nil // the rest comes with the next round
 		}
-		partial, err := p.replayLetter(ctx, full, func(pipe redis.Pipeliner) {
-			done := p.parked[key]
-			done.Done, done.Applied = l.Offset, done.Applied+1
-			p.setParked(ctx, pipe, key, done)
-		})
+		done := p.parked[key]
+		done.Done, done.Applied = s.offset, done.Applied+1
+		partial, err := p.replayRecord(ctx, s.record, func(pipe redis.Pipeliner) { p.setParked(ctx, pipe, key, done) })
 		var f *failure
 		switch {
 		case errors.As(err, &f):
@@ -143,43 +175,111 @@ func (p *partition) replayKey(ctx context.Context, key string, despiteMissing bo
 		case err != nil:
 			return err
 		}
-		done := p.parked[key]
-		done.Done, done.Applied = l.Offset, done.Applied+1
 		p.parked[key] = done
-		spared[l.Offset] = partial
+		spared[s.offset] = partial
 	}
-	var gone []*Letter
-	for _, l := range letters {
-		if !spared[l.Offset] {
-			gone = append(gone, l)
-		}
+	if !whole {
+		return nil
 	}
-	if err := p.in.letters.drop(ctx, gone); err != nil {
+	letters = slices.DeleteFunc(letters, func(l *Letter) bool { return spared[l.Offset] })
+	if err := p.in.letters.drop(ctx, letters); err != nil {
 		return err
 	}
 	return p.free(ctx, key)
 }
 
-// replayOffset applies one letter.
-func (p *partition) replayOffset(ctx context.Context, wish, value string, wanted []*Letter, loaded map[int64]*Letter) error {
-	offset, err := strconv.ParseInt(strings.TrimPrefix(wish, offsetWish), 10, 64)
-	var letter *Letter
-	for _, l := range wanted {
-		if err == nil && l.Offset == offset && p.wishFor(l) == wish {
-			letter = l
-		}
+// loadStep is a letter with its record, if that is loaded.
+func (p *partition) loadStep(l *Letter, loaded map[int64]*Letter) (step, error) {
+	s := step{offset: l.Offset, letter: l}
+	full := loaded[l.Offset]
+	if full == nil {
+		return s, nil
 	}
-	if letter == nil {
-		p.log.Warn("a dead letter that is to be replayed is not there, or waits behind its parked key", "wish", wish)
+	var err error
+	if s.record, err = full.load(); err != nil {
+		return s, &failure{offset: l.Offset, err: err}
+	}
+	return s, nil
+}
+
+// refetch adds the records of a parked key that have no letter, from the topic itself. whole: these are all.
+func (p *partition) refetch(ctx context.Context, key string, k parkedKey, steps []step) (merged []step, whole bool, err error) {
+	log, err := p.openLog(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	scan, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	whole = true
+	bytes := 0
+	has := map[int64]bool{}
+	for _, s := range steps {
+		has[s.offset] = true
+	}
+	_, err = log.Scan(scan, max(k.First, k.Done+1), func(r *kgo.Record) {
+		switch {
+		case r.Offset > k.Last:
+			cancel(errSeen)
+		case r.Key == nil || string(r.Key) != key || has[r.Offset] || !whole:
+		case bytes > replayBytes:
+			whole = false
+			cancel(errSeen)
+		default:
+			bytes += weight(r)
+			steps = append(steps, step{offset: r.Offset, record: r})
+		}
+	})
+	if err != nil && !errors.Is(context.Cause(scan), errSeen) {
+		return nil, false, err
+	}
+	slices.SortFunc(steps, func(a, b step) int { return cmp.Compare(a.offset, b.offset) })
+	if !whole { // what stands behind the last one that was fetched may have others before it
+		last := int64(-1)
+		for _, s := range steps {
+			if s.letter == nil {
+				last = s.offset
+			}
+		}
+		steps = slices.DeleteFunc(steps, func(s step) bool { return s.offset > last })
+	}
+	return steps, whole, nil
+}
+
+// openLog opens the partition's log on a leader that is not deposed.
+func (p *partition) openLog(ctx context.Context) (*kafkalog.Log, error) {
+	found, err := kafkalog.Leaders(ctx, p.in.client, p.topic)
+	if err != nil {
+		return nil, err
+	}
+	return kafkalog.Open(p.in.client, found[p.topic], int(p.number), kgo.ReadCommitted())
+}
+
+// replayOffset applies one letter. If it is gone although nothing says that it was applied, Redis has lost its replay: the record
+// is taken from the topic.
+func (p *partition) replayOffset(ctx context.Context, wish, value string, own []*Letter, loaded map[int64]*Letter) error {
+	offset, err := strconv.ParseInt(strings.TrimPrefix(wish, offsetWish), 10, 64)
+	if err != nil {
+		return p.unwish(ctx, wish)
+	}
+	at := slices.IndexFunc(own, func(l *Letter) bool { return l.Offset == offset })
+	if at >= 0 && p.wishFor(own[at]) != wish {
+		p.log.Warn("a dead letter waits behind its parked key: replay the key", "offset", offset)
 		return p.unwish(ctx, wish)
 	}
 	partial := false
 	if value != wishDone {
-		full := loaded[offset]
-		if full == nil {
-			return nil
+		s := step{offset: offset}
+		if at >= 0 {
+			s, err = p.loadStep(own[at], loaded)
+		} else {
+			s.record, err = p.fetchOne(ctx, offset)
 		}
-		partial, err = p.replayLetter(ctx, full, func(pipe redis.Pipeliner) { pipe.HSet(ctx, p.keys.replay, wish, wishDone) })
+		if s.record == nil && err == nil {
+			return nil // it comes with the next round
+		}
+		if err == nil {
+			partial, err = p.replayRecord(ctx, s.record, func(pipe redis.Pipeliner) { pipe.HSet(ctx, p.keys.replay, wish, wishDone) })
+		}
 		var f *failure
 		switch {
 		case errors.As(err, &f):
@@ -189,30 +289,48 @@ func (p *partition) replayOffset(ctx context.Context, wish, value string, wanted
 			return err
 		}
 	}
-	if !partial {
-		if err := p.in.letters.drop(ctx, []*Letter{letter}); err != nil {
+	if at >= 0 && !partial {
+		if err := p.in.letters.drop(ctx, own[at:at+1]); err != nil {
 			return err
 		}
 	}
 	return p.unwish(ctx, wish)
 }
 
-// replayLetter has a letter take effect, with note in the same EXEC. partial: some of its commands failed, so that the letter
-// stands again, with that reason. A failure is a *failure.
-func (p *partition) replayLetter(ctx context.Context, l *Letter, note func(redis.Pipeliner)) (partial bool, err error) {
-	r, err := l.load()
+// fetchOne fetches one record of the partition. One that is gone is a *failure.
+func (p *partition) fetchOne(ctx context.Context, offset int64) (*kgo.Record, error) {
+	log, err := p.openLog(ctx)
 	if err != nil {
-		return false, &failure{offset: l.Offset, err: err}
+		return nil, err
 	}
+	start, err := log.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var r *kgo.Record
+	if offset >= start && offset < p.pos.Next {
+		if r, err = log.At(ctx, offset); err != nil {
+			return nil, err
+		}
+	}
+	if r == nil || r.Offset != offset {
+		return nil, &failure{offset: offset, err: errors.New("it is neither among the dead letters nor in the topic any more")}
+	}
+	return r, nil
+}
+
+// replayRecord has a record take effect, with note in the same EXEC. partial: some of its commands failed, so that its letter
+// stands again, with that reason. What the record fails by is a *failure.
+func (p *partition) replayRecord(ctx context.Context, r *kgo.Record, note func(redis.Pipeliner)) (partial bool, err error) {
 	for attempt := 0; ; attempt++ {
-		partial, err = p.replayRecord(ctx, r, note)
+		partial, err = p.replayOnce(ctx, r, note)
 		if !errors.Is(err, errConflict) || attempt == 10 {
 			return partial, err
 		}
 	}
 }
 
-func (p *partition) replayRecord(ctx context.Context, r *kgo.Record, note func(redis.Pipeliner)) (partial bool, err error) {
+func (p *partition) replayOnce(ctx context.Context, r *kgo.Record, note func(redis.Pipeliner)) (partial bool, err error) {
 	err = p.watch(ctx, func(conn *redis.Tx) error {
 		t := &transaction{p: p, soft: ctx, hard: ctx, conn: conn, scratch: conn.TxPipeline(), replaying: true}
 		if err := t.recognise(); err != nil {
