@@ -315,3 +315,47 @@ func TestInboxOnACluster(t *testing.T) {
 		t.Error("a key elsewhere was written")
 	}
 }
+
+// TestInboxHealsWhenRedisGoesBack: a Redis is set back to an older copy of its files, three times, while three processes apply. State
+// and position go back together, so that in the end every counter is exact all the same.
+func TestInboxHealsWhenRedisGoesBack(t *testing.T) {
+	t.Parallel()
+	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendonly yes", "appendfsync everysec"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	integration.CloseAtEnd(t, server)
+	w := newInboxWorld(t, 4)
+	w.redis = integration.RedisClient(t, server, nil)
+	w.settings.Redis = redisAddress{Addr: server.Addr}
+	random := integration.Seed(t)
+	c := &inboxCrew{t: t, w: w, random: random}
+	for range 3 {
+		c.hire()
+	}
+	operator := w.operator()
+	part, total := scaled(t, 50_000), 0
+	for range 3 {
+		w.write(part, 1000, random)
+		total += part
+		w.await(2*time.Minute, "half of it", func() bool { return w.passed(operator) >= uint64(total-part/2) })
+		backup, err := server.CopyData(deadline(t, time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write(part, 1000, random)
+		total += part
+		w.await(2*time.Minute, "more than half of the rest", func() bool { return w.passed(operator) >= uint64(total-part/3) })
+		before := w.passed(operator)
+		if err := server.RestoreData(deadline(t, time.Minute), backup); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("set back at %d records, of %d", before, total)
+	}
+	w.await(3*time.Minute, "all applied", func() bool { return w.passed(operator) >= uint64(total) })
+	w.verify()
+	if got := w.passed(operator); got != uint64(total) {
+		t.Errorf("positions count %d records, %d were written", got, total)
+	}
+	c.leave()
+}

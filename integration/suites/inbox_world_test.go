@@ -167,6 +167,11 @@ func (w *inboxWorld) spawn(instance string, maxRecords int) *integration.Process
 		w.t.Fatal(err)
 	}
 	integration.CloseAtEnd(w.t, p)
+	w.t.Cleanup(func() {
+		if lines := strings.Split(strings.TrimSpace(p.Output()), "\n"); w.t.Failed() {
+			w.t.Logf("%s:\n%s", instance, strings.Join(lines[max(0, len(lines)-8):], "\n"))
+		}
+	})
 	return p
 }
 
@@ -199,7 +204,22 @@ func (w *inboxWorld) operator() *inbox.Admin {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(a.Close)
+	w.t.Cleanup(func() {
+		defer a.Close()
+		if !w.t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		status, err := a.Status(ctx)
+		for _, st := range status {
+			w.t.Logf("partition %d: %s of %s, told %s ago: %s (expected %s, found %s); lag %d, position %+v", st.Partition, st.State, st.Instance,
+				time.Since(st.ToldAt).Round(time.Second), st.Reason, st.Expected, st.Found, st.Lag, st.Position)
+		}
+		if err != nil {
+			w.t.Log(err)
+		}
+	})
 	return a
 }
 

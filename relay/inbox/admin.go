@@ -30,7 +30,7 @@ func NewAdmin(cfg Config) (*Admin, error) {
 	if err := cfg.validateServers(); err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(fetchOpts(&cfg)...)
+	client, err := kgo.NewClient(askOpts(&cfg)...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}

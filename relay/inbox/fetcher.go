@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,14 +31,21 @@ func newFetcher(client *kgo.Client, budget int) *fetcher {
 	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{}, ids: map[string]TopicID{}}
 }
 
-// fetchOpts are the options of the client that fetches, produces dead letters and asks.
+// fetchOpts are the options of the client that fetches. It does nothing else: an explicit request to a broker would wait behind
+// a fetch that waits for records.
 func fetchOpts(cfg *Config) []kgo.Opt {
 	most := int32(min(max(cfg.MaxInFlight/4, 64<<10), 16<<20))
-	return append(append([]kgo.Opt{}, cfg.Kafka...),
+	return append(slices.Clone(cfg.Kafka),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // an offset that is not there is told, never replaced
 		kgo.FetchMaxBytes(most),
 		kgo.FetchMaxPartitionBytes(min(most, 1<<20)),
+	)
+}
+
+// askOpts are the options of the client that asks, and produces dead letters.
+func askOpts(cfg *Config) []kgo.Opt {
+	return append(slices.Clone(cfg.Kafka),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // letters.go chooses
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		// A repeated dead letter is the same one. An idempotent producer would refuse everything after a request whose outcome it

@@ -25,7 +25,7 @@ type Inbox struct {
 	writer  *outbox.Writer       // nil: there is no outbox
 
 	// Made by Run.
-	client  *kgo.Client
+	client  *kgo.Client // asks, and produces dead letters
 	fetcher *fetcher
 	letters *letterbox
 
@@ -60,13 +60,18 @@ func New(cfg Config) (*Inbox, error) {
 // nil. It waits for servers that cannot be reached. It returns an error only for what waiting cannot mend: a configuration
 // that does not fit what the inbox has begun with.
 func (in *Inbox) Run(ctx context.Context) error {
-	client, err := kgo.NewClient(fetchOpts(&in.cfg)...)
+	client, err := kgo.NewClient(askOpts(&in.cfg)...)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	defer client.Close()
+	consumer, err := kgo.NewClient(fetchOpts(&in.cfg)...)
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	defer consumer.Close()
 	in.client = client
-	in.fetcher = newFetcher(client, in.cfg.MaxInFlight)
+	in.fetcher = newFetcher(consumer, in.cfg.MaxInFlight)
 	in.letters = &letterbox{client: client, inbox: in.cfg.Inbox, topic: in.cfg.DeadLetterTopic}
 	if err := in.waitForServers(ctx); err != nil || ctx.Err() != nil {
 		return err

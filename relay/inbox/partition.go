@@ -174,7 +174,11 @@ func (p *partition) tend(ctx, hard context.Context, idle bool) error {
 	if why, paused := p.in.control.paused(p.topic, p.number); paused {
 		return fmt.Errorf("%w%s", errPaused, why)
 	}
-	if err := p.replayWanted(hard); err != nil {
+	wishes, err := p.look(hard)
+	if err != nil {
+		return err
+	}
+	if err := p.replayWanted(hard, wishes); err != nil {
 		return err
 	}
 	if idle && p.moved != p.pos.Next && ctx.Err() == nil {

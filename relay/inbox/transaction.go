@@ -110,8 +110,13 @@ func (t *transaction) recognise() error {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("redis: GET %s: %w", t.p.keys.position, err)
 	}
-	if found != t.p.raw {
-		return fmt.Errorf("%w: expected %s, found %s", errOvertaken, orNone(t.p.raw), orNone(found))
+	return t.p.recognise(found)
+}
+
+// recognise says whether a position that was found in Redis is the one that this instance knows.
+func (p *partition) recognise(found string) error {
+	if found != p.raw {
+		return fmt.Errorf("%w: expected %s, found %s", errOvertaken, orNone(p.raw), orNone(found))
 	}
 	return nil
 }
