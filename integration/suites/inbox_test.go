@@ -24,9 +24,9 @@ import (
 // inboxFaults is how many instances die, stand still or are replaced in a run.
 const inboxFaults = 24
 
-// TestInboxExactlyOnceWhileInstancesDie: half a million records of eight partitions are applied by three processes of any
-// transaction size that are killed, stopped past their session and continued, and replaced. At the end every counter is exact
-// and every last value right.
+// TestInboxExactlyOnceWhileInstancesDie: half a million records of eight partitions are applied by
+// three processes of any transaction size that are killed, stopped past their session and
+// continued, and replaced. At the end every counter is exact and every last value right.
 func TestInboxExactlyOnceWhileInstancesDie(t *testing.T) {
 	t.Parallel()
 	w := newInboxWorld(t, 8)
@@ -77,7 +77,8 @@ func (c *inboxCrew) hire() {
 	c.working = append(c.working, c.w.spawn(fmt.Sprint("instance-", c.hired), sizes[c.random.IntN(len(sizes))]))
 }
 
-// fault makes one instance die, stand still for longer than its session, or leave in good order; another one comes.
+// fault makes one instance die, stand still for longer than its session, or leave in good order;
+// another one comes.
 func (c *inboxCrew) fault() {
 	c.t.Helper()
 	i := c.random.IntN(len(c.working))
@@ -124,8 +125,9 @@ func (c *inboxCrew) String() string {
 	return fmt.Sprintf("%d killed, %d stopped, %d replaced", c.kills, c.stops, c.leaves)
 }
 
-// TestInboxOlderOwnersEffectsNeverAppear: two instances own one partition on purpose. The older one has run its handlers when the
-// newer one takes the position further; nothing of what it had queued ever appears.
+// TestInboxOlderOwnersEffectsNeverAppear: two instances own one partition on purpose. The older one
+// has run its handlers when the newer one takes the position further; nothing of what it had queued
+// ever appears.
 func TestInboxOlderOwnersEffectsNeverAppear(t *testing.T) {
 	t.Parallel()
 	w := newInboxWorld(t, 1)
@@ -170,8 +172,8 @@ func TestInboxOlderOwnersEffectsNeverAppear(t *testing.T) {
 	w.awaitState(newer, 0, inbox.Running)
 }
 
-// TestInboxHaltsWhereKafkaHasLess: retention passes the position, the topic is made again. Each halts with the evidence, and a
-// reset that was previewed lets it go on.
+// TestInboxHaltsWhereKafkaHasLess: retention passes the position, the topic is made again. Each
+// halts with the evidence, and a reset that was previewed lets it go on.
 func TestInboxHaltsWhereKafkaHasLess(t *testing.T) {
 	t.Parallel()
 	w := newInboxWorld(t, 1)
@@ -239,8 +241,8 @@ func reset(t *testing.T, a *inbox.Admin, to inbox.ResetTo, skipped int64) {
 	}
 }
 
-// TestInboxPartitionsAdded: partitions that come while the inbox runs are applied from their beginning, and keys keep their state
-// where the slots divide the new number.
+// TestInboxPartitionsAdded: partitions that come while the inbox runs are applied from their
+// beginning, and keys keep their state where the slots divide the new number.
 func TestInboxPartitionsAdded(t *testing.T) {
 	t.Parallel()
 	w := newInboxWorld(t, 2)
@@ -269,8 +271,8 @@ func TestInboxPartitionsAdded(t *testing.T) {
 	w.verify()
 }
 
-// TestInboxOnACluster: state, positions and the events of handlers are in the slots of their partitions, on three masters; a key
-// elsewhere is refused before anything is sent.
+// TestInboxOnACluster: state, positions and the events of handlers are in the slots of their
+// partitions, on three masters; a key elsewhere is refused before anything is sent.
 func TestInboxOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster, err := integration.StartRedisCluster(deadline(t, time.Minute), integration.RedisOptions{})
@@ -316,8 +318,9 @@ func TestInboxOnACluster(t *testing.T) {
 	}
 }
 
-// TestInboxHealsWhenRedisGoesBack: a Redis is set back to an older copy of its files, three times, while three processes apply. State
-// and position go back together, so that in the end every counter is exact all the same.
+// TestInboxHealsWhenRedisGoesBack: a Redis is set back to an older copy of its files, three times,
+// while three processes apply. State and position go back together, so that in the end every
+// counter is exact all the same.
 func TestInboxHealsWhenRedisGoesBack(t *testing.T) {
 	t.Parallel()
 	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendonly yes", "appendfsync everysec"}})

@@ -51,8 +51,8 @@ func (s inboxSettings) config(client redis.UniversalClient) inbox.Config {
 	}
 }
 
-// tally counts each record under its key and keeps its number as the key's last. For one key in a hundred it reads before it writes,
-// and counts what does not follow what came before.
+// tally counts each record under its key and keeps its number as the key's last. For one key in a
+// hundred it reads before it writes, and counts what does not follow what came before.
 func tally(ctx context.Context, tx *inbox.Tx, r inbox.Record) error {
 	number, err := strconv.Atoi(string(r.Value))
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
-// Admin is what operators do with an inbox from any process. It applies nothing itself: it reads, writes wishes, and resets
-// positions. Close it.
+// Admin is what operators do with an inbox from any process. It applies nothing itself: it reads,
+// writes wishes, and resets positions. Close it.
 type Admin struct {
 	cfg     Config
 	client  *kgo.Client
@@ -60,8 +60,8 @@ type Reported struct {
 	PausedBy string `json:"paused_by,omitempty"`
 }
 
-// Status reads every partition of the topics. Position, lag and parked keys are read from the servers now; state and reason are
-// what the owner last told.
+// Status reads every partition of the topics. Position, lag and parked keys are read from the
+// servers now; state and reason are what the owner last told.
 func (a *Admin) Status(ctx context.Context) ([]Reported, error) {
 	layout, err := a.layout(ctx)
 	if err != nil {
@@ -221,13 +221,14 @@ func (a *Admin) Letters(ctx context.Context) ([]*Letter, error) {
 	return a.letters.read(ctx, func(*Letter) bool { return false })
 }
 
-// ReplayKey asks the owner of a partition to apply what waits of a parked key, in its order, and to free the key.
+// ReplayKey asks the owner of a partition to apply what waits of a parked key, in its order, and to
+// free the key.
 func (a *Admin) ReplayKey(ctx context.Context, topic string, partition int32, key string, mode ReplayMode) error {
 	return a.wish(ctx, topic, partition, keyWish+key, string(mode))
 }
 
-// ReplayLetter asks the owner to apply one dead letter, by itself: later records of its key may have taken effect before. A
-// letter behind a parked key is not applied this way; replay the key.
+// ReplayLetter asks the owner to apply one dead letter, by itself: later records of its key may
+// have taken effect before. A letter behind a parked key is not applied this way; replay the key.
 func (a *Admin) ReplayLetter(ctx context.Context, l *Letter) error {
 	return a.wish(ctx, l.Topic, l.Partition, offsetWish+strconv.FormatInt(l.Offset, 10), string(RefuseMissing))
 }
@@ -245,7 +246,8 @@ func (a *Admin) wish(ctx context.Context, topic string, partition int32, wish, v
 	return nil
 }
 
-// Drop ends dead letters for good. A parked key stays parked: replay it with SkipMissing to free it.
+// Drop ends dead letters for good. A parked key stays parked: replay it with SkipMissing to free
+// it.
 func (a *Admin) Drop(ctx context.Context, letters ...*Letter) error {
 	return a.letters.drop(ctx, letters)
 }

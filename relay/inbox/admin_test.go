@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// An operator pauses a partition, or all of them, from another process, sees who did it, and resumes.
+// An operator pauses a partition, or all of them, from another process, sees who did it, and
+// resumes.
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
 	for name, target := range map[string]Target{"one": {Topic: events, Partition: 0}, "all": {}} {
@@ -73,7 +74,8 @@ func TestStatusOfNothing(t *testing.T) {
 	})
 }
 
-// A reset back applies again, a reset forward skips, and both say beforehand how much; the owner that runs follows.
+// A reset back applies again, a reset forward skips, and both say beforehand how much; the owner
+// that runs follows.
 func TestResetWhileItRuns(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

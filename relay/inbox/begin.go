@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// begin finds where the partition goes on: the position in Redis, or where the inbox once began. Whatever this instance
-// believed before does not count.
+// begin finds where the partition goes on: the position in Redis, or where the inbox once began.
+// Whatever this instance believed before does not count.
 func (p *partition) begin(ctx context.Context) error {
 	layout := p.in.layout()
 	p.layout, p.keys = layout, layout.keys(p.in.cfg.Inbox, p.topic, p.number)
@@ -65,7 +65,8 @@ func (p *partition) load(ctx context.Context) (owed map[string]string, err error
 	return due.Val(), nil
 }
 
-// afterLoss says so if Redis is older than it once was, and drops the dead letters of what is applied again.
+// afterLoss says so if Redis is older than it once was, and drops the dead letters of what is
+// applied again.
 func (p *partition) afterLoss(ctx context.Context) error {
 	reached, err := p.in.reached(ctx, p.topic, p.number, p.pos.Topic)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
-// check holds the position against what Kafka has, before anything is fetched. Its answers come from leaders that are not
-// deposed: a halt is a serious thing to say.
+// check holds the position against what Kafka has, before anything is fetched. Its answers come
+// from leaders that are not deposed: a halt is a serious thing to say.
 func (p *partition) check(ctx context.Context) error {
 	found, err := kafkalog.Leaders(ctx, p.in.client, p.topic)
 	if err != nil {
@@ -74,9 +74,9 @@ func (p *partition) truncated(loss *kgo.ErrDataLoss) *HaltError {
 
 var errSeen = errors.New("seen")
 
-// passMarkers moves the position behind the markers of transactions, and what compaction has emptied, at the end of the
-// log. No consumer sees those offsets. Without this, retention would pass the position of a partition in which everything
-// took effect.
+// passMarkers moves the position behind the markers of transactions, and what compaction has
+// emptied, at the end of the log. No consumer sees those offsets. Without this, retention would
+// pass the position of a partition in which everything took effect.
 func (p *partition) passMarkers(ctx context.Context) error {
 	found, err := kafkalog.Leaders(ctx, p.in.client, p.topic)
 	if err != nil {

@@ -63,7 +63,8 @@ func (r *Record) unfoldStructured() error {
 	return nil
 }
 
-// isJSON reports whether data of a content type stands in a CloudEvent as the JSON value that it is. No type is JSON.
+// isJSON reports whether data of a content type stands in a CloudEvent as the JSON value that it
+// is. No type is JSON.
 func isJSON(contentType string) bool {
 	media, _, _ := mime.ParseMediaType(contentType)
 	return contentType == "" || media == "application/json" || strings.HasSuffix(media, "+json")

@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// commit makes the segment take effect: its dead letters are confirmed by Kafka, then commands and position are one EXEC. The
-// error is a *failure with alone set, errConflict, a *HaltError or the server's; after each of them nothing was written, or the
-// position tells.
+// commit makes the segment take effect: its dead letters are confirmed by Kafka, then commands and
+// position are one EXEC. The error is a *failure with alone set, errConflict, a *HaltError or the
+// server's; after each of them nothing was written, or the position tells.
 func (t *transaction) commit() error {
 	if t.dead != nil || len(t.records) == 0 && t.extra == nil {
 		return t.dead
@@ -66,7 +66,8 @@ func (t *transaction) next() Position {
 	return next
 }
 
-// refused says why EXEC did not run. A command that Redis refused when it was queued is its record's fault.
+// refused says why EXEC did not run. A command that Redis refused when it was queued is its
+// record's fault.
 func (t *transaction) refused(err error, set *redis.StatusCmd) error {
 	if errors.Is(err, redis.TxFailedErr) {
 		return errConflict
@@ -92,8 +93,8 @@ func (t *transaction) refused(err error, set *redis.StatusCmd) error {
 	return fmt.Errorf("redis: EXEC with %s: %w", t.p.keys.position, err)
 }
 
-// settle looks at every reply. A record some of whose commands failed is told of and becomes a dead letter; the position has
-// passed it already.
+// settle looks at every reply. A record some of whose commands failed is told of and becomes a dead
+// letter; the position has passed it already.
 func (t *transaction) settle() error {
 	var partial []*letter
 	for i, c := range t.cmds {
@@ -124,8 +125,8 @@ func (t *transaction) settle() error {
 	return t.p.paid(t.hard, partial)
 }
 
-// owe notes in Redis that letters are to be sent of records that the position has passed. Without it a crash before
-// Kafka's confirmation would lose them.
+// owe notes in Redis that letters are to be sent of records that the position has passed. Without
+// it a crash before Kafka's confirmation would lose them.
 func (p *partition) owe(ctx context.Context, letters []*letter) {
 	values := make([]any, 0, 2*len(letters))
 	for _, l := range letters {

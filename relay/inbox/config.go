@@ -19,8 +19,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Handler queues the effects of a record on tx. It runs again if the transaction did not commit, so it must have no other
-// effects. An error has none of its effects committed and is retried; see Poison.
+// Handler queues the effects of a record on tx. It runs again if the transaction did not commit, so
+// it must have no other effects. An error has none of its effects committed and is retried; see
+// Poison.
 type Handler func(ctx context.Context, tx *Tx, r Record) error
 
 // ErrorPolicy says what happens to a record whose handler fails for good.
@@ -31,8 +32,8 @@ const (
 	Halt ErrorPolicy = iota
 	// DeadLetter puts the record into the dead-letter topic and goes on.
 	DeadLetter
-	// Park does so too, and puts every later record of the same key behind it, in order, until they are replayed. Records
-	// without a key are dead letters.
+	// Park does so too, and puts every later record of the same key behind it, in order, until they
+	// are replayed. Records without a key are dead letters.
 	Park
 )
 
@@ -48,47 +49,56 @@ const (
 	End
 )
 
-// ChangePolicy says what happens when a topic gets partitions so that its state would be in other hash slots.
+// ChangePolicy says what happens when a topic gets partitions so that its state would be in other
+// hash slots.
 type ChangePolicy int
 
 const (
 	// HaltOnChange stops the topic's partitions.
 	HaltOnChange ChangePolicy = iota
-	// ContinueOnChange goes on. Tx.StateKey gives keys of a record that moved to another partition another tag.
+	// ContinueOnChange goes on. Tx.StateKey gives keys of a record that moved to another partition
+	// another tag.
 	ContinueOnChange
 )
 
-// Retry says how a handler's error is retried. The partition waits meanwhile, which keeps the order.
+// Retry says how a handler's error is retried. The partition waits meanwhile, which keeps the
+// order.
 type Retry struct {
 	// Attempts before the policy applies; 0: 5.
 	Attempts int
-	// Wait before the second attempt, doubled each time up to MaxWait, with jitter; 0: 100 ms and 10 s.
+	// Wait before the second attempt, doubled each time up to MaxWait, with jitter; 0: 100 ms and
+	// 10 s.
 	Wait, MaxWait time.Duration
 }
 
 // Config of an Inbox. Zero values mean what their field says.
 type Config struct {
-	// Inbox is its name, of the form of an outbox's. Required. Two inboxes with one name share the work of one.
+	// Inbox is its name, of the form of an outbox's. Required. Two inboxes with one name share the
+	// work of one.
 	Inbox string
-	// Redis is where the effects go. Required: a *redis.Client or a *redis.ClusterClient that reads from masters. Its pool
-	// should hold a connection a partition. The caller closes it.
+	// Redis is where the effects go. Required: a *redis.Client or a *redis.ClusterClient that reads
+	// from masters. Its pool should hold a connection a partition. The caller closes it.
 	Redis redis.UniversalClient
-	// Kafka has the options of every Kafka client that the inbox opens: seed brokers, TLS, SASL. Required.
+	// Kafka has the options of every Kafka client that the inbox opens: seed brokers, TLS, SASL.
+	// Required.
 	Kafka []kgo.Opt
 	// Topics to apply. Required. They are read with read_committed.
 	Topics []string
 	// Handle is called for each record. Required.
 	Handle Handler
 
-	// Outbox is the outbox that Tx.Append writes to, on the same Redis. Its shards must divide the partitions of every topic;
-	// then state, position and events of a partition share a hash slot. Empty: Append fails. It cannot be changed later.
+	// Outbox is the outbox that Tx.Append writes to, on the same Redis. Its shards must divide the
+	// partitions of every topic; then state, position and events of a partition share a hash slot.
+	// Empty: Append fails. It cannot be changed later.
 	Outbox string
 	// Writer configures the events of Tx.Append; its Outbox is the one above.
 	Writer outbox.Config
-	// Slots is over how many hash tags the state is spread; it must divide the partitions of every topic, and cannot be
-	// changed later. 0: the outbox's shards, or the greatest common divisor of the partitions at the first start.
+	// Slots is over how many hash tags the state is spread; it must divide the partitions of every
+	// topic, and cannot be changed later. 0: the outbox's shards, or the greatest common divisor of
+	// the partitions at the first start.
 	Slots int
-	// RequireSameSlot refuses keys outside the partition's hash slot on every server, as is always done on a Cluster.
+	// RequireSameSlot refuses keys outside the partition's hash slot on every server, as is always
+	// done on a Cluster.
 	RequireSameSlot bool
 
 	// Start is where partitions begin at the very first start.
@@ -99,16 +109,18 @@ type Config struct {
 	// OnError is what happens to a record whose handler fails for good.
 	OnError ErrorPolicy
 	Retry   Retry
-	// DeadLetterTopic takes the records; empty: sluice-inbox.<inbox>.dlq. It is created, compacted, if it does not exist.
+	// DeadLetterTopic takes the records; empty: sluice-inbox.<inbox>.dlq. It is created, compacted,
+	// if it does not exist.
 	DeadLetterTopic string
-	// MaxParked bounds the parked keys of a partition, which are in Redis and in memory. With more it halts; 0: 10,000.
+	// MaxParked bounds the parked keys of a partition, which are in Redis and in memory. With more
+	// it halts; 0: 10,000.
 	MaxParked int
-	// CheckTypes asks for the type of every key that a command needs a type of, and watches it, so that WRONGTYPE is found
-	// before anything is sent. It about doubles the commands.
+	// CheckTypes asks for the type of every key that a command needs a type of, and watches it, so
+	// that WRONGTYPE is found before anything is sent. It about doubles the commands.
 	CheckTypes bool
 
-	// MaxRecords, MaxBytes and MaxTime bound one transaction; 0: 1,000 records, 4 MiB, 100 ms of the handler's time. Nothing
-	// waits for them to be reached.
+	// MaxRecords, MaxBytes and MaxTime bound one transaction; 0: 1,000 records, 4 MiB, 100 ms of
+	// the handler's time. Nothing waits for them to be reached.
 	MaxRecords int
 	MaxBytes   int
 	MaxTime    time.Duration
@@ -119,14 +131,16 @@ type Config struct {
 	SessionTimeout time.Duration
 	// HousekeepingInterval is the pace of offsets, control and status; 0: 1 s.
 	HousekeepingInterval time.Duration
-	// DrainTimeout is how long a partition that is told to stop may take for its transaction; 0: 10 s.
+	// DrainTimeout is how long a partition that is told to stop may take for its transaction; 0: 10
+	// s.
 	DrainTimeout time.Duration
 
-	// Assign fixes the partitions of this instance, by topic, instead of leaving them to Kafka's group.
+	// Assign fixes the partitions of this instance, by topic, instead of leaving them to Kafka's
+	// group.
 	Assign map[string][]int32
 
-	// Instance names this process in logs, status and positions; empty: host, process id and a random part. It must be
-	// unique: a position of another instance is told apart by it.
+	// Instance names this process in logs, status and positions; empty: host, process id and a
+	// random part. It must be unique: a position of another instance is told apart by it.
 	Instance string
 	// Logger takes one line a state change; nil: slog.Default().
 	Logger *slog.Logger

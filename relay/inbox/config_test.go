@@ -68,7 +68,8 @@ func TestConfigRefuses(t *testing.T) {
 	}
 }
 
-// Every field has a default, or is required or nothing by itself: none is forgotten when fields are added.
+// Every field has a default, or is required or nothing by itself: none is forgotten when fields are
+// added.
 func TestConfigDefaults(t *testing.T) {
 	zero := []string{"Outbox", "Slots", "RequireSameSlot", "Start", "OnPartitionsAdded", "OnError", "CheckTypes", "Assign", "Writer"}
 	cfg := validConfig(t).withDefaults()

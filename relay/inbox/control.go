@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// control follows the operators' control hash and writes the status hash. No promise rests on them, so every failure is only
-// logged and tried again.
+// control follows the operators' control hash and writes the status hash. No promise rests on them,
+// so every failure is only logged and tried again.
 type control struct {
 	client redis.UniversalClient
 	inbox  string
@@ -37,7 +37,8 @@ func pauseFieldOf(topic string, partition int32) string {
 	return pauseField + ":" + place(topic, partition)
 }
 
-// pauseWish is the value of such a field. One that is not JSON pauses all the same: whoever wrote it by hand meant it.
+// pauseWish is the value of such a field. One that is not JSON pauses all the same: whoever wrote
+// it by hand meant it.
 type pauseWish struct {
 	AtMS   int64  `json:"at"`
 	By     string `json:"by"`
@@ -83,8 +84,8 @@ func (c *control) tell(st PartitionStatus) {
 // heartbeat is after how many polls the states are told again, which shows that the instance lives.
 const heartbeat = 5
 
-// run polls and writes until ctx ends, and then writes what is still queued. changed is called when the pauses are others than
-// before.
+// run polls and writes until ctx ends, and then writes what is still queued. changed is called when
+// the pauses are others than before.
 func (c *control) run(ctx context.Context, interval time.Duration, current func() []PartitionStatus, changed func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

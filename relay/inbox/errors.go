@@ -88,8 +88,9 @@ var (
 	errNoOutbox  = errors.New("inbox: Append needs Config.Outbox")
 )
 
-// SlotError says that a command of a handler uses a key outside the hash slot of its partition, so that a Redis Cluster
-// cannot change it together with the position. Nothing was sent. Build the key with Tx.StateKey.
+// SlotError says that a command of a handler uses a key outside the hash slot of its partition, so
+// that a Redis Cluster cannot change it together with the position. Nothing was sent. Build the key
+// with Tx.StateKey.
 type SlotError struct {
 	Command string
 	Key     string
@@ -103,14 +104,15 @@ func (e *SlotError) Error() string {
 		e.Command, e.Key, e.Slot, e.TagSlot, e.Tag)
 }
 
-// serverStates is how replies begin that say something of the server or of this client's permissions, and nothing of a
-// record.
+// serverStates is how replies begin that say something of the server or of this client's
+// permissions, and nothing of a record.
 var serverStates = []string{
 	"OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MOVED ", "ASK ", "UNBLOCKED ", "BUSY ", "MISCONF ",
 	"NOREPLICAS ", "NOPERM ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients reached",
 }
 
-// isServerState reports whether a failed command says nothing of the record: the server did not answer, or cannot now.
+// isServerState reports whether a failed command says nothing of the record: the server did not
+// answer, or cannot now.
 func isServerState(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, redis.TxFailedErr):
@@ -131,7 +133,8 @@ func isReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// isEventError reports whether an outbox refuses an event for what it is, and would refuse it again.
+// isEventError reports whether an outbox refuses an event for what it is, and would refuse it
+// again.
 func isEventError(err error) bool {
 	var event *outbox.EventError
 	var limit *outbox.LimitError

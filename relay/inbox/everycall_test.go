@@ -77,7 +77,8 @@ var redisFaults = map[string]func(l *lab, c *call){
 	},
 }
 
-// onCall has fail answer the call that is to fail. What stands between MULTI and EXEC is no call of its own.
+// onCall has fail answer the call that is to fail. What stands between MULTI and EXEC is no call of
+// its own.
 func (l *lab) onCall(c *call, fail func(p *server.Peer, cmd string, args []string)) {
 	var mu sync.Mutex
 	multi := map[*server.Peer]bool{}
@@ -94,15 +95,16 @@ func (l *lab) onCall(c *call, fail func(p *server.Peer, cmd string, args []strin
 	})
 }
 
-// silently runs a command of a connection, with what is queued and watched on it, and throws the reply away.
+// silently runs a command of a connection, with what is queued and watched on it, and throws the
+// reply away.
 func (l *lab) silently(p *server.Peer, args ...string) {
 	silent := server.NewPeer(bufio.NewWriter(io.Discard))
 	silent.Ctx = p.Ctx
 	l.mini.Server().Dispatch(silent, args)
 }
 
-// applyWith runs an inbox over records of three keys, one of which is poison and parks its key, with a fault, replays the key, and
-// checks what took effect.
+// applyWith runs an inbox over records of three keys, one of which is poison and parks its key,
+// with a fault, replays the key, and checks what took effect.
 func applyWith(t *testing.T, fault func(l *lab, c *call), n int64) (hit bool) {
 	t.Helper()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -166,8 +168,8 @@ func applyWith(t *testing.T, fault func(l *lab, c *call), n int64) (hit bool) {
 	return hit
 }
 
-// Fail call n, for every n, until a run has fewer calls: whatever fails, each record takes effect once, in order, and no call's
-// failure is held against a record.
+// Fail call n, for every n, until a run has fewer calls: whatever fails, each record takes effect
+// once, in order, and no call's failure is held against a record.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
 	for server, faults := range map[string]map[string]func(*lab, *call){"Kafka": kafkaFaults, "Redis": redisFaults} {

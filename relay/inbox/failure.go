@@ -10,7 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// retrying is the record that fails now. Attempts are counted in memory: after a crash they begin anew.
+// retrying is the record that fails now. Attempts are counted in memory: after a crash they begin
+// anew.
 type retrying struct {
 	offset   int64
 	attempts int
@@ -25,7 +26,8 @@ func (p *partition) attempt(offset int64) int {
 	return 1
 }
 
-// apply makes records take effect, in their order. It returns early when soft ends; what it has not committed comes again.
+// apply makes records take effect, in their order. It returns early when soft ends; what it has not
+// committed comes again.
 func (p *partition) apply(soft, hard context.Context, records []*kgo.Record) error {
 	var forced *failure
 	alone := false
@@ -80,8 +82,8 @@ func (p *partition) before(soft, hard context.Context, records *[]*kgo.Record, o
 	return nil
 }
 
-// judge decides what follows a failure: nil after a wait, which means another attempt; the failure itself, by which its record
-// is condemned; or a halt.
+// judge decides what follows a failure: nil after a wait, which means another attempt; the failure
+// itself, by which its record is condemned; or a halt.
 func (p *partition) judge(ctx context.Context, f *failure) (*failure, error) {
 	cfg := p.in.cfg
 	if p.failing.wait == nil || p.failing.offset != f.offset {

@@ -10,9 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fetcher is the consumer that all partitions of an instance share. Partitions come and go only between two polls, in the
-// goroutine that polls: what a poll has brought of a partition that begins again elsewhere can then not be taken for what
-// stands behind its new beginning.
+// fetcher is the consumer that all partitions of an instance share. Partitions come and go only
+// between two polls, in the goroutine that polls: what a poll has brought of a partition that
+// begins again elsewhere can then not be taken for what stands behind its new beginning.
 type fetcher struct {
 	client *kgo.Client
 	budget int // bytes that may wait
@@ -31,8 +31,8 @@ func newFetcher(client *kgo.Client, budget int) *fetcher {
 	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{}, ids: map[string]TopicID{}}
 }
 
-// fetchOpts are the options of the client that fetches. It does nothing else: an explicit request to a broker would wait behind
-// a fetch that waits for records.
+// fetchOpts are the options of the client that fetches. It does nothing else: an explicit request
+// to a broker would wait behind a fetch that waits for records.
 func fetchOpts(cfg *Config) []kgo.Opt {
 	most := int32(min(max(cfg.MaxInFlight/4, 64<<10), 16<<20))
 	return append(slices.Clone(cfg.Kafka),
@@ -48,8 +48,8 @@ func askOpts(cfg *Config) []kgo.Opt {
 	return append(slices.Clone(cfg.Kafka),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // letters.go chooses
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		// A repeated dead letter is the same one. An idempotent producer would refuse everything after a request whose outcome it
-		// does not know.
+		// A repeated dead letter is the same one. An idempotent producer would refuse everything
+		// after a request whose outcome it does not know.
 		kgo.DisableIdempotentWrite(),
 		kgo.ProducerLinger(0),
 		kgo.RecordDeliveryTimeout(letterTimeout),
@@ -94,8 +94,8 @@ func (f *fetcher) add(topic string, partition int32, pos Position) *source {
 	return s
 }
 
-// renew has the client forget a topic that was made again: it would ask for the old one for ever. Whatever else it fetches of
-// the topic begins again.
+// renew has the client forget a topic that was made again: it would ask for the old one for ever.
+// Whatever else it fetches of the topic begins again.
 func (f *fetcher) renew(topic string, id TopicID) {
 	was := f.ids[topic]
 	f.ids[topic] = id
@@ -138,8 +138,8 @@ func (f *fetcher) source(topic string, partition int32) *source {
 	return f.sources[place(topic, partition)]
 }
 
-// dispatch hands records to their partitions. Errors come first: after one that says that the log was cut off, the consumer
-// goes on elsewhere by itself.
+// dispatch hands records to their partitions. Errors come first: after one that says that the log
+// was cut off, the consumer goes on elsewhere by itself.
 func (f *fetcher) dispatch(fetches kgo.Fetches) {
 	fetches.EachError(func(topic string, partition int32, err error) {
 		if s := f.source(topic, partition); s != nil {

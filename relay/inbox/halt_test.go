@@ -38,7 +38,8 @@ func (l *lab) recreate(partitions int32) {
 	l.kafka.PurgeTopicsFromClient(events)
 }
 
-// What Kafka no longer has halts the partition with the evidence, and a reset that was previewed lets it go on.
+// What Kafka no longer has halts the partition with the evidence, and a reset that was previewed
+// lets it go on.
 func TestHaltsWithEvidence(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -105,7 +106,8 @@ func TestHaltsWithEvidence(t *testing.T) {
 	}
 }
 
-// The topic is made again while the inbox runs: it halts, and after a reset the same process reads the new one.
+// The topic is made again while the inbox runs: it halts, and after a reset the same process reads
+// the new one.
 func TestTopicMadeAgainWhileItRuns(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
@@ -193,8 +195,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// Partitions that are added begin at their beginning, whatever the inbox's start was; if the state would be elsewhere the topic
-// halts.
+// Partitions that are added begin at their beginning, whatever the inbox's start was; if the state
+// would be elsewhere the topic halts.
 func TestPartitionsAdded(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -237,7 +239,8 @@ func TestPartitionsAdded(t *testing.T) {
 	}
 }
 
-// A position moves behind the markers of transactions, so that retention, which takes everything, does not pass it.
+// A position moves behind the markers of transactions, so that retention, which takes everything,
+// does not pass it.
 func TestPassesMarkers(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -275,8 +278,8 @@ func TestPassesMarkers(t *testing.T) {
 	})
 }
 
-// Redis that goes back to an older state takes the position with it, and heals; dead letters of what is applied again are not
-// left over.
+// Redis that goes back to an older state takes the position with it, and heals; dead letters of
+// what is applied again are not left over.
 func TestRedisGoesBack(t *testing.T) {
 	t.Parallel()
 	for _, running := range []bool{false, true} {

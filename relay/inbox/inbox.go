@@ -56,9 +56,10 @@ func New(cfg Config) (*Inbox, error) {
 	return in, nil
 }
 
-// Run applies until ctx ends; then it finishes the transactions that are under way, gives its partitions back and returns
-// nil. It waits for servers that cannot be reached. It returns an error only for what waiting cannot mend: a configuration
-// that does not fit what the inbox has begun with.
+// Run applies until ctx ends; then it finishes the transactions that are under way, gives its
+// partitions back and returns nil. It waits for servers that cannot be reached. It returns an error
+// only for what waiting cannot mend: a configuration that does not fit what the inbox has begun
+// with.
 func (in *Inbox) Run(ctx context.Context) error {
 	client, err := kgo.NewClient(askOpts(&in.cfg)...)
 	if err != nil {
@@ -240,8 +241,8 @@ func (in *Inbox) Status() []PartitionStatus {
 	return status
 }
 
-// Ready is nil when this instance has joined and every partition it owns runs or is paused on purpose. An instance that owns none
-// because there are more instances than partitions is ready.
+// Ready is nil when this instance has joined and every partition it owns runs or is paused on
+// purpose. An instance that owns none because there are more instances than partitions is ready.
 func (in *Inbox) Ready() error {
 	in.mu.Lock()
 	problem, member := in.problem, in.member

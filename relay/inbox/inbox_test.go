@@ -121,7 +121,8 @@ func TestInstancesShareThePartitions(t *testing.T) {
 	})
 }
 
-// An instance that was overtaken while its handler ran has no effect, and goes on from where the other one is.
+// An instance that was overtaken while its handler ran has no effect, and goes on from where the
+// other one is.
 func TestOvertakenInstanceHasNoEffect(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -159,7 +160,8 @@ func TestOvertakenInstanceHasNoEffect(t *testing.T) {
 	})
 }
 
-// Two instances on one partition on purpose get in each other's way, and nothing takes effect twice.
+// Two instances on one partition on purpose get in each other's way, and nothing takes effect
+// twice.
 func TestTwoOwners(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -25,8 +25,9 @@ import (
 
 const events = "outbox.event.order"
 
-// lab is an in-memory Redis and an in-memory Kafka with one topic, inside a bubble of testing/synctest: waiting costs no
-// time. What it shows of Redis and Kafka is what the stand-ins know; claims about the real ones are proved on the real ones.
+// lab is an in-memory Redis and an in-memory Kafka with one topic, inside a bubble of
+// testing/synctest: waiting costs no time. What it shows of Redis and Kafka is what the stand-ins
+// know; claims about the real ones are proved on the real ones.
 type lab struct {
 	t       *testing.T
 	mini    *miniredis.Miniredis
@@ -138,7 +139,8 @@ func (l *lab) config() Config {
 	}
 }
 
-// tally appends the record's value to the list of its key. The list shows what took effect, how often and in which order.
+// tally appends the record's value to the list of its key. The list shows what took effect, how
+// often and in which order.
 func (l *lab) tally(ctx context.Context, tx *Tx, r Record) error {
 	tx.Queue().RPush(ctx, tx.StateKey("seen:"+r.Key), string(r.Value))
 	return nil

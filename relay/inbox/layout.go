@@ -15,8 +15,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Layout is what must stay the same from start to start: where the positions and the state are, and where each partition
-// began. It is a Redis hash, and repeated in the metadata of the group's offsets, in case Redis loses it.
+// Layout is what must stay the same from start to start: where the positions and the state are, and
+// where each partition began. It is a Redis hash, and repeated in the metadata of the group's
+// offsets, in case Redis loses it.
 type Layout struct {
 	// Tags names the hash tags: the outbox, or the inbox itself. Slots is how many there are.
 	Tags  string
@@ -25,7 +26,8 @@ type Layout struct {
 	Topics map[string]TopicStart
 }
 
-// TopicStart is where a topic's partitions began. Those behind the end of Start began at 0: they were added later.
+// TopicStart is where a topic's partitions began. Those behind the end of Start began at 0: they
+// were added later.
 type TopicStart struct {
 	ID    TopicID `json:"id"`
 	Start []int64 `json:"start"`
@@ -114,7 +116,8 @@ func (in *Inbox) prepare(ctx context.Context, known *Layout) (*Layout, error) {
 	return layout, in.writeLayout(ctx, layout)
 }
 
-// complete fills in what the layout lacks: from what this process knows, else from the group's offsets, else anew.
+// complete fills in what the layout lacks: from what this process knows, else from the group's
+// offsets, else anew.
 func (in *Inbox) complete(ctx context.Context, layout, known *Layout, found map[string]*kafkalog.Topic) error {
 	var err error
 	for _, name := range in.cfg.Topics {
@@ -165,7 +168,8 @@ func gcd(a, b int) int {
 	return a
 }
 
-// firstStart is where the partitions of a topic begin by the configuration. known are those that began before.
+// firstStart is where the partitions of a topic begin by the configuration. known are those that
+// began before.
 func (in *Inbox) firstStart(ctx context.Context, t *kafkalog.Topic, known map[int32]int64) (TopicStart, error) {
 	start := TopicStart{ID: t.ID, Start: make([]int64, len(t.Partitions))}
 	for i := range t.Partitions {
@@ -192,7 +196,8 @@ func (in *Inbox) firstStart(ctx context.Context, t *kafkalog.Topic, known map[in
 	return start, nil
 }
 
-// agree refuses a configuration that would look for the positions elsewhere, and so apply everything again.
+// agree refuses a configuration that would look for the positions elsewhere, and so apply
+// everything again.
 func (in *Inbox) agree(ctx context.Context, l *Layout) error {
 	tags, slots := in.cfg.Inbox, in.cfg.Slots
 	if in.cfg.Outbox != "" {

@@ -34,7 +34,8 @@ type Letter struct {
 	HasKey    bool      `json:"has_key"`
 	At        time.Time `json:"at"`
 	Bytes     int       `json:"bytes"`
-	// Parked: the key was parked when it was written, so a replay applies it in the order of its key.
+	// Parked: the key was parked when it was written, so a replay applies it in the order of its
+	// key.
 	Parked bool `json:"parked"`
 	// Missing counts chunks that are not in the topic. Such a letter can only be dropped.
 	Missing int `json:"missing_chunks,omitempty"`
@@ -56,14 +57,15 @@ func (l *Letter) Ref() string {
 	return place(l.Topic, l.Partition) + "/" + strconv.FormatInt(l.Offset, 10)
 }
 
-// letterKey is the key of a letter's first chunk. The topic's ID keeps the letters of a topic that was made again apart.
+// letterKey is the key of a letter's first chunk. The topic's ID keeps the letters of a topic that
+// was made again apart.
 func letterKey(inbox, topic string, id TopicID, partition int32, offset int64) string {
 	return "inbox/" + inbox + "/" + topic + "/" + id.String() + "/" + strconv.Itoa(int(partition)) + "/" + strconv.FormatInt(offset, 10)
 }
 
-// records gives the records that keep a letter. The value is the record as a RESP array of bulk strings, names and values
-// in turn, cut into chunks; the first chunk's key is letterKey, the others have #<n> behind it. A repetition has the same
-// keys, so that a compacted topic keeps one.
+// records gives the records that keep a letter. The value is the record as a RESP array of bulk
+// strings, names and values in turn, cut into chunks; the first chunk's key is letterKey, the
+// others have #<n> behind it. A repetition has the same keys, so that a compacted topic keeps one.
 func (l *letter) records(inbox, topic string, id TopicID) []*kgo.Record {
 	value := encodeRecord(l.record)
 	chunks := max(1, (len(value)+letterChunk-1)/letterChunk)
@@ -118,8 +120,8 @@ func parseLetterKey(key []byte) (inbox string, l Letter, chunk int, ok bool) {
 	return parts[1], l, chunk, letterKey(parts[1], l.Topic, l.TopicID, l.Partition, l.Offset) == name
 }
 
-// encodeRecord is a record as names and values in turn: topic, partition, offset, timestamp, then key and value unless they are
-// null, then a header.<name> for each header.
+// encodeRecord is a record as names and values in turn: topic, partition, offset, timestamp, then
+// key and value unless they are null, then a header.<name> for each header.
 func encodeRecord(r *kgo.Record) []byte {
 	fields := [][]byte{
 		[]byte("topic"), []byte(r.Topic), []byte("partition"), strconv.AppendInt(nil, int64(r.Partition), 10),

@@ -98,8 +98,8 @@ func (b *letterbox) produce(ctx context.Context, records []*kgo.Record) error {
 	return nil
 }
 
-// drop ends letters: a tombstone for each of their chunks, the first chunk's last, since the letter is seen while that one
-// stands.
+// drop ends letters: a tombstone for each of their chunks, the first chunk's last, since the letter
+// is seen while that one stands.
 func (b *letterbox) drop(ctx context.Context, letters []*Letter) error {
 	var later, first []*kgo.Record
 	for _, l := range letters {
@@ -115,8 +115,8 @@ func (b *letterbox) drop(ctx context.Context, letters []*Letter) error {
 	return errors.Join(b.produce(ctx, later), b.produce(ctx, first))
 }
 
-// read gives the letters of this inbox that stand in the topic now, by partition and offset. keep says which of them are to
-// have their values.
+// read gives the letters of this inbox that stand in the topic now, by partition and offset. keep
+// says which of them are to have their values.
 func (b *letterbox) read(ctx context.Context, keep func(*Letter) bool) ([]*Letter, error) {
 	t, err := b.find(ctx)
 	if err != nil || t == nil {
@@ -143,7 +143,8 @@ func (b *letterbox) read(ctx context.Context, keep func(*Letter) bool) ([]*Lette
 	return letters, nil
 }
 
-// collect takes one record of the topic: the latest of a key counts, and none is left after a tombstone.
+// collect takes one record of the topic: the latest of a key counts, and none is left after a
+// tombstone.
 func (b *letterbox) collect(found map[string]*Letter, r *kgo.Record, keep func(*Letter) bool) {
 	inbox, l, chunk, ok := parseLetterKey(r.Key)
 	if !ok || inbox != b.inbox {

@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// member is this instance's part in the consumer group. Nothing is consumed through it: it says who works on which partition,
-// and takes the offsets for Kafka's tools.
+// member is this instance's part in the consumer group. Nothing is consumed through it: it says who
+// works on which partition, and takes the offsets for Kafka's tools.
 type member struct {
 	in     *Inbox
 	client *kgo.Client
@@ -28,7 +28,8 @@ type worker struct {
 	done chan struct{}
 }
 
-// runGroup is a member of the group until ctx ends. Then it stops its partitions, tells the group their offsets, and leaves.
+// runGroup is a member of the group until ctx ends. Then it stops its partitions, tells the group
+// their offsets, and leaves.
 func (in *Inbox) runGroup(ctx context.Context) error {
 	m := &member{in: in, work: map[string]*worker{}}
 	client, err := kgo.NewClient(append(slices.Clone(in.cfg.Kafka),
@@ -107,8 +108,8 @@ func (m *member) start(ctx context.Context, given map[string][]int32) {
 	}
 }
 
-// stop ends partitions, those that were revoked with a last word to the group. After a loss they may be others' already,
-// whose positions are guarded by WATCH.
+// stop ends partitions, those that were revoked with a last word to the group. After a loss they
+// may be others' already, whose positions are guarded by WATCH.
 func (m *member) stop(client *kgo.Client, gone map[string][]int32, revoked bool) {
 	m.mu.Lock()
 	m.lost = m.lost || !revoked && len(gone) > 0

@@ -2,12 +2,13 @@ package inbox
 
 import "time"
 
-// Observer is told what an inbox does, for metrics and for tests. Every func may be nil. They are called on the applying
-// path: they must return quickly and must not block.
+// Observer is told what an inbox does, for metrics and for tests. Every func may be nil. They are
+// called on the applying path: they must return quickly and must not block.
 type Observer struct {
 	// Applied is called after each transaction.
 	Applied func(Commit)
-	// DeadLettered is called for each record that became a dead letter, after the transaction that passed it.
+	// DeadLettered is called for each record that became a dead letter, after the transaction that
+	// passed it.
 	DeadLettered func(topic string, partition int32, offset int64, reason Reason)
 	// Replayed is called for each dead letter that took effect.
 	Replayed func(topic string, partition int32, offset int64)

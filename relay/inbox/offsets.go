@@ -14,8 +14,8 @@ import (
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
 )
 
-// memory is the metadata of an offset in Kafka's group: what an inbox has to know to begin where it once began, if Redis
-// has lost everything.
+// memory is the metadata of an offset in Kafka's group: what an inbox has to know to begin where it
+// once began, if Redis has lost everything.
 type memory struct {
 	Version int     `json:"v"`
 	Tags    string  `json:"tags"`
@@ -24,8 +24,8 @@ type memory struct {
 	Start   int64   `json:"start"`
 }
 
-// remembered is the layout as the group's offsets have it. What they do not have is missing, or begins by the
-// configuration.
+// remembered is the layout as the group's offsets have it. What they do not have is missing, or
+// begins by the configuration.
 func (in *Inbox) remembered(ctx context.Context, found map[string]*kafkalog.Topic) (*Layout, error) {
 	l := &Layout{Topics: map[string]TopicStart{}}
 	offsets, err := in.groupOffsets(ctx)
@@ -65,8 +65,8 @@ func (in *Inbox) groupOffsets(ctx context.Context) (kadm.OffsetResponses, error)
 	return offsets, nil
 }
 
-// reached is how far the group's offsets say that a partition once was; 0 if they do not say. It tells an older Redis
-// from a newer one, and decides nothing.
+// reached is how far the group's offsets say that a partition once was; 0 if they do not say. It
+// tells an older Redis from a newer one, and decides nothing.
 func (in *Inbox) reached(ctx context.Context, topic string, partition int32, id TopicID) (int64, error) {
 	offsets, err := in.groupOffsets(ctx)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// parkedKey is a key whose records wait in the dead letters, from First to Last. It stands in Redis beside the position and
-// changes in the same EXEC, so a crash, or a Redis that has lost its last writes, has both or neither.
+// parkedKey is a key whose records wait in the dead letters, from First to Last. It stands in Redis
+// beside the position and changes in the same EXEC, so a crash, or a Redis that has lost its last
+// writes, has both or neither.
 //
 //	First <= Done+1, Done <= Last; Applied <= Count
 type parkedKey struct {

@@ -10,11 +10,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// haltRecheck is how often a halted partition looks whether it can go on, so that a cause that has gone, or a position that was
-// reset, needs no restart.
+// haltRecheck is how often a halted partition looks whether it can go on, so that a cause that has
+// gone, or a position that was reset, needs no restart.
 const haltRecheck = 5 * time.Second
 
-// partition applies the records of one partition while this instance owns it. Its fields belong to the goroutine of run.
+// partition applies the records of one partition while this instance owns it. Its fields belong to
+// the goroutine of run.
 type partition struct {
 	in      *Inbox
 	topic   string
@@ -25,8 +26,8 @@ type partition struct {
 
 	layout *Layout
 	keys   keys
-	// The position, as this instance has read or written it last. raw is its text, by which another's is told apart; empty: there
-	// is none in Redis.
+	// The position, as this instance has read or written it last. raw is its text, by which
+	// another's is told apart; empty: there is none in Redis.
 	pos       Position
 	raw       string
 	reached   int64 // the furthest that this instance has seen the position, in the topic reachedIn
@@ -161,7 +162,8 @@ func (p *partition) work(ctx, hard context.Context, src *source) error {
 	return nil
 }
 
-// expected refuses records that do not stand behind the position: the consumer was set back, because the log was cut off.
+// expected refuses records that do not stand behind the position: the consumer was set back,
+// because the log was cut off.
 func (p *partition) expected(records []*kgo.Record) error {
 	if first := records[0].Offset; first < p.pos.Next {
 		return fmt.Errorf("kafka: %s: offset %d came behind %d", place(p.topic, p.number), first, p.pos.Next-1)

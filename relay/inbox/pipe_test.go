@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// bufferedConn is a net.Pipe that takes what is written at once, as a socket does. Without it a long pipeline and the replies
-// to its beginning would wait for each other.
+// bufferedConn is a net.Pipe that takes what is written at once, as a socket does. Without it a
+// long pipeline and the replies to its beginning would wait for each other.
 type bufferedConn struct {
 	net.Conn
 	mu     sync.Mutex

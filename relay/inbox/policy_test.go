@@ -60,7 +60,8 @@ func TestRetryInPlace(t *testing.T) {
 	})
 }
 
-// With the policy halt the partition stands before the record, says which, and goes on when the cause has gone.
+// With the policy halt the partition stands before the record, says which, and goes on when the
+// cause has gone.
 func TestHaltPolicy(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {
@@ -203,8 +204,8 @@ func (l *lab) handled(cfg *Config, broken *atomic.Bool) {
 	}
 }
 
-// Later records of a parked key wait behind it, across restarts, while others go on; a replay applies them in order, and then
-// the key is free.
+// Later records of a parked key wait behind it, across restarts, while others go on; a replay
+// applies them in order, and then the key is free.
 func TestParkAndReplayInOrder(t *testing.T) {
 	t.Parallel()
 	parkLab(t, func(t *testing.T, l *lab, cfg Config, broken *atomic.Bool) {
@@ -305,7 +306,8 @@ func TestReplayRefusesMissingLetters(t *testing.T) {
 	})
 }
 
-// A replay that Redis has lost, after its letters were ended, is not lost: the records are in the topic.
+// A replay that Redis has lost, after its letters were ended, is not lost: the records are in the
+// topic.
 func TestReplayThatRedisHasLost(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

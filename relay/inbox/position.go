@@ -7,16 +7,20 @@ import (
 	"time"
 )
 
-// Position is how far a partition has taken effect: every committed record below Next has, and none from Next on. A
-// dead-lettered or parked record counts as passed. It stands in a Redis key in the slot of the effects.
+// Position is how far a partition has taken effect: every committed record below Next has, and none
+// from Next on. A dead-lettered or parked record counts as passed. It stands in a Redis key in the
+// slot of the effects.
 type Position struct {
 	// Next is the offset of the first record that has not taken effect; 0 <= Next.
 	Next int64 `json:"next"`
-	// Topic is the topic's ID: a topic that was deleted and made again has another one. Zero where brokers have none.
+	// Topic is the topic's ID: a topic that was deleted and made again has another one. Zero where
+	// brokers have none.
 	Topic TopicID `json:"topic"`
-	// Epoch is the leader epoch of the last record below Next; -1: unknown. It shows a log that was truncated.
+	// Epoch is the leader epoch of the last record below Next; -1: unknown. It shows a log that was
+	// truncated.
 	Epoch int32 `json:"epoch"`
-	// Count of the records that were passed since the inbox began. Letters of them are dead letters.
+	// Count of the records that were passed since the inbox began. Letters of them are dead
+	// letters.
 	Count   uint64 `json:"count"`
 	Letters uint64 `json:"letters,omitempty"`
 	// Instance wrote the position at At, by its own clock. They inform.

@@ -57,7 +57,8 @@ func (s *source) wake() {
 	}
 }
 
-// take gives what waits, at most that many records and bytes, but one at least. resume: the rest is few enough to fetch on.
+// take gives what waits, at most that many records and bytes, but one at least. resume: the rest is
+// few enough to fetch on.
 func (s *source) take(records, bytes, limit int) (taken []*kgo.Record, resume bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Record is a record of Kafka, with what Sluice knows about it. Its bytes are the consumer's: do not change them.
+// Record is a record of Kafka, with what Sluice knows about it. Its bytes are the consumer's: do
+// not change them.
 type Record struct {
 	Topic     string
 	Partition int32
@@ -16,19 +17,21 @@ type Record struct {
 	// Key is the record's key; HasKey tells an empty one from none.
 	Key    string
 	HasKey bool
-	// Value is the payload: the record's value, or what a structured CloudEvent carries. nil is a tombstone, or a CloudEvent
-	// without data.
+	// Value is the payload: the record's value, or what a structured CloudEvent carries. nil is a
+	// tombstone, or a CloudEvent without data.
 	Value []byte
 	// Headers are all of the record's, in their order.
 	Headers []Header
 
-	// ID, Type, AggregateType, AggregateID and ContentType are the event's, from the headers of the format raw or the
-	// attributes of a CloudEvent; empty where the record does not say. AggregateID is a CloudEvent's subject.
+	// ID, Type, AggregateType, AggregateID and ContentType are the event's, from the headers of the
+	// format raw or the attributes of a CloudEvent; empty where the record does not say.
+	// AggregateID is a CloudEvent's subject.
 	ID, Type, AggregateType, AggregateID, ContentType string
 	// Source and Time are a CloudEvent's; Time is the timestamp otherwise.
 	Source string
 	Time   time.Time
-	// Entry leads back to the outbox: <outbox>/<shard>/<entry ID>. Empty for records that no relay has written.
+	// Entry leads back to the outbox: <outbox>/<shard>/<entry ID>. Empty for records that no relay
+	// has written.
 	Entry string
 }
 

@@ -15,14 +15,16 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Replays are wishes of operators in a hash beside the position. The owner of the partition carries them out between two
-// transactions, with the handler that it has, so that nothing else takes effect meanwhile.
+// Replays are wishes of operators in a hash beside the position. The owner of the partition carries
+// them out between two transactions, with the handler that it has, so that nothing else takes
+// effect meanwhile.
 //
 //	field "key:<key>"        the parked key: its letters in their order, then the key is free
 //	field "offset:<offset>"  one dead letter, by itself
 //
-// A letter takes effect in one EXEC with a note that it did: parkedKey.Done, or the wish's own value. Its tombstone is written
-// after that, and the wish removed last. A crash in between repeats only what is idempotent.
+// A letter takes effect in one EXEC with a note that it did: parkedKey.Done, or the wish's own
+// value. Its tombstone is written after that, and the wish removed last. A crash in between repeats
+// only what is idempotent.
 const (
 	keyWish    = "key:"
 	offsetWish = "offset:"
@@ -30,8 +32,9 @@ const (
 	wishDone = "applied"
 )
 
-// ReplayMode says what happens to letters of a parked key that are gone from the dead letters: because they were dropped, or
-// because Redis has lost its last writes, a replay among them whose letters had been ended.
+// ReplayMode says what happens to letters of a parked key that are gone from the dead letters:
+// because they were dropped, or because Redis has lost its last writes, a replay among them whose
+// letters had been ended.
 type ReplayMode string
 
 // The modes.
@@ -47,8 +50,8 @@ const (
 // replayBytes bounds the values that are in memory at once.
 const replayBytes = 8 << 20
 
-// look asks for what is wished, and whether the position is still this instance's. A partition to which nothing comes would not
-// notice otherwise that Redis has gone back.
+// look asks for what is wished, and whether the position is still this instance's. A partition to
+// which nothing comes would not notice otherwise that Redis has gone back.
 func (p *partition) look(ctx context.Context) (wishes map[string]string, err error) {
 	var position *redis.StringCmd
 	var replay *redis.MapStringStringCmd
@@ -136,8 +139,8 @@ func (p *partition) openLog(ctx context.Context) (*kafkalog.Log, error) {
 	return kafkalog.Open(p.in.client, found[p.topic], int(p.number), kgo.ReadCommitted())
 }
 
-// replayOffset applies one letter. If it is gone although nothing says that it was applied, Redis has lost its replay: the record
-// is taken from the topic.
+// replayOffset applies one letter. If it is gone although nothing says that it was applied, Redis
+// has lost its replay: the record is taken from the topic.
 func (p *partition) replayOffset(ctx context.Context, wish, value string, own []*Letter, loaded map[int64]*Letter) error {
 	offset, err := strconv.ParseInt(strings.TrimPrefix(wish, offsetWish), 10, 64)
 	if err != nil {
@@ -201,8 +204,9 @@ func (p *partition) fetchOne(ctx context.Context, offset int64) (*kgo.Record, er
 	return r, nil
 }
 
-// replayRecord has a record take effect, with note in the same EXEC. partial: some of its commands failed, so that its letter
-// stands again, with that reason. What the record fails by is a *failure.
+// replayRecord has a record take effect, with note in the same EXEC. partial: some of its commands
+// failed, so that its letter stands again, with that reason. What the record fails by is a
+// *failure.
 func (p *partition) replayRecord(ctx context.Context, r *kgo.Record, note func(redis.Pipeliner)) (partial bool, err error) {
 	for attempt := 0; ; attempt++ {
 		partial, err = p.replayOnce(ctx, r, note)

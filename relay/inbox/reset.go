@@ -15,7 +15,8 @@ import (
 type ResetTo struct {
 	// Partitions that are meant; the zero Target is all of them.
 	Target Target
-	// One of these: the first offset that Kafka has, its end, an offset, or the first record at or after a time.
+	// One of these: the first offset that Kafka has, its end, an offset, or the first record at or
+	// after a time.
 	Earliest bool
 	End      bool
 	Offset   *int64
@@ -29,8 +30,8 @@ type Reset struct {
 	// From is the position now; nil: there is none. To is where it would be.
 	From *Position `json:"from"`
 	To   int64     `json:"to"`
-	// Again counts the offsets that would take effect a second time, Skipped those that never would. -1: unknown, because the
-	// position is of another topic.
+	// Again counts the offsets that would take effect a second time, Skipped those that never
+	// would. -1: unknown, because the position is of another topic.
 	Again   int64 `json:"again"`
 	Skipped int64 `json:"skipped"`
 	// LogStart and LogEnd are what Kafka has.
@@ -162,8 +163,8 @@ func (a *Admin) compare(ctx context.Context, r *Reset) error {
 // ErrMoved says that a position has moved since the preview.
 var ErrMoved = errors.New("the position has moved since the preview: look again, and pause the inbox first if it runs")
 
-// Apply does what was previewed, for one partition. An owner that runs notices, and goes on from the new position. The error
-// wraps ErrMoved if the position is not the one of the preview.
+// Apply does what was previewed, for one partition. An owner that runs notices, and goes on from
+// the new position. The error wraps ErrMoved if the position is not the one of the preview.
 func (a *Admin) Apply(ctx context.Context, r Reset, by string) error {
 	next := Position{Next: r.To, Topic: r.topic, Epoch: -1, Instance: by, At: time.Now().UTC()}
 	if r.From != nil {

@@ -6,8 +6,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// rewind makes dead letters and parked keys what they are when the position goes back: by a Redis that has lost its last writes, or
-// by a reset. The letters of records that are about to take effect again are dropped; those that fail again are written again.
+// rewind makes dead letters and parked keys what they are when the position goes back: by a Redis
+// that has lost its last writes, or by a reset. The letters of records that are about to take
+// effect again are dropped; those that fail again are written again.
 func (p *partition) rewind(ctx context.Context) error {
 	letters, err := p.in.letters.read(ctx, func(*Letter) bool { return false })
 	if err != nil {

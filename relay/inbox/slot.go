@@ -58,8 +58,8 @@ func checkKey(tag, command, key string) error {
 	return nil
 }
 
-// infos is the server's COMMAND table, asked for once. A server that does not tell leaves it empty, and the first argument
-// of each command counts as its key.
+// infos is the server's COMMAND table, asked for once. A server that does not tell leaves it empty,
+// and the first argument of each command counts as its key.
 func (s *slots) infos(ctx context.Context) map[string]*redis.CommandInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +76,8 @@ func (s *slots) infos(ctx context.Context) map[string]*redis.CommandInfo {
 	return s.commands
 }
 
-// commandKeys are the keys of a command. Those that say in their arguments how many keys follow are known here, as the
-// server's table cannot describe them; for the others the table decides.
+// commandKeys are the keys of a command. Those that say in their arguments how many keys follow are
+// known here, as the server's table cannot describe them; for the others the table decides.
 func commandKeys(args []any, info *redis.CommandInfo) []string {
 	if len(args) < 2 {
 		return nil
@@ -148,8 +148,9 @@ func text(arg any) string {
 	return fmt.Sprint(arg)
 }
 
-// slotOf is the hash slot of a key, as the Redis Cluster specification defines it: CRC16 (XMODEM) of the part between the
-// first '{' and the first '}' behind it, or of the whole key if there is no such part or it is empty.
+// slotOf is the hash slot of a key, as the Redis Cluster specification defines it: CRC16 (XMODEM)
+// of the part between the first '{' and the first '}' behind it, or of the whole key if there is no
+// such part or it is empty.
 func slotOf(key string) int {
 	if open := strings.IndexByte(key, '{'); open >= 0 {
 		if end := strings.IndexByte(key[open+1:], '}'); end > 0 {

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// tracker is what this instance knows of a partition, and tells log, observer and status hash when that is news.
+// tracker is what this instance knows of a partition, and tells log, observer and status hash when
+// that is news.
 type tracker struct {
 	log      *slog.Logger
 	observer *Observer
@@ -24,8 +25,8 @@ func newTracker(in *Inbox, topic string, partition int32, log *slog.Logger) *tra
 	}}
 }
 
-// set moves the partition to a state. A reason that only changes its text while a server is down is logged twice a minute at
-// most.
+// set moves the partition to a state. A reason that only changes its text while a server is down is
+// logged twice a minute at most.
 func (t *tracker) set(state State, reason string, record int64, halt *HaltError) {
 	const repeat = 30 * time.Second
 	t.mu.Lock()

@@ -13,9 +13,9 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// transaction runs the handler on records and commits their effects with the position. It has one connection, which
-// watches the position from before the first handler's call to EXEC. A handler that reads has it commit in between; what
-// lies between two commits is a segment.
+// transaction runs the handler on records and commits their effects with the position. It has one
+// connection, which watches the position from before the first handler's call to EXEC. A handler
+// that reads has it commit in between; what lies between two commits is a segment.
 //
 //	done <= passed, both in records from the first one on
 type transaction struct {
@@ -45,13 +45,14 @@ type transaction struct {
 	scratch redis.Pipeliner
 	fresh   []*outbox.Appended
 	broken  error // a server's failure, or a lost race, that the handler met
-	// refusing is why the handler must not read any more; only while it runs, since the connection has to be unwatched after it.
+	// refusing is why the handler must not read any more; only while it runs, since the connection
+	// has to be unwatched after it.
 	refusing error
 	hooked   bool
 }
 
-// transact applies as many of the records as fit, and says how many it has committed. forced is the failure by which the
-// first of them is condemned.
+// transact applies as many of the records as fit, and says how many it has committed. forced is the
+// failure by which the first of them is condemned.
 func (p *partition) transact(soft, hard context.Context, records []*kgo.Record, forced *failure) (done int, err error) {
 	t := &transaction{p: p, soft: soft, hard: hard, began: time.Now()}
 	err = p.watch(hard, func(conn *redis.Tx) error {
@@ -104,7 +105,8 @@ func (t *transaction) run(records []*kgo.Record, forced *failure) error {
 	return stop
 }
 
-// recognise compares the position in Redis, which is watched now, with the one that this instance knows.
+// recognise compares the position in Redis, which is watched now, with the one that this instance
+// knows.
 func (t *transaction) recognise() error {
 	found, err := t.conn.Get(t.hard, t.p.keys.position).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -164,8 +166,8 @@ func (t *transaction) condemn(r *kgo.Record, f *failure) error {
 	return nil
 }
 
-// handle runs the handler on one record and gives the commands that it has queued. The error is a *failure, a *HaltError or
-// the server's.
+// handle runs the handler on one record and gives the commands that it has queued. The error is a
+// *failure, a *HaltError or the server's.
 func (t *transaction) handle(r *kgo.Record) ([]redis.Cmder, error) {
 	t.scratch.Discard()
 	t.fresh, t.broken = nil, nil
@@ -204,7 +206,8 @@ func (t *transaction) handle(r *kgo.Record) ([]redis.Cmder, error) {
 	return cmds, nil
 }
 
-// call runs the handler. One that panics has failed: a process that dies would meet the same record again.
+// call runs the handler. One that panics has failed: a process that dies would meet the same record
+// again.
 func (t *transaction) call(tx *Tx, r Record) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Tx takes the effects of one record. It is valid only inside the handler that it was given to, and in one goroutine.
+// Tx takes the effects of one record. It is valid only inside the handler that it was given to, and
+// in one goroutine.
 type Tx struct {
 	t       *transaction
 	ctx     context.Context // the handler's; Read and Append have none of their own
@@ -18,14 +19,16 @@ type Tx struct {
 	err     error // the first error of Append or Read: it ends the record even if the handler ignores it
 }
 
-// Queue collects the commands that change the state. They run in one EXEC with the position, in the order in which they
-// were queued, often together with those of other records. Their results are not there before the handler returns.
+// Queue collects the commands that change the state. They run in one EXEC with the position, in the
+// order in which they were queued, often together with those of other records. Their results are
+// not there before the handler returns.
 func (tx *Tx) Queue() redis.Pipeliner { return queue{tx.t.scratch} }
 
-// Read reads now. Everything that earlier records have queued is committed first, so that it is seen; what this call of the
-// handler has queued is not. A handler that reads therefore has a transaction for each record. The keys are watched: if
-// one changes before EXEC the handler runs again. Without keys a change by others between the reading and EXEC goes
-// unnoticed, which is fine for state that only this inbox writes.
+// Read reads now. Everything that earlier records have queued is committed first, so that it is
+// seen; what this call of the handler has queued is not. A handler that reads therefore has a
+// transaction for each record. The keys are watched: if one changes before EXEC the handler runs
+// again. Without keys a change by others between the reading and EXEC goes unnoticed, which is fine
+// for state that only this inbox writes.
 func (tx *Tx) Read(watch ...string) redis.Cmdable {
 	if tx.err == nil {
 		tx.err = tx.t.read(watch)
@@ -34,16 +37,17 @@ func (tx *Tx) Read(watch ...string) redis.Cmdable {
 	return reader{tx.t.conn}
 }
 
-// StateKey is a key in the hash slot of the record's partition: "{shipping:3}:name". On a Redis Cluster every key has to be
-// made like this; elsewhere any key will do.
+// StateKey is a key in the hash slot of the record's partition: "{shipping:3}:name". On a Redis
+// Cluster every key has to be made like this; elsewhere any key will do.
 func (tx *Tx) StateKey(name string) string { return tx.t.p.keys.state(name) }
 
-// Attempt counts the runs of the handler for this record that failed by an error of its own, from 1.
+// Attempt counts the runs of the handler for this record that failed by an error of its own, from
+// 1.
 func (tx *Tx) Attempt() int { return tx.attempt }
 
-// Append adds events to the outbox of Config.Outbox, in the same EXEC. On a Redis Cluster their keys must belong to the shard
-// of this partition, as the record's own key does. An error that is an event's own ends the record as if the handler had
-// returned it, also if the handler ignores it.
+// Append adds events to the outbox of Config.Outbox, in the same EXEC. On a Redis Cluster their
+// keys must belong to the shard of this partition, as the record's own key does. An error that is
+// an event's own ends the record as if the handler had returned it, also if the handler ignores it.
 func (tx *Tx) Append(events ...outbox.Event) error {
 	if tx.err == nil && len(events) > 0 {
 		tx.err = tx.t.append(tx.ctx, events)
@@ -75,7 +79,8 @@ func (t *transaction) append(ctx context.Context, events []outbox.Event) error {
 	return nil
 }
 
-// read makes what is queued visible, and watches keys. Its errors are the server's, a lost race, or a key elsewhere.
+// read makes what is queued visible, and watches keys. Its errors are the server's, a lost race, or
+// a key elsewhere.
 func (t *transaction) read(watch []string) error {
 	if !t.hooked {
 		t.hooked = true
@@ -108,8 +113,9 @@ func (t *transaction) read(watch []string) error {
 	return nil
 }
 
-// notice remembers that a command of the handler failed because of the server. The error that the handler makes of it is
-// then not held against the record. It also refuses commands of a handler that must not go on.
+// notice remembers that a command of the handler failed because of the server. The error that the
+// handler makes of it is then not held against the record. It also refuses commands of a handler
+// that must not go on.
 type notice struct{ t *transaction }
 
 func (notice) DialHook(next redis.DialHook) redis.DialHook { return next }

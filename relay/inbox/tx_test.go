@@ -78,7 +78,8 @@ func TestWatchedKeysAreProtected(t *testing.T) {
 	})
 }
 
-// A server that fails while a handler reads is not the record's fault, whatever error the handler makes of it.
+// A server that fails while a handler reads is not the record's fault, whatever error the handler
+// makes of it.
 func TestServerFailuresAreNoAttempts(t *testing.T) {
 	t.Parallel()
 	inLab(t, 1, func(t *testing.T, l *lab) {
@@ -171,8 +172,8 @@ func otherShard(key string) string {
 	}
 }
 
-// An event that is none, or belongs elsewhere, ends its record even if the handler does not look; an outbox that is not there does
-// not.
+// An event that is none, or belongs elsewhere, ends its record even if the handler does not look;
+// an outbox that is not there does not.
 func TestAppendErrors(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -248,7 +249,8 @@ func TestOtherSlotsAreRefused(t *testing.T) {
 	}
 }
 
-// What fails inside EXEC is told and becomes a dead letter; the rest of the transaction stands, and with CheckTypes nothing is sent.
+// What fails inside EXEC is told and becomes a dead letter; the rest of the transaction stands, and
+// with CheckTypes nothing is sent.
 func TestCommandsThatFail(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -7,7 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// typesOf is which type of their first key commands need. Commands that take any type, or replace the key, are not in it.
+// typesOf is which type of their first key commands need. Commands that take any type, or replace
+// the key, are not in it.
 var typesOf = func() map[string]string {
 	types := map[string]string{}
 	for kind, commands := range map[string][]string{
@@ -28,8 +29,8 @@ var typesOf = func() map[string]string {
 	return types
 }()
 
-// checkTypes watches the keys of cmds and asks for their types. The error is about the record, and nothing was sent of
-// it, unless it is the server's.
+// checkTypes watches the keys of cmds and asks for their types. The error is about the record, and
+// nothing was sent of it, unless it is the server's.
 func (t *transaction) checkTypes(offset int64, cmds []redis.Cmder) error {
 	var names []string
 	for _, c := range cmds {
@@ -75,7 +76,8 @@ func (t *transaction) follow(offset int64, cmds []redis.Cmder, now map[string]st
 	return nil
 }
 
-// advance holds a command against the types that its keys have when it runs, and notes what it makes of them.
+// advance holds a command against the types that its keys have when it runs, and notes what it
+// makes of them.
 func advance(now map[string]string, c redis.Cmder) error {
 	args := c.Args()
 	if len(args) < 2 {
