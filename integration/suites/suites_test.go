@@ -23,7 +23,13 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-func TestMain(m *testing.M) { integration.Main(m) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv(inboxProcessEnv); text != "" {
+		runInboxProcess(text) // this process is an instance of an inbox, started by a test
+		return
+	}
+	integration.Main(m)
+}
 
 // scaled is n, multiplied by SLUICE_TEST_SCALE.
 func scaled(t *testing.T, n int) int {
