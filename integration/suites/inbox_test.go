@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/process"
+	"github.com/sluice-outbox/sluice/integration/servers"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay/inbox"
 )
@@ -42,13 +44,18 @@ func TestInboxExactlyOnceWhileInstancesDie(t *testing.T) {
 		from, to := records*n/inboxFaults, records*(n+1)/inboxFaults
 		w.write(to-from, keys, random)
 		if random.IntN(3) > 0 { // in the middle of it; else while it begins or has ended
-			w.await(3*time.Minute, "some progress", func() bool { return w.passed(operator) >= uint64(from+random.IntN(to-from)) })
+			w.await(3*time.Minute, "some progress", func() bool {
+				return w.passed(operator) >= uint64(from+random.IntN(to-from))
+			})
 		}
 		c.fault()
 	}
 	c.resting.Wait()
-	w.await(5*time.Minute, "all records applied", func() bool { return w.passed(operator) >= uint64(records) })
-	t.Logf("%d records, %d faults (%s) in %s", records, inboxFaults, c, time.Since(began).Round(time.Second))
+	w.await(5*time.Minute, "all records applied", func() bool {
+		return w.passed(operator) >= uint64(records)
+	})
+	t.Logf("%d records, %d faults (%s) in %s", records, inboxFaults, c,
+		time.Since(began).Round(time.Second))
 	w.verify()
 	if got := w.passed(operator); got != uint64(records) {
 		t.Errorf("positions count %d records, %d were written", got, records)
@@ -64,7 +71,7 @@ type inboxCrew struct {
 	t       *testing.T
 	w       *inboxWorld
 	random  *rand.Rand
-	working []*integration.Process
+	working []*process.Process
 	hired   int
 
 	resting              sync.WaitGroup
@@ -74,7 +81,8 @@ type inboxCrew struct {
 func (c *inboxCrew) hire() {
 	c.hired++
 	sizes := []int{1, 17, 1000}
-	c.working = append(c.working, c.w.spawn(fmt.Sprint("instance-", c.hired), sizes[c.random.IntN(len(sizes))]))
+	c.working = append(c.working, c.w.spawn(fmt.Sprint("instance-", c.hired),
+		sizes[c.random.IntN(len(sizes))]))
 }
 
 // fault makes one instance die, stand still for longer than its session, or leave in good order;
@@ -220,7 +228,9 @@ func TestInboxHaltsWhereKafkaHasLess(t *testing.T) {
 		return len(st) == 1 && st[0].State == inbox.Halted && strings.Contains(st[0].Expected, "topic ID")
 	})
 	reset(t, operator, inbox.ResetTo{Earliest: true}, -1)
-	w.await(time.Minute, "goes on with the new topic", func() bool { return w.passed(operator) == 180 })
+	w.await(time.Minute, "goes on with the new topic", func() bool {
+		return w.passed(operator) == 180
+	})
 	stop()
 }
 
@@ -275,7 +285,7 @@ func TestInboxPartitionsAdded(t *testing.T) {
 // partitions, on three masters; a key elsewhere is refused before anything is sent.
 func TestInboxOnACluster(t *testing.T) {
 	t.Parallel()
-	cluster, err := integration.StartRedisCluster(deadline(t, time.Minute), integration.RedisOptions{})
+	cluster, err := servers.StartRedisCluster(deadline(t, time.Minute), servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +333,8 @@ func TestInboxOnACluster(t *testing.T) {
 // counter is exact all the same.
 func TestInboxHealsWhenRedisGoesBack(t *testing.T) {
 	t.Parallel()
-	server, err := integration.StartRedis(deadline(t, time.Minute), integration.RedisOptions{Config: []string{"appendonly yes", "appendfsync everysec"}})
+	server, err := servers.StartRedis(deadline(t, time.Minute),
+		servers.RedisOptions{Config: []string{"appendonly yes", "appendfsync everysec"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,14 +352,18 @@ func TestInboxHealsWhenRedisGoesBack(t *testing.T) {
 	for range 3 {
 		w.write(part, 1000, random)
 		total += part
-		w.await(2*time.Minute, "half of it", func() bool { return w.passed(operator) >= uint64(total-part/2) })
+		w.await(2*time.Minute, "half of it", func() bool {
+			return w.passed(operator) >= uint64(total-part/2)
+		})
 		backup, err := server.CopyData(deadline(t, time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.write(part, 1000, random)
 		total += part
-		w.await(2*time.Minute, "more than half of the rest", func() bool { return w.passed(operator) >= uint64(total-part/3) })
+		w.await(2*time.Minute, "more than half of the rest", func() bool {
+			return w.passed(operator) >= uint64(total-part/3)
+		})
 		before := w.passed(operator)
 		if err := server.RestoreData(deadline(t, time.Minute), backup); err != nil {
 			t.Fatal(err)

@@ -19,8 +19,9 @@ func ValidateTopic(name string) error {
 	return nil
 }
 
-// Reserved prefixes: topics of Sluice's own, of any outbox, and Kafka's internal ones. A record that
-// an application could send there would be taken for a position, an audit's state or a dead letter.
+// Reserved prefixes: topics of Sluice's own, of any outbox, and Kafka's internal ones. A record
+// that an application could send there would be taken for a position, an audit's state or a dead
+// letter.
 const (
 	ownPrefix   = "sluice."
 	kafkaPrefix = "__"

@@ -34,7 +34,8 @@ func NewAdmin(cfg Config) (*Admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return &Admin{cfg: cfg, client: client, letters: &letterbox{client: client, inbox: cfg.Inbox, topic: cfg.DeadLetterTopic}}, nil
+	return &Admin{cfg: cfg, client: client,
+		letters: &letterbox{client: client, inbox: cfg.Inbox, topic: cfg.DeadLetterTopic}}, nil
 }
 
 // Close closes the Kafka client. The Redis client stays the caller's.
@@ -86,7 +87,8 @@ func (a *Admin) Status(ctx context.Context) ([]Reported, error) {
 			stored.Record = -1
 		}
 		r := Reported{PartitionStatus: stored.PartitionStatus, ToldAt: stored.ToldAt}
-		r.Topic, r.Partition, r.Lag, r.OldestUnapplied, r.Position, r.ParkedKeys = end.Topic, end.Partition, -1, -1, nil, -1
+		r.Topic, r.Partition, r.Lag, r.OldestUnapplied, r.Position, r.ParkedKeys = end.Topic,
+			end.Partition, -1, -1, nil, -1
 		if by, paused := control.paused(end.Topic, end.Partition); paused {
 			r.PausedBy = "paused" + by
 		}
@@ -208,7 +210,8 @@ func (a *Admin) Parked(ctx context.Context, topic string, partition int32) ([]Pa
 	all := make([]ParkedKey, 0, len(parked))
 	for key, p := range parked {
 		all = append(all, ParkedKey{
-			Topic: topic, Partition: partition, Key: key, First: p.First, Last: p.Last, Waiting: p.Count - p.Applied, Reason: p.Reason, Detail: p.Detail,
+			Topic: topic, Partition: partition, Key: key, First: p.First, Last: p.Last,
+			Waiting: p.Count - p.Applied, Reason: p.Reason, Detail: p.Detail,
 			Since: time.UnixMilli(p.SinceMS).UTC(),
 		})
 	}
@@ -223,14 +226,16 @@ func (a *Admin) Letters(ctx context.Context) ([]*Letter, error) {
 
 // ReplayKey asks the owner of a partition to apply what waits of a parked key, in its order, and to
 // free the key.
-func (a *Admin) ReplayKey(ctx context.Context, topic string, partition int32, key string, mode ReplayMode) error {
+func (a *Admin) ReplayKey(ctx context.Context, topic string, partition int32, key string,
+	mode ReplayMode) error {
 	return a.wish(ctx, topic, partition, keyWish+key, string(mode))
 }
 
 // ReplayLetter asks the owner to apply one dead letter, by itself: later records of its key may
 // have taken effect before. A letter behind a parked key is not applied this way; replay the key.
 func (a *Admin) ReplayLetter(ctx context.Context, l *Letter) error {
-	return a.wish(ctx, l.Topic, l.Partition, offsetWish+strconv.FormatInt(l.Offset, 10), string(RefuseMissing))
+	return a.wish(ctx, l.Topic, l.Partition, offsetWish+strconv.FormatInt(l.Offset, 10),
+		string(RefuseMissing))
 }
 
 func (a *Admin) wish(ctx context.Context, topic string, partition int32, wish, value string) error {

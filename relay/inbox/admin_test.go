@@ -38,7 +38,8 @@ func TestPauseAndResume(t *testing.T) {
 					t.Errorf("positions %d and %d", l.next(0), l.next(1))
 				}
 				status, err := admin.Status(t.Context())
-				if err != nil || len(status) != 2 || status[0].PausedBy != "paused by ann: a migration" || status[0].State != Paused || status[0].Lag != 3 || status[0].ToldAt.IsZero() {
+				if err != nil || len(status) != 2 || status[0].PausedBy != "paused by ann: a migration" ||
+					status[0].State != Paused || status[0].Lag != 3 || status[0].ToldAt.IsZero() {
 					t.Errorf("%+v, %v", status, err)
 				}
 				if was, err := admin.Resume(t.Context(), target); !was || err != nil {
@@ -66,9 +67,11 @@ func TestStatusOfNothing(t *testing.T) {
 		in, stop := l.start(cfg)
 		l.untilState(in, 0, Running)
 		stop()
-		l.redis.Del(t.Context(), StatusKey("shipping"), keysOf("shipping", "shipping", 0, events, 0).position)
+		l.redis.Del(t.Context(), StatusKey("shipping"),
+			keysOf("shipping", "shipping", 0, events, 0).position)
 		status, err := admin.Status(t.Context())
-		if err != nil || len(status) != 1 || status[0].Position != nil || status[0].Lag != -1 || status[0].State != "" || status[0].Record != -1 || status[0].ParkedKeys != 0 {
+		if err != nil || len(status) != 1 || status[0].Position != nil || status[0].Lag != -1 ||
+			status[0].State != "" || status[0].Record != -1 || status[0].ParkedKeys != 0 {
 			t.Errorf("%+v, %v", status, err)
 		}
 	})
@@ -90,7 +93,8 @@ func TestResetWhileItRuns(t *testing.T) {
 		admin := l.admin(cfg)
 		defer admin.Close()
 		plan, err := admin.PlanReset(t.Context(), ResetTo{Time: noon})
-		if err != nil || len(plan) != 1 || plan[0].To != 4 || plan[0].Again != 2 || plan[0].Skipped != 0 || plan[0].From.Next != 6 {
+		if err != nil || len(plan) != 1 || plan[0].To != 4 || plan[0].Again != 2 ||
+			plan[0].Skipped != 0 || plan[0].From.Next != 6 {
 			t.Fatalf("%+v, %v", plan, err)
 		}
 		if err := admin.Apply(t.Context(), plan[0], "ann"); err != nil {
@@ -142,7 +146,8 @@ func TestResetRefuses(t *testing.T) {
 			"no partition":          {End: true, Target: Target{Topic: events, Partition: 9}},
 			"topic x does not exis": {End: true, Target: Target{Topic: "x"}},
 		} {
-			if _, err := admin.PlanReset(t.Context(), to); err == nil || !strings.Contains(err.Error(), says) {
+			if _, err := admin.PlanReset(t.Context(), to); err == nil ||
+				!strings.Contains(err.Error(), says) {
 				t.Errorf("want %q, got %v", says, err)
 			}
 		}

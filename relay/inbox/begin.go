@@ -47,7 +47,8 @@ func (p *partition) load(ctx context.Context) (owed map[string]string, err error
 	var position *redis.StringCmd
 	var parked, due *redis.MapStringStringCmd
 	_, err = p.in.cfg.Redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		position, parked, due = pipe.Get(ctx, p.keys.position), pipe.HGetAll(ctx, p.keys.parked), pipe.HGetAll(ctx, p.keys.owed)
+		position, parked, due = pipe.Get(ctx, p.keys.position), pipe.HGetAll(ctx, p.keys.parked),
+			pipe.HGetAll(ctx, p.keys.owed)
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -56,7 +57,9 @@ func (p *partition) load(ctx context.Context) (owed map[string]string, err error
 	p.raw, p.pos = position.Val(), Position{}
 	if p.raw != "" {
 		if p.pos, err = ParsePosition(p.raw); err != nil {
-			return nil, p.halt(-1, p.keys.position+": "+err.Error()+"; find what wrote it, and run sluice inbox reset", "", "")
+			return nil, p.halt(-1,
+				p.keys.position+": "+err.Error()+
+					"; find what wrote it, and reset the partition (Admin.PlanReset)", "", "")
 		}
 	}
 	if p.parked, err = parseParked(parked.Val()); err != nil {
@@ -80,7 +83,8 @@ func (p *partition) afterLoss(ctx context.Context) error {
 		p.reached = p.pos.Next
 		return nil
 	}
-	p.log.Warn("Redis has an older position than it once had: it has lost its last writes, or was reset, and the records since then take effect again",
+	p.log.Warn("Redis has an older position than it once had: it has lost its last writes, or was "+
+		"reset, and the records since then take effect again",
 		"from", p.pos.Next, "to", reached)
 	if err := p.rewind(ctx); err != nil {
 		return err
@@ -108,7 +112,8 @@ func (p *partition) payOwed(ctx context.Context, owed map[string]string) error {
 			return err
 		}
 		if r == nil || r.Offset != offset {
-			p.log.Error("a record that took effect in part is gone from Kafka: its dead letter has no more than its offset", "offset", offset, "failed", detail)
+			p.log.Error("a record that took effect in part is gone from Kafka: its dead letter has no "+
+				"more than its offset", "offset", offset, "failed", detail)
 			r = &kgo.Record{Topic: p.topic, Partition: p.number, Offset: offset}
 		}
 		l := []*letter{{record: r, reason: Partial, detail: detail}}

@@ -11,7 +11,8 @@ import (
 
 // isStructured reports whether a content type is that of one CloudEvent in the JSON format.
 func isStructured(contentType string) bool {
-	if len(contentType) < len("application/cloudevents+json") || !strings.EqualFold(contentType[:len("application/cloudevents")], "application/cloudevents") {
+	if len(contentType) < len("application/cloudevents+json") ||
+		!strings.EqualFold(contentType[:len("application/cloudevents")], "application/cloudevents") {
 		return false
 	}
 	media, _, err := mime.ParseMediaType(contentType)

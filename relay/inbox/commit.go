@@ -43,7 +43,9 @@ func (t *transaction) commit() error {
 	}
 	for _, c := range cmds[own:] {
 		if err := c.Err(); err != nil {
-			return t.p.halt(-1, "a key of the inbox holds another type, find what wrote it and run sluice inbox reset: "+commandName(c)+": "+err.Error(), "", "")
+			return t.p.halt(-1,
+				"a key of the inbox holds another type, find what wrote it and reset the partition "+
+					"(Admin.PlanReset): "+commandName(c)+": "+err.Error(), "", "")
 		}
 	}
 	if err := t.settle(); err != nil {
@@ -74,14 +76,16 @@ func (t *transaction) refused(err error, set *redis.StatusCmd) error {
 	}
 	for i, c := range t.cmds {
 		failed := c.Err()
-		if failed == nil || !isReply(failed) || redis.IsExecAbortError(failed) || set.Err() != nil && failed.Error() == set.Err().Error() {
+		if failed == nil || !isReply(failed) || redis.IsExecAbortError(failed) ||
+			set.Err() != nil && failed.Error() == set.Err().Error() {
 			continue
 		}
 		if isServerState(failed) {
 			return fmt.Errorf("redis: %s: %w", commandName(c), failed)
 		}
 		return &failure{
-			offset: t.records[t.owners[i]].Offset, reason: Refused, alone: true, err: fmt.Errorf("redis refuses %s: %w", commandName(c), failed),
+			offset: t.records[t.owners[i]].Offset, reason: Refused, alone: true,
+			err: fmt.Errorf("redis refuses %s: %w", commandName(c), failed),
 		}
 	}
 	if err == nil {
@@ -115,7 +119,8 @@ func (t *transaction) settle() error {
 	}
 	t.partial = true
 	for _, l := range partial {
-		t.p.log.Error("a record took effect in part: Redis does not roll back", "offset", l.record.Offset, "failed", l.detail)
+		t.p.log.Error("a record took effect in part: Redis does not roll back", "offset", l.record.Offset,
+			"failed", l.detail)
 	}
 	t.p.owe(t.hard, partial)
 	if err := t.p.in.letters.send(t.hard, t.p.pos.Topic, partial); err != nil {
@@ -160,7 +165,8 @@ func (t *transaction) tell() {
 	} else if o.Applied != nil {
 		now := time.Now()
 		c := Commit{
-			Topic: p.topic, Partition: p.number, Records: len(t.records) - t.condemned(), Letters: len(t.letters), Commands: len(t.cmds),
+			Topic: p.topic, Partition: p.number, Records: len(t.records) - t.condemned(),
+			Letters: len(t.letters), Commands: len(t.cmds),
 			Ages: make([]time.Duration, len(t.records)), Took: now.Sub(t.began),
 		}
 		for i, r := range t.records {
@@ -188,7 +194,8 @@ func (t *transaction) condemned() (n int) {
 
 // reset begins the next segment.
 func (t *transaction) reset() {
-	t.records, t.cmds, t.owners, t.letters, t.parked, t.extra, t.appended, t.types = nil, nil, nil, nil, nil, nil, nil, nil
+	t.records, t.cmds, t.owners, t.letters, t.parked, t.extra, t.appended, t.types = nil, nil, nil,
+		nil, nil, nil, nil, nil
 	t.watching, t.began = false, time.Now()
 }
 
@@ -201,7 +208,9 @@ func (p *partition) move(ctx context.Context, next Position) error {
 		if err := t.recognise(); err != nil {
 			return err
 		}
-		_, err := conn.TxPipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Set(ctx, p.keys.position, raw, 0).Err() })
+		_, err := conn.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+			return pipe.Set(ctx, p.keys.position, raw, 0).Err()
+		})
 		switch {
 		case errors.Is(err, redis.TxFailedErr):
 			return errOvertaken

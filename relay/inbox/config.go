@@ -174,7 +174,8 @@ func (c Config) withDefaults() Config {
 		if err != nil {
 			host = "inbox"
 		}
-		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.SplitN(uuid.NewString(), "-", 2)[0])
+		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(),
+			strings.SplitN(uuid.NewString(), "-", 2)[0])
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -194,7 +195,9 @@ func setDefault[T int | time.Duration](v *T, def T) {
 // validate reports every mistake at once.
 func (c Config) validate() error {
 	errs := []error{c.validateServers()}
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("inbox: "+format, args...)) }
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("inbox: "+format, args...))
+	}
 	if c.Handle == nil {
 		bad("Config.Handle is required")
 	}
@@ -235,7 +238,8 @@ func (c Config) validate() error {
 		{"MaxBytes", int64(c.MaxBytes), 1, math.MaxInt32},
 		{"MaxTime", int64(c.MaxTime), int64(time.Millisecond), int64(time.Minute)},
 		{"MaxInFlight", int64(c.MaxInFlight), 1 << 10, math.MaxInt64},
-		{"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond), math.MaxInt32 * int64(time.Millisecond)},
+		{"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond),
+			math.MaxInt32 * int64(time.Millisecond)},
 		{"HousekeepingInterval", int64(c.HousekeepingInterval), int64(time.Millisecond), math.MaxInt64},
 		{"DrainTimeout", int64(c.DrainTimeout), int64(time.Millisecond), math.MaxInt64},
 	} {
@@ -249,7 +253,9 @@ func (c Config) validate() error {
 // validateServers checks what operators need as well as instances.
 func (c Config) validateServers() error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("inbox: "+format, args...)) }
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("inbox: "+format, args...))
+	}
 	if err := outbox.ValidateName(c.Inbox); err != nil {
 		bad("the name of the inbox has the form of an outbox's: %w", err)
 	}

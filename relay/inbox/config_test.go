@@ -35,30 +35,35 @@ func TestConfigRefuses(t *testing.T) {
 		"Ring":              func(c *Config) { c.Redis = ring },
 		"Kafka is required": func(c *Config) { c.Kafka = nil },
 		"Config.Kafka": func(c *Config) {
-			c.Kafka = []kgo.Opt{kgo.ClientID(""), kgo.MaxVersions(nil), kgo.RequestRetries(-1), kgo.MetadataMaxAge(time.Microsecond)}
+			c.Kafka = []kgo.Opt{kgo.ClientID(""), kgo.MaxVersions(nil), kgo.RequestRetries(-1),
+				kgo.MetadataMaxAge(time.Microsecond)}
 		},
 		"Topics is required":        func(c *Config) { c.Topics = nil },
 		`topic "t"`:                 func(c *Config) { c.Topics = []string{"t", "t"} },
 		`topic "sluice-inbox.shipp`: func(c *Config) { c.Topics = []string{DeadLetterTopic("shipping")} },
 		"Handle is required":        func(c *Config) { c.Handle = nil },
 		"outbox name":               func(c *Config) { c.Outbox = "a b" },
-		"Writer":                    func(c *Config) { c.Outbox, c.Writer = "o", outbox.Config{MaxEvents: -1} },
-		"Assign has topic":          func(c *Config) { c.Assign = map[string][]int32{"u": {0}} },
-		"OnError 7":                 func(c *Config) { c.OnError = 7 },
-		"Start -1":                  func(c *Config) { c.Start = -1 },
-		"OnPartitionsAdded 2":       func(c *Config) { c.OnPartitionsAdded = 2 },
-		"Slots":                     func(c *Config) { c.Slots = -1 },
-		"Retry.Attempts":            func(c *Config) { c.Retry.Attempts = -1 },
-		"Retry.Wait":                func(c *Config) { c.Retry.Wait = -1 },
-		"Retry.MaxWait":             func(c *Config) { c.Retry.Wait, c.Retry.MaxWait = time.Second, time.Millisecond },
-		"MaxParked":                 func(c *Config) { c.MaxParked = -1 },
-		"MaxRecords":                func(c *Config) { c.MaxRecords = -1 },
-		"MaxBytes":                  func(c *Config) { c.MaxBytes = -1 },
-		"MaxTime":                   func(c *Config) { c.MaxTime = -1 },
-		"MaxInFlight":               func(c *Config) { c.MaxInFlight = 5 },
-		"SessionTimeout":            func(c *Config) { c.SessionTimeout = 1 },
-		"HousekeepingInterval":      func(c *Config) { c.HousekeepingInterval = -1 },
-		"DrainTimeout":              func(c *Config) { c.DrainTimeout = -1 },
+		"Writer": func(c *Config) {
+			c.Outbox, c.Writer = "o", outbox.Config{MaxEvents: -1}
+		},
+		"Assign has topic":    func(c *Config) { c.Assign = map[string][]int32{"u": {0}} },
+		"OnError 7":           func(c *Config) { c.OnError = 7 },
+		"Start -1":            func(c *Config) { c.Start = -1 },
+		"OnPartitionsAdded 2": func(c *Config) { c.OnPartitionsAdded = 2 },
+		"Slots":               func(c *Config) { c.Slots = -1 },
+		"Retry.Attempts":      func(c *Config) { c.Retry.Attempts = -1 },
+		"Retry.Wait":          func(c *Config) { c.Retry.Wait = -1 },
+		"Retry.MaxWait": func(c *Config) {
+			c.Retry.Wait, c.Retry.MaxWait = time.Second, time.Millisecond
+		},
+		"MaxParked":            func(c *Config) { c.MaxParked = -1 },
+		"MaxRecords":           func(c *Config) { c.MaxRecords = -1 },
+		"MaxBytes":             func(c *Config) { c.MaxBytes = -1 },
+		"MaxTime":              func(c *Config) { c.MaxTime = -1 },
+		"MaxInFlight":          func(c *Config) { c.MaxInFlight = 5 },
+		"SessionTimeout":       func(c *Config) { c.SessionTimeout = 1 },
+		"HousekeepingInterval": func(c *Config) { c.HousekeepingInterval = -1 },
+		"DrainTimeout":         func(c *Config) { c.DrainTimeout = -1 },
 	} {
 		cfg := validConfig(t)
 		change(&cfg)
@@ -71,7 +76,10 @@ func TestConfigRefuses(t *testing.T) {
 // Every field has a default, or is required or nothing by itself: none is forgotten when fields are
 // added.
 func TestConfigDefaults(t *testing.T) {
-	zero := []string{"Outbox", "Slots", "RequireSameSlot", "Start", "OnPartitionsAdded", "OnError", "CheckTypes", "Assign", "Writer"}
+	zero := []string{
+		"Outbox", "Slots", "RequireSameSlot", "Start", "OnPartitionsAdded", "OnError",
+		"CheckTypes", "Assign", "Writer",
+	}
 	cfg := validConfig(t).withDefaults()
 	v := reflect.ValueOf(cfg)
 	for i := range v.NumField() {
@@ -96,7 +104,8 @@ func TestNamesOfPolicies(t *testing.T) {
 	if p, err := ParseChangePolicy("continue"); err != nil || p != ContinueOnChange {
 		t.Error(p, err)
 	}
-	if _, err := ParseErrorPolicy("drop"); err == nil || !strings.Contains(err.Error(), "halt, dead_letter, park") {
+	if _, err := ParseErrorPolicy("drop"); err == nil ||
+		!strings.Contains(err.Error(), "halt, dead_letter, park") {
 		t.Error(err)
 	}
 }

@@ -27,7 +27,8 @@ type control struct {
 }
 
 func newControl(cfg *Config) *control {
-	return &control{client: cfg.Redis, inbox: cfg.Inbox, log: cfg.Logger, told: map[string]PartitionStatus{}, wake: make(chan struct{}, 1)}
+	return &control{client: cfg.Redis, inbox: cfg.Inbox, log: cfg.Logger,
+		told: map[string]PartitionStatus{}, wake: make(chan struct{}, 1)}
 }
 
 // pauseField is the field of the control hash that pauses a partition, or all of them.
@@ -86,7 +87,8 @@ const heartbeat = 5
 
 // run polls and writes until ctx ends, and then writes what is still queued. changed is called when
 // the pauses are others than before.
-func (c *control) run(ctx context.Context, interval time.Duration, current func() []PartitionStatus, changed func()) {
+func (c *control) run(ctx context.Context, interval time.Duration, current func() []PartitionStatus,
+	changed func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false
@@ -99,7 +101,8 @@ func (c *control) run(ctx context.Context, interval time.Duration, current func(
 		err := errors.Join(c.poll(ctx, changed), c.write(ctx))
 		if ctx.Err() == nil {
 			if err != nil && !failing {
-				c.log.Warn("control and status cannot be reached, trying again; applying is not affected by it", "inbox", c.inbox, "error", err)
+				c.log.Warn("control and status cannot be reached, trying again; applying is not affected by it",
+					"inbox", c.inbox, "error", err)
 			}
 			failing = err != nil
 		}

@@ -31,14 +31,14 @@
 // consumer that all partitions share (fetcher.go, queue.go), runs the handler on many of them
 // (transaction.go, tx.go) and commits the effects (commit.go). slot.go and types.go refuse commands
 // before they are sent. What fails is retried in place (failure.go), and then becomes a dead letter
-// (letter.go, letters.go) or parks its key (park.go), until it is replayed (replay.go, replaykey.go)
-// or Redis goes back (rewind.go). errors.go decides what an error means. layout.go and offsets.go
-// keep what must stay the same from start to start. admin.go, reset.go and control.go are what
-// operators do from another process.
+// (letter.go, letters.go) or parks its key (park.go), until it is replayed (replay.go,
+// replaykey.go) or Redis goes back (rewind.go). errors.go decides what an error means. layout.go
+// and offsets.go keep what must stay the same from start to start. admin.go, reset.go and
+// control.go are what operators do from another process.
 //
 // # States of a partition
 //
-//	starting ──► running ──► waiting ──► starting      a server failed, or a record: tried again with backoff
+//	starting ──► running ──► waiting ──► starting      tried again with backoff
 //	    │           │  └───► halted  ──► starting      looked at again every few seconds
 //	    │           └──────► paused  ──► starting      an operator's wish
 //	    └──────────────────► stopped                   it is another instance's now

@@ -60,9 +60,10 @@ const (
 	Poisoned    Reason = "poison"      // its handler says that it is Poison
 	Undecodable Reason = "undecodable" // a structured CloudEvent that is none
 	Refused     Reason = "refused"     // Redis does not take one of its commands
-	WrongType   Reason = "wrong_type"  // a key of its commands holds another type; see Config.CheckTypes
-	Partial     Reason = "partial"     // some of its commands took effect, others failed
-	Parked      Reason = "parked"      // an earlier record of its key is parked
+	// a key of its commands holds another type; see Config.CheckTypes
+	WrongType Reason = "wrong_type"
+	Partial   Reason = "partial" // some of its commands took effect, others failed
+	Parked    Reason = "parked"  // an earlier record of its key is parked
 )
 
 // failure is a record that could not be applied.
@@ -84,8 +85,9 @@ var (
 	errOvertaken = errors.New("the position in Redis is not the one that this instance wrote")
 	errPaused    = errors.New("paused")
 	errMoving    = errors.New("redis: the slot of the partition is moving")
-	errInTx      = errors.New("inbox: the transaction is executed by the inbox, when its records are applied")
-	errNoOutbox  = errors.New("inbox: Append needs Config.Outbox")
+	errInTx      = errors.New(
+		"inbox: the transaction is executed by the inbox, when its records are applied")
+	errNoOutbox = errors.New("inbox: Append needs Config.Outbox")
 )
 
 // SlotError says that a command of a handler uses a key outside the hash slot of its partition, so
@@ -100,14 +102,17 @@ type SlotError struct {
 }
 
 func (e *SlotError) Error() string {
-	return fmt.Sprintf("%s: key %q is in hash slot %d, the position in %d: one transaction needs one slot; put the tag %s into the key, as Tx.StateKey does",
+	return fmt.Sprintf(
+		"%s: key %q is in hash slot %d, the position in %d: one transaction needs one slot; put the "+
+			"tag %s into the key, as Tx.StateKey does",
 		e.Command, e.Key, e.Slot, e.TagSlot, e.Tag)
 }
 
 // serverStates is how replies begin that say something of the server or of this client's
 // permissions, and nothing of a record.
 var serverStates = []string{
-	"OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MOVED ", "ASK ", "UNBLOCKED ", "BUSY ", "MISCONF ",
+	"OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MOVED ", "ASK ",
+	"UNBLOCKED ", "BUSY ", "MISCONF ",
 	"NOREPLICAS ", "NOPERM ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients reached",
 }
 

@@ -38,10 +38,15 @@ func (c *call) now() bool {
 // kafkaFaults are the ways in which a call to Kafka fails.
 var kafkaFaults = map[string]func(l *lab, c *call){
 	"refused": func(l *lab, c *call) {
-		l.cluster.Fault(kfake.Fault{Err: kerr.UnknownServerError, Count: -1, When: func(kmsg.Request) bool { return c.now() }})
+		l.cluster.Fault(kfake.Fault{Err: kerr.UnknownServerError, Count: -1,
+			When: func(kmsg.Request) bool {
+				return c.now()
+			}})
 	},
 	"timed out": func(l *lab, c *call) { // and done all the same, where the broker can say so
-		l.cluster.Fault(kfake.Fault{Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool { return c.now() }})
+		l.cluster.Fault(kfake.Fault{Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool {
+			return c.now()
+		}})
 	},
 	"disconnected": func(l *lab, c *call) {
 		l.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -60,7 +65,8 @@ var redisFaults = map[string]func(l *lab, c *call){
 		l.onCall(c, func(p *server.Peer, cmd string, _ []string) {
 			if cmd == "EXEC" {
 				l.silently(p, "DISCARD")
-				p.WriteError("EXECABORT Transaction discarded because of: LOADING Redis is loading the dataset in memory")
+				p.WriteError("EXECABORT Transaction discarded because of: LOADING Redis is loading the " +
+					"dataset in memory")
 				return
 			}
 			p.WriteError("LOADING Redis is loading the dataset in memory")
@@ -145,7 +151,8 @@ func applyWith(t *testing.T, fault func(l *lab, c *call), n int64) (hit bool) {
 		time.Sleep(20 * time.Second)
 		broken.Store(false)
 		c.off.Store(true)
-		l.dispatch("HSET", keysOf("shipping", "shipping", 0, events, 0).replay, "key:p", string(RefuseMissing))
+		l.dispatch("HSET", keysOf("shipping", "shipping", 0, events, 0).replay, "key:p",
+			string(RefuseMissing))
 		c.off.Store(false)
 		time.Sleep(time.Minute)
 		stop()
@@ -172,7 +179,8 @@ func applyWith(t *testing.T, fault func(l *lab, c *call), n int64) (hit bool) {
 // once, in order, and no call's failure is held against a record.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
-	for server, faults := range map[string]map[string]func(*lab, *call){"Kafka": kafkaFaults, "Redis": redisFaults} {
+	for server, faults := range map[string]map[string]func(*lab, *call){"Kafka": kafkaFaults,
+		"Redis": redisFaults} {
 		for name, fault := range faults {
 			t.Run(server+", "+name, func(t *testing.T) {
 				t.Parallel()

@@ -91,19 +91,25 @@ func (p *partition) judge(ctx context.Context, f *failure) (*failure, error) {
 	}
 	p.failing.attempts++
 	if !f.final && p.failing.attempts < cfg.Retry.Attempts {
-		p.tracker.set(Waiting, fmt.Sprintf("offset %d failed, attempt %d of %d: %s", f.offset, p.failing.attempts, cfg.Retry.Attempts, oneLine(f.err.Error())), f.offset, nil)
+		p.tracker.set(Waiting, fmt.Sprintf("offset %d failed, attempt %d of %d: %s", f.offset,
+			p.failing.attempts, cfg.Retry.Attempts, oneLine(f.err.Error())), f.offset, nil)
 		sleep(ctx, p.failing.wait.NextBackOff())
 		return nil, nil
 	}
 	switch {
 	case cfg.OnError == Halt:
-		return nil, p.halt(f.offset, fmt.Sprintf("a record cannot be applied (%s): %s; correct the handler or what it needs, or set on_error to dead_letter or park",
-			f.reason, oneLine(f.err.Error())), "", "")
+		return nil, p.halt(f.offset,
+			fmt.Sprintf("a record cannot be applied (%s): %s; correct the handler or what it needs, or "+
+				"set on_error to dead_letter or park",
+				f.reason, oneLine(f.err.Error())), "", "")
 	case cfg.OnError == Park && len(p.parked) >= cfg.MaxParked:
-		return nil, p.halt(f.offset, fmt.Sprintf("%d keys are parked, which is the most (max_parked), and another record fails (%s): %s; replay or drop what is parked",
-			len(p.parked), f.reason, oneLine(f.err.Error())), "", "")
+		return nil, p.halt(f.offset,
+			fmt.Sprintf("%d keys are parked, which is the most (max_parked), and another record fails "+
+				"(%s): %s; replay or drop what is parked",
+				len(p.parked), f.reason, oneLine(f.err.Error())), "", "")
 	}
-	p.log.Warn("a record becomes a dead letter", "offset", f.offset, "reason", string(f.reason), "policy", cfg.OnError.String(), "error", oneLine(f.err.Error()))
+	p.log.Warn("a record becomes a dead letter", "offset", f.offset, "reason", string(f.reason),
+		"policy", cfg.OnError.String(), "error", oneLine(f.err.Error()))
 	return f, nil
 }
 
@@ -114,7 +120,8 @@ func (p *partition) recovered() {
 }
 
 func newBackoff(first, most time.Duration) backoff.BackOff {
-	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(most), backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(first),
+		backoff.WithMaxInterval(most), backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
 }
 
 // sleep waits for d or the end of ctx.

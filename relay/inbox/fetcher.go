@@ -28,7 +28,8 @@ type fetcher struct {
 }
 
 func newFetcher(client *kgo.Client, budget int) *fetcher {
-	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{}, ids: map[string]TopicID{}}
+	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{},
+		ids: map[string]TopicID{}}
 }
 
 // fetchOpts are the options of the client that fetches. It does nothing else: an explicit request
@@ -37,7 +38,8 @@ func fetchOpts(cfg *Config) []kgo.Opt {
 	most := int32(min(max(cfg.MaxInFlight/4, 64<<10), 16<<20))
 	return append(slices.Clone(cfg.Kafka),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // an offset that is not there is told, never replaced
+		// an offset that is not there is told, never replaced
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxBytes(most),
 		kgo.FetchMaxPartitionBytes(min(most, 1<<20)),
 	)
@@ -89,7 +91,9 @@ func (f *fetcher) add(topic string, partition int32, pos Position) *source {
 		f.sourcesMu.Lock()
 		f.sources[place(topic, partition)] = s
 		f.sourcesMu.Unlock()
-		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(pos.Next).WithEpoch(pos.Epoch)}})
+		f.client.AddConsumePartitions(
+			map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(pos.Next).WithEpoch(
+				pos.Epoch)}})
 	})
 	return s
 }

@@ -76,7 +76,8 @@ func TestHaltsWithEvidence(t *testing.T) {
 				in, stop := l.start(cfg)
 				defer stop()
 				st := l.untilState(in, 0, Halted)
-				if !strings.Contains(st.Expected, c.expected) || c.found != "" && st.Found != c.found || !strings.Contains(st.Reason, "sluice inbox reset") {
+				if !strings.Contains(st.Expected, c.expected) || c.found != "" && st.Found != c.found ||
+					!strings.Contains(st.Reason, "Admin.PlanReset") {
 					t.Errorf("%+v", st)
 				}
 				if got := l.seen(0, "a"); !slices.Equal(got, numbers(0, 4)) {
@@ -89,7 +90,9 @@ func TestHaltsWithEvidence(t *testing.T) {
 					t.Fatal(plan, err)
 				}
 				got := plan[0]
-				if got.To != c.reset.To || got.Again != c.reset.Again || got.Skipped != c.reset.Skipped || got.LogStart != c.reset.LogStart || got.LogEnd != c.reset.LogEnd || got.Forgotten != c.reset.Forgotten {
+				if got.To != c.reset.To || got.Again != c.reset.Again || got.Skipped != c.reset.Skipped ||
+					got.LogStart != c.reset.LogStart || got.LogEnd != c.reset.LogEnd ||
+					got.Forgotten != c.reset.Forgotten {
 					t.Errorf("preview %+v", got)
 				}
 				if err := admin.Apply(t.Context(), got, "somebody"); err != nil {
@@ -133,7 +136,8 @@ func TestTopicMadeAgainWhileItRuns(t *testing.T) {
 			}
 		}
 		l.until("applied", func() bool {
-			return slices.Equal(l.seen(0, "a"), append(numbers(0, 4), "20", "21")) && slices.Equal(l.seen(1, "a"), numbers(20, 22))
+			return slices.Equal(l.seen(0, "a"), append(numbers(0, 4), "20", "21")) &&
+				slices.Equal(l.seen(1, "a"), numbers(20, 22))
 		})
 	})
 }
@@ -159,7 +163,8 @@ func TestHaltsBehindTheEnd(t *testing.T) {
 		}
 		in, stop := l.start(cfg)
 		defer stop()
-		if st := l.untilState(in, 0, Halted); st.Expected != "at least 9 offsets" || st.Found != "a log that ends at 4" {
+		if st := l.untilState(in, 0, Halted); st.Expected != "at least 9 offsets" ||
+			st.Found != "a log that ends at 4" {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -168,7 +173,8 @@ func TestHaltsBehindTheEnd(t *testing.T) {
 // Where an inbox begins: at 0, at what there is, or behind it. The beginning that is gone halts.
 func TestStart(t *testing.T) {
 	t.Parallel()
-	for start, want := range map[Start][]string{Beginning: nil, Earliest: numbers(3, 8), End: numbers(6, 8)} {
+	for start, want := range map[Start][]string{Beginning: nil, Earliest: numbers(3, 8),
+		End: numbers(6, 8)} {
 		t.Run(start.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
@@ -179,7 +185,8 @@ func TestStart(t *testing.T) {
 				in, stop := l.start(cfg)
 				defer stop()
 				if start == Beginning {
-					if st := l.untilState(in, 0, Halted); st.Expected != "offset 0" || st.Found != "a log that starts at 3" {
+					if st := l.untilState(in, 0, Halted); st.Expected != "offset 0" ||
+						st.Found != "a log that starts at 3" {
 						t.Errorf("%+v", st)
 					}
 					return
@@ -230,7 +237,8 @@ func TestPartitionsAdded(t *testing.T) {
 					}
 					return
 				}
-				l.until("applied", func() bool { return len(l.seen(0, "a")) == 5 }) // under the tag of partition 0
+				// under the tag of partition 0
+				l.until("applied", func() bool { return len(l.seen(0, "a")) == 5 })
 				if st := l.untilState(in, 2, Running); st.Position.Next != 5 {
 					t.Errorf("%+v", st)
 				}
@@ -253,7 +261,9 @@ func TestPassesMarkers(t *testing.T) {
 			if err := client.BeginTransaction(); err != nil {
 				t.Fatal(err)
 			}
-			if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: events, Key: []byte("a"), Value: []byte(fmt.Sprint(i))}).FirstErr(); err != nil {
+			if err := client.ProduceSync(t.Context(),
+				&kgo.Record{Topic: events, Key: []byte("a"),
+					Value: []byte(fmt.Sprint(i))}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 			if err := client.EndTransaction(t.Context(), i != 1); err != nil { // the second one is aborted
@@ -330,7 +340,8 @@ func TestRedisGoesBack(t *testing.T) {
 					t.Error(a)
 				}
 				// c was parked before the snapshot, and still is; b is not any more.
-				if letters := l.letters(cfg); len(letters) != 2 || letters[0].Offset != 0 || letters[1].Offset != 8 {
+				if letters := l.letters(cfg); len(letters) != 2 || letters[0].Offset != 0 ||
+					letters[1].Offset != 8 {
 					t.Errorf("%+v", letters)
 				}
 				if st := l.untilState(in, 0, Running); st.ParkedKeys != 1 {
@@ -385,7 +396,8 @@ func TestLayoutIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := again.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "4 tags of \"shipping\", the configuration asks for 2") {
+		if err := again.Run(t.Context()); err == nil ||
+			!strings.Contains(err.Error(), "4 tags of \"shipping\", the configuration asks for 2") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -44,7 +44,8 @@ func New(cfg Config) (*Inbox, error) {
 	}
 	cluster, _ := cfg.Redis.(*redis.ClusterClient)
 	in := &Inbox{
-		cfg: cfg, control: newControl(&cfg), slots: &slots{client: cfg.Redis, required: cluster != nil || cfg.RequireSameSlot},
+		cfg: cfg, control: newControl(&cfg),
+		slots:   &slots{client: cfg.Redis, required: cluster != nil || cfg.RequireSameSlot},
 		cluster: cluster, parts: map[string]*partition{}, problem: errors.New("not started"),
 	}
 	if cfg.Outbox != "" {
@@ -117,8 +118,10 @@ func (in *Inbox) waitForServers(ctx context.Context) error {
 		in.mu.Lock()
 		in.problem = err
 		in.mu.Unlock()
-		if text := err.Error(); text != logged && time.Since(loggedAt) > time.Second || time.Since(loggedAt) > 30*time.Second {
-			in.cfg.Logger.Warn("the inbox waits for its servers, trying again", "inbox", in.cfg.Inbox, "error", err)
+		if text := err.Error(); text != logged && time.Since(loggedAt) > time.Second ||
+			time.Since(loggedAt) > 30*time.Second {
+			in.cfg.Logger.Warn("the inbox waits for its servers, trying again", "inbox", in.cfg.Inbox,
+				"error", err)
 			logged, loggedAt = text, time.Now()
 		}
 		sleep(ctx, wait.NextBackOff())
@@ -256,7 +259,8 @@ func (in *Inbox) Ready() error {
 	var errs []error
 	for _, st := range in.Status() {
 		if st.State != Running && st.State != Paused {
-			errs = append(errs, fmt.Errorf("%s is %s: %s", place(st.Topic, st.Partition), st.State, st.Reason))
+			errs = append(errs, fmt.Errorf("%s is %s: %s", place(st.Topic, st.Partition), st.State,
+				st.Reason))
 		}
 	}
 	return errors.Join(errs...)

@@ -167,7 +167,8 @@ func TestTwoOwners(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		for i := range 2 {
 			cfg := l.config()
-			cfg.Instance, cfg.MaxRecords, cfg.Assign = fmt.Sprint("owner-", i), 3, map[string][]int32{events: {0}}
+			cfg.Instance, cfg.MaxRecords, cfg.Assign = fmt.Sprint("owner-", i), 3,
+				map[string][]int32{events: {0}}
 			_, stop := l.start(cfg)
 			defer stop()
 		}

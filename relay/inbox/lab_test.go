@@ -65,7 +65,8 @@ func newLab(t *testing.T, partitions int) *lab {
 	}
 	l.redis = redis.NewClient(&redis.Options{
 		Dialer: dial, PoolSize: 32, DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, // it looks the address up
+		// it looks the address up
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	if err := l.redis.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
@@ -77,13 +78,16 @@ func newLab(t *testing.T, partitions int) *lab {
 		return slices.ContainsFunc(hooks, func(h server.Hook) bool { return h(c, cmd, args...) })
 	})
 	var network kfake.VirtualNetwork
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(19092), kfake.ListenFn(network.Listen), kfake.SeedTopics(int32(partitions), events))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(19092),
+		kfake.ListenFn(network.Listen), kfake.SeedTopics(int32(partitions), events))
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.cluster = cluster
-	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext), kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
-	if l.kafka, err = kgo.NewClient(append(slices.Clone(l.opts), kgo.RecordPartitioner(kgo.ManualPartitioner()))...); err != nil {
+	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext),
+		kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
+	if l.kafka, err = kgo.NewClient(
+		append(slices.Clone(l.opts), kgo.RecordPartitioner(kgo.ManualPartitioner()))...); err != nil {
 		t.Fatal(err)
 	}
 	return l
@@ -113,7 +117,8 @@ func (l *lab) dispatch(args ...string) {
 // config is one whose handler counts every record under its key and remembers the order.
 func (l *lab) config() Config {
 	return Config{
-		Inbox: "shipping", Redis: l.redis, Kafka: l.opts, Topics: []string{events}, Instance: "i1", Handle: l.tally,
+		Inbox: "shipping", Redis: l.redis, Kafka: l.opts, Topics: []string{events}, Instance: "i1",
+		Handle: l.tally,
 		Logger: slog.New(slog.NewTextHandler(l.t.Output(), nil)),
 		Retry:  Retry{Attempts: 2},
 		Observer: &Observer{
@@ -149,7 +154,8 @@ func (l *lab) tally(ctx context.Context, tx *Tx, r Record) error {
 // seen is what took effect of a key in a partition.
 func (l *lab) seen(partition int, key string) []string {
 	l.t.Helper()
-	got, err := l.redis.LRange(l.t.Context(), fmt.Sprintf("{shipping:%d}:seen:%s", partition, key), 0, -1).Result()
+	got, err := l.redis.LRange(l.t.Context(), fmt.Sprintf("{shipping:%d}:seen:%s", partition, key), 0,
+		-1).Result()
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -161,7 +167,8 @@ func (l *lab) produce(partition int32, key string, from, to int) {
 	l.t.Helper()
 	var records []*kgo.Record
 	for i := from; i < to; i++ {
-		records = append(records, &kgo.Record{Topic: events, Partition: partition, Key: []byte(key), Value: []byte(strconv.Itoa(i))})
+		records = append(records, &kgo.Record{Topic: events, Partition: partition, Key: []byte(key),
+			Value: []byte(strconv.Itoa(i))})
 	}
 	l.write(records...)
 }
@@ -205,7 +212,8 @@ func (l *lab) until(what string, f func() bool) {
 // next is the position of a partition; -1: there is none.
 func (l *lab) next(partition int32) int64 {
 	l.t.Helper()
-	pos, err := readPosition(l.t.Context(), l.redis, keysOf("shipping", "shipping", int(partition), events, partition))
+	pos, err := readPosition(l.t.Context(), l.redis,
+		keysOf("shipping", "shipping", int(partition), events, partition))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -217,7 +225,9 @@ func (l *lab) next(partition int32) int64 {
 
 func (l *lab) untilNext(partition int32, want int64) {
 	l.t.Helper()
-	l.until(fmt.Sprintf("position %d of partition %d", want, partition), func() bool { return l.next(partition) >= want })
+	l.until(fmt.Sprintf("position %d of partition %d", want, partition), func() bool {
+		return l.next(partition) >= want
+	})
 }
 
 // untilState waits for a state of a partition.

@@ -57,7 +57,8 @@ func ReadLayout(ctx context.Context, client redis.Cmdable, inbox string) (*Layou
 		return nil, nil
 	}
 	bad := func(field string) error {
-		return &layoutError{fmt.Sprintf("%s: field %s is %q, which this program does not know", LayoutKey(inbox), field, fields[field])}
+		return &layoutError{fmt.Sprintf("%s: field %s is %q, which this program does not know",
+			LayoutKey(inbox), field, fields[field])}
 	}
 	l := &Layout{Tags: fields["tags"], Topics: map[string]TopicStart{}}
 	if l.Slots, err = strconv.Atoi(fields["slots"]); err != nil || l.Slots < 1 || l.Slots > 1<<16 {
@@ -118,7 +119,8 @@ func (in *Inbox) prepare(ctx context.Context, known *Layout) (*Layout, error) {
 
 // complete fills in what the layout lacks: from what this process knows, else from the group's
 // offsets, else anew.
-func (in *Inbox) complete(ctx context.Context, layout, known *Layout, found map[string]*kafkalog.Topic) error {
+func (in *Inbox) complete(ctx context.Context, layout, known *Layout,
+	found map[string]*kafkalog.Topic) error {
 	var err error
 	for _, name := range in.cfg.Topics {
 		if _, ok := layout.Topics[name]; ok {
@@ -147,7 +149,8 @@ func (in *Inbox) complete(ctx context.Context, layout, known *Layout, found map[
 }
 
 // firstSlots are the tags of an inbox that starts for the first time.
-func (in *Inbox) firstSlots(ctx context.Context, found map[string]*kafkalog.Topic) (tags string, slots int, err error) {
+func (in *Inbox) firstSlots(ctx context.Context,
+	found map[string]*kafkalog.Topic) (tags string, slots int, err error) {
 	if in.cfg.Outbox != "" {
 		layout, err := outbox.ReadLayout(ctx, in.cfg.Redis, in.cfg.Outbox)
 		return in.cfg.Outbox, layout.Shards, err
@@ -170,7 +173,8 @@ func gcd(a, b int) int {
 
 // firstStart is where the partitions of a topic begin by the configuration. known are those that
 // began before.
-func (in *Inbox) firstStart(ctx context.Context, t *kafkalog.Topic, known map[int32]int64) (TopicStart, error) {
+func (in *Inbox) firstStart(ctx context.Context, t *kafkalog.Topic,
+	known map[int32]int64) (TopicStart, error) {
 	start := TopicStart{ID: t.ID, Start: make([]int64, len(t.Partitions))}
 	for i := range t.Partitions {
 		if offset, ok := known[int32(i)]; ok {
@@ -211,8 +215,11 @@ func (in *Inbox) agree(ctx context.Context, l *Layout) error {
 		slots = l.Slots
 	}
 	if tags != l.Tags || slots != l.Slots {
-		return &layoutError{fmt.Sprintf("inbox %s has its positions and state under %d tags of %q, the configuration asks for %d of %q: "+
-			"everything would be applied again; restore the configuration, or use another name for a new inbox", in.cfg.Inbox, l.Slots, l.Tags, slots, tags)}
+		return &layoutError{fmt.Sprintf(
+			"inbox %s has its positions and state under %d tags of %q, the configuration asks for %d of "+
+				"%q: "+
+				"everything would be applied again; restore the configuration, or use another name for a new "+
+				"inbox", in.cfg.Inbox, l.Slots, l.Tags, slots, tags)}
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func (l *Letter) Ref() string {
 // letterKey is the key of a letter's first chunk. The topic's ID keeps the letters of a topic that
 // was made again apart.
 func letterKey(inbox, topic string, id TopicID, partition int32, offset int64) string {
-	return "inbox/" + inbox + "/" + topic + "/" + id.String() + "/" + strconv.Itoa(int(partition)) + "/" + strconv.FormatInt(offset, 10)
+	return "inbox/" + inbox + "/" + topic + "/" + id.String() + "/" + strconv.Itoa(int(partition)) +
+		"/" + strconv.FormatInt(offset, 10)
 }
 
 // records gives the records that keep a letter. The value is the record as a RESP array of bulk
@@ -71,7 +72,8 @@ func (l *letter) records(inbox, topic string, id TopicID) []*kgo.Record {
 	chunks := max(1, (len(value)+letterChunk-1)/letterChunk)
 	key := letterKey(inbox, l.record.Topic, id, l.record.Partition, l.record.Offset)
 	headers := []kgo.RecordHeader{
-		{Key: "sluice-entry", Value: []byte(place(l.record.Topic, l.record.Partition) + "/" + strconv.FormatInt(l.record.Offset, 10))},
+		{Key: "sluice-entry", Value: []byte(place(l.record.Topic, l.record.Partition) + "/" +
+			strconv.FormatInt(l.record.Offset, 10))},
 		{Key: "sluice-reason", Value: []byte(l.reason)},
 		{Key: "sluice-detail", Value: []byte(oneLine(l.detail))},
 		{Key: "sluice-topic", Value: []byte(l.record.Topic)},
@@ -83,7 +85,8 @@ func (l *letter) records(inbox, topic string, id TopicID) []*kgo.Record {
 		headers = append(headers, kgo.RecordHeader{Key: "sluice-parked", Value: []byte("1")})
 	}
 	if chunks > 1 {
-		headers = append(headers, kgo.RecordHeader{Key: "sluice-chunks", Value: []byte(strconv.Itoa(chunks))})
+		headers = append(headers, kgo.RecordHeader{Key: "sluice-chunks",
+			Value: []byte(strconv.Itoa(chunks))})
 	}
 	records := make([]*kgo.Record, chunks)
 	for i := range records {
@@ -92,7 +95,8 @@ func (l *letter) records(inbox, topic string, id TopicID) []*kgo.Record {
 			k += "#" + strconv.Itoa(i)
 		}
 		records[i] = &kgo.Record{
-			Topic: topic, Key: []byte(k), Headers: headers, Value: value[min(i*letterChunk, len(value)):min((i+1)*letterChunk, len(value))],
+			Topic: topic, Key: []byte(k), Headers: headers,
+			Value: value[min(i*letterChunk, len(value)):min((i+1)*letterChunk, len(value))],
 		}
 	}
 	return records
@@ -124,8 +128,10 @@ func parseLetterKey(key []byte) (inbox string, l Letter, chunk int, ok bool) {
 // key and value unless they are null, then a header.<name> for each header.
 func encodeRecord(r *kgo.Record) []byte {
 	fields := [][]byte{
-		[]byte("topic"), []byte(r.Topic), []byte("partition"), strconv.AppendInt(nil, int64(r.Partition), 10),
-		[]byte("offset"), strconv.AppendInt(nil, r.Offset, 10), []byte("timestamp"), strconv.AppendInt(nil, r.Timestamp.UnixMilli(), 10),
+		[]byte("topic"), []byte(r.Topic), []byte("partition"),
+		strconv.AppendInt(nil, int64(r.Partition), 10),
+		[]byte("offset"), strconv.AppendInt(nil, r.Offset, 10), []byte("timestamp"),
+		strconv.AppendInt(nil, r.Timestamp.UnixMilli(), 10),
 	}
 	if r.Key != nil {
 		fields = append(fields, []byte("key"), r.Key)

@@ -38,7 +38,8 @@ func (b *letterbox) ensure(ctx context.Context) error {
 		return err
 	}
 	compact := "compact"
-	_, err = kadm.NewClient(b.client).CreateTopic(ctx, 1, -1, map[string]*string{"cleanup.policy": &compact}, b.topic)
+	_, err = kadm.NewClient(b.client).CreateTopic(ctx, 1, -1,
+		map[string]*string{"cleanup.policy": &compact}, b.topic)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("kafka: create the dead-letter topic %s: %w", b.topic, err)
 	}
@@ -108,7 +109,8 @@ func (b *letterbox) drop(ctx context.Context, letters []*Letter) error {
 			if c.number == 0 {
 				first = append(first, &kgo.Record{Topic: b.topic, Partition: c.partition, Key: []byte(key)})
 			} else {
-				later = append(later, &kgo.Record{Topic: b.topic, Partition: c.partition, Key: []byte(key + "#" + strconv.Itoa(c.number))})
+				later = append(later, &kgo.Record{Topic: b.topic, Partition: c.partition,
+					Key: []byte(key + "#" + strconv.Itoa(c.number))})
 			}
 		}
 	}
@@ -138,7 +140,8 @@ func (b *letterbox) read(ctx context.Context, keep func(*Letter) bool) ([]*Lette
 		letters = append(letters, l)
 	}
 	slices.SortFunc(letters, func(a, b *Letter) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), bytes.Compare(a.TopicID[:], b.TopicID[:]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), bytes.Compare(a.TopicID[:], b.TopicID[:]),
+			cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	return letters, nil
 }
@@ -202,7 +205,8 @@ func (l *Letter) describe(r *kgo.Record) {
 // load gives the record of a letter that was read with its values.
 func (l *Letter) load() (*kgo.Record, error) {
 	if l.Missing > 0 {
-		return nil, fmt.Errorf("%d of %d chunks of dead letter %s are gone: it can only be dropped", l.Missing, l.chunks, l.Ref())
+		return nil, fmt.Errorf("%d of %d chunks of dead letter %s are gone: it can only be dropped",
+			l.Missing, l.chunks, l.Ref())
 	}
 	slices.SortFunc(l.at, func(a, b chunkPlace) int { return cmp.Compare(a.number, b.number) })
 	var value []byte

@@ -46,8 +46,12 @@ func (in *Inbox) runGroup(ctx context.Context) error {
 			client.PauseFetchPartitions(given)
 			m.start(ctx, given)
 		}),
-		kgo.OnPartitionsRevoked(func(_ context.Context, client *kgo.Client, gone map[string][]int32) { m.stop(client, gone, true) }),
-		kgo.OnPartitionsLost(func(_ context.Context, client *kgo.Client, gone map[string][]int32) { m.stop(client, gone, false) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, client *kgo.Client, gone map[string][]int32) {
+			m.stop(client, gone, true)
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, client *kgo.Client, gone map[string][]int32) {
+			m.stop(client, gone, false)
+		}),
 	)...)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
@@ -71,7 +75,8 @@ func (in *Inbox) runGroup(ctx context.Context) error {
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := in.commitOffsets(leave, client, in.partitions()); err != nil {
-		in.cfg.Logger.Warn("the group's offsets are a little behind, which only tools see", "inbox", in.cfg.Inbox, "error", err)
+		in.cfg.Logger.Warn("the group's offsets are a little behind, which only tools see",
+			"inbox", in.cfg.Inbox, "error", err)
 	}
 	_ = client.LeaveGroupContext(leave) // not left: the session times out
 	client.Close()
@@ -85,7 +90,8 @@ func (m *member) poll(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := m.client.PollFetches(ctx).Err(); err != nil && ctx.Err() == nil {
 			if time.Since(logged) > 30*time.Second {
-				m.in.cfg.Logger.Warn("the group has a problem, trying again", "group", Group(m.in.cfg.Inbox), "error", err)
+				m.in.cfg.Logger.Warn("the group has a problem, trying again", "group", Group(m.in.cfg.Inbox),
+					"error", err)
 				logged = time.Now()
 			}
 			sleep(ctx, time.Second)
@@ -126,7 +132,9 @@ func (m *member) stop(client *kgo.Client, gone map[string][]int32, revoked bool)
 	parts := m.in.end(ended)
 	if !revoked {
 		if len(parts) > 0 {
-			m.in.cfg.Logger.Warn("this instance was silent for longer than its session, its partitions are others' now", "inbox", m.in.cfg.Inbox, "partitions", len(parts))
+			m.in.cfg.Logger.Warn(
+				"this instance was silent for longer than its session, its partitions are others' now", "inbox",
+				m.in.cfg.Inbox, "partitions", len(parts))
 		}
 		return
 	}
@@ -171,7 +179,9 @@ func (m *member) tellOffsets(ctx context.Context) {
 		if err != nil {
 			clear(told)
 			if !failing && ctx.Err() == nil {
-				m.in.cfg.Logger.Warn("offsets cannot be committed to the group, trying again; they are for Kafka's tools only", "group", Group(m.in.cfg.Inbox), "error", err)
+				m.in.cfg.Logger.Warn(
+					"offsets cannot be committed to the group, trying again; they are for Kafka's tools only",
+					"group", Group(m.in.cfg.Inbox), "error", err)
 			}
 		}
 		failing = err != nil

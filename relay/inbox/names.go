@@ -36,10 +36,13 @@ type keys struct {
 func keysOf(inbox, tagName string, slot int, topic string, partition int32) keys {
 	tag := outbox.SlotTag(tagName, slot)
 	base := "sluice:" + tag + ":inbox:" + inbox + ":" + topic + ":" + strconv.Itoa(int(partition))
-	return keys{tag: tag, position: base, parked: base + ":parked", replay: base + ":replay", owed: base + ":owed"}
+	return keys{tag: tag, position: base, parked: base + ":parked", replay: base + ":replay",
+		owed: base + ":owed"}
 }
 
 func (k keys) state(name string) string { return k.tag + ":" + name }
 
 // place names a partition, as in "outbox.event.order/3".
-func place(topic string, partition int32) string { return topic + "/" + strconv.Itoa(int(partition)) }
+func place(topic string, partition int32) string {
+	return topic + "/" + strconv.Itoa(int(partition))
+}

@@ -20,12 +20,13 @@ type Observer struct {
 type Commit struct {
 	Topic     string
 	Partition int32
-	Records   int             // that took effect
-	Letters   int             // that became dead letters instead
-	Commands  int             // of the handlers
-	Bytes     int             // of the records
-	Ages      []time.Duration // one a record: commit minus the record's timestamp; valid during the call only
-	Took      time.Duration   // from the first handler's call to the reply
+	Records   int // that took effect
+	Letters   int // that became dead letters instead
+	Commands  int // of the handlers
+	Bytes     int // of the records
+	// one a record: commit minus the record's timestamp; valid during the call only
+	Ages []time.Duration
+	Took time.Duration // from the first handler's call to the reply
 }
 
 // State of a partition as an instance sees it.

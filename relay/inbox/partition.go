@@ -40,7 +40,8 @@ type partition struct {
 func newPartition(in *Inbox, topic string, number int32) *partition {
 	log := in.cfg.Logger.With("inbox", in.cfg.Inbox, "topic", topic, "partition", number)
 	return &partition{
-		in: in, topic: topic, number: number, log: log, tracker: newTracker(in, topic, number, log), wake: make(chan struct{}, 1),
+		in: in, topic: topic, number: number, log: log, tracker: newTracker(in, topic, number, log),
+		wake:    make(chan struct{}, 1),
 		failing: retrying{offset: -1}, moved: -1,
 	}
 }
@@ -85,7 +86,8 @@ func (p *partition) pause(ctx context.Context, err error, backoff time.Duration)
 		p.tracker.set(Halted, halt.Reason, halt.Offset, halt)
 		backoff = haltRecheck
 	case errors.Is(err, errOvertaken):
-		p.log.Warn("begins again from the position in Redis: another instance works on the partition, somebody has reset it, or Redis has lost its last writes", "error", err)
+		p.log.Warn("begins again from the position in Redis: another instance works on the partition, "+
+			"somebody has reset it, or Redis has lost its last writes", "error", err)
 		p.tracker.set(Waiting, oneLine(err.Error()), -1, nil)
 	case err != nil:
 		p.tracker.set(Waiting, oneLine(err.Error()), -1, nil)
@@ -166,7 +168,8 @@ func (p *partition) work(ctx, hard context.Context, src *source) error {
 // because the log was cut off.
 func (p *partition) expected(records []*kgo.Record) error {
 	if first := records[0].Offset; first < p.pos.Next {
-		return fmt.Errorf("kafka: %s: offset %d came behind %d", place(p.topic, p.number), first, p.pos.Next-1)
+		return fmt.Errorf("kafka: %s: offset %d came behind %d", place(p.topic, p.number), first,
+			p.pos.Next-1)
 	}
 	return nil
 }

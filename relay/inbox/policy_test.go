@@ -49,12 +49,14 @@ func TestRetryInPlace(t *testing.T) {
 		in, stop := l.start(cfg)
 		defer stop()
 		st := l.untilState(in, 0, Waiting)
-		if st.Record != 3 || !strings.Contains(st.Reason, errBroken.Error()) || l.next(0) != 3 || len(l.seen(0, "b")) != 0 {
+		if st.Record != 3 || !strings.Contains(st.Reason, errBroken.Error()) || l.next(0) != 3 ||
+			len(l.seen(0, "b")) != 0 {
 			t.Errorf("%+v; position %d, %v", st, l.next(0), l.seen(0, "b"))
 		}
 		l.untilNext(0, 6)
 		l.untilState(in, 0, Running)
-		if got := l.seen(0, "b"); !slices.Equal(got, numbers(3, 6)) || !slices.Equal(attempts, []int{1, 2, 3, 4, 5}) {
+		if got := l.seen(0, "b"); !slices.Equal(got, numbers(3, 6)) ||
+			!slices.Equal(attempts, []int{1, 2, 3, 4, 5}) {
 			t.Errorf("%v after attempts %v", got, attempts)
 		}
 	})
@@ -119,7 +121,8 @@ func TestDeadLetterPolicyAndReplay(t *testing.T) {
 				defer stop()
 				l.untilNext(0, 6)
 				letters := l.letters(cfg)
-				if len(letters) != 1 || letters[0].Ref() != events+"/0/3" || letters[0].Reason != c.reason || letters[0].Key != "a" || letters[0].Parked || runs != c.runs {
+				if len(letters) != 1 || letters[0].Ref() != events+"/0/3" || letters[0].Reason != c.reason ||
+					letters[0].Key != "a" || letters[0].Parked || runs != c.runs {
 					t.Fatalf("%d runs, %d letters, %+v", runs, len(letters), letters)
 				}
 				if got := l.seen(0, "a"); !slices.Equal(got, []string{"0", "1", "2", "4", "5"}) {
@@ -159,7 +162,8 @@ func TestPanicIsAFailure(t *testing.T) {
 		_, stop := l.start(cfg)
 		defer stop()
 		l.untilNext(0, 3)
-		if letters := l.letters(cfg); len(letters) != 1 || !strings.Contains(letters[0].Detail, "out of cheese") {
+		if letters := l.letters(cfg); len(letters) != 1 ||
+			!strings.Contains(letters[0].Detail, "out of cheese") {
 			t.Errorf("%+v", letters)
 		}
 	})
@@ -172,13 +176,16 @@ func TestUndecodable(t *testing.T) {
 		cfg := l.config()
 		cfg.OnError = DeadLetter
 		l.write(&kgo.Record{
-			Topic: events, Value: []byte("{"), Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}},
+			Topic: events, Value: []byte("{"),
+			Headers: []kgo.RecordHeader{{Key: "content-type",
+				Value: []byte("application/cloudevents+json")}},
 		})
 		l.produce(0, "a", 1, 2)
 		_, stop := l.start(cfg)
 		defer stop()
 		l.untilNext(0, 2)
-		if letters := l.letters(cfg); len(letters) != 1 || letters[0].Reason != Undecodable || letters[0].HasKey {
+		if letters := l.letters(cfg); len(letters) != 1 || letters[0].Reason != Undecodable ||
+			letters[0].HasKey {
 			t.Errorf("%+v", letters)
 		}
 	})
@@ -223,13 +230,15 @@ func TestParkAndReplayInOrder(t *testing.T) {
 		in, stop := l.start(cfg)
 		defer stop()
 		l.untilNext(0, 12)
-		if a, b := l.seen(0, "a"), l.seen(0, "b"); !slices.Equal(a, numbers(0, 2)) || !slices.Equal(b, numbers(10, 16)) {
+		if a, b := l.seen(0, "a"), l.seen(0, "b"); !slices.Equal(a, numbers(0, 2)) ||
+			!slices.Equal(b, numbers(10, 16)) {
 			t.Fatalf("a: %v, b: %v", a, b)
 		}
 		admin := l.admin(cfg)
 		defer admin.Close()
 		parked, err := admin.Parked(t.Context(), events, 0)
-		if err != nil || len(parked) != 1 || parked[0].Key != "a" || parked[0].First != 4 || parked[0].Last != 9 || parked[0].Waiting != 4 || parked[0].Reason != Failed {
+		if err != nil || len(parked) != 1 || parked[0].Key != "a" || parked[0].First != 4 ||
+			parked[0].Last != 9 || parked[0].Waiting != 4 || parked[0].Reason != Failed {
 			t.Fatalf("%+v, %v", parked, err)
 		}
 		if st := in.Status()[0]; st.ParkedKeys != 1 || st.State != Running {
@@ -342,7 +351,9 @@ func TestReplayThatRedisHasLost(t *testing.T) {
 				snapshot := l.snapshot()
 				broken.Store(false)
 				_, stop = l.start(cfg)
-				l.until("replayed", func() bool { return slices.Equal(l.seen(0, "a"), c.want) && len(l.letters(cfg)) == 0 })
+				l.until("replayed", func() bool {
+					return slices.Equal(l.seen(0, "a"), c.want) && len(l.letters(cfg)) == 0
+				})
 				stop()
 				l.restore(snapshot)
 				_, stop = l.start(cfg)
@@ -358,7 +369,8 @@ func TestReplayThatRedisHasLost(t *testing.T) {
 				}
 				l.until("replayed again", func() bool { return slices.Equal(l.seen(0, "a"), c.want) })
 				l.until("no wishes", func() bool {
-					return l.redis.Exists(t.Context(), keysOf("shipping", "shipping", 0, events, 0).replay).Val() == 0
+					return l.redis.Exists(t.Context(),
+						keysOf("shipping", "shipping", 0, events, 0).replay).Val() == 0
 				})
 			})
 		})
@@ -397,7 +409,8 @@ func TestRecordsWithoutKeyAreNotParked(t *testing.T) {
 		in, stop := l.start(cfg)
 		defer stop()
 		l.untilNext(0, 5)
-		if got := l.seen(0, ""); !slices.Equal(got, []string{"0", "1", "3", "4"}) || in.Status()[0].ParkedKeys != 0 {
+		if got := l.seen(0, ""); !slices.Equal(got, []string{"0", "1", "3", "4"}) ||
+			in.Status()[0].ParkedKeys != 0 {
 			t.Errorf("%v, %+v", got, in.Status())
 		}
 	})

@@ -19,7 +19,8 @@ func TestSourceIsBounded(t *testing.T) {
 			t.Fatalf("after %d records: full is %v", i+1, full)
 		}
 	}
-	if taken, resume, err := s.take(1, 1, 1000); len(taken) != 1 || resume || err != nil { // one at least
+	// one at least
+	if taken, resume, err := s.take(1, 1, 1000); len(taken) != 1 || resume || err != nil {
 		t.Error(len(taken), resume, err)
 	}
 	if taken, resume, err := s.take(10, 600, 1000); len(taken) != 2 || !resume || err != nil {

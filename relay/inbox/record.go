@@ -57,8 +57,9 @@ func (r Record) Tombstone() bool { return r.Value == nil }
 // unfold gives what Sluice knows of a record. The error says why a structured CloudEvent is none.
 func unfold(k *kgo.Record) (Record, error) {
 	r := Record{
-		Topic: k.Topic, Partition: k.Partition, Offset: k.Offset, Timestamp: k.Timestamp, Time: k.Timestamp,
-		Key: string(k.Key), HasKey: k.Key != nil, Value: k.Value,
+		Topic: k.Topic, Partition: k.Partition, Offset: k.Offset, Timestamp: k.Timestamp,
+		Time: k.Timestamp,
+		Key:  string(k.Key), HasKey: k.Key != nil, Value: k.Value,
 	}
 	if len(k.Headers) > 0 {
 		r.Headers = make([]Header, len(k.Headers))

@@ -88,7 +88,9 @@ func (p *partition) replayWanted(ctx context.Context, wishes map[string]string) 
 		}
 		chosen[l.Ref()] = true
 	}
-	full, err := p.in.letters.read(ctx, func(l *Letter) bool { return l.TopicID == p.pos.Topic && chosen[l.Ref()] })
+	full, err := p.in.letters.read(ctx, func(l *Letter) bool {
+		return l.TopicID == p.pos.Topic && chosen[l.Ref()]
+	})
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,8 @@ func (p *partition) own(letters []*Letter) []*Letter {
 
 // wishFor names the wish that a letter would be replayed by.
 func (p *partition) wishFor(l *Letter) string {
-	if k, ok := p.parked[l.Key]; ok && l.Parked && l.HasKey && l.Offset >= k.First && l.Offset <= k.Last {
+	if k, ok := p.parked[l.Key]; ok && l.Parked && l.HasKey && l.Offset >= k.First &&
+		l.Offset <= k.Last {
 		return keyWish + l.Key
 	}
 	return offsetWish + strconv.FormatInt(l.Offset, 10)
@@ -141,7 +144,8 @@ func (p *partition) openLog(ctx context.Context) (*kafkalog.Log, error) {
 
 // replayOffset applies one letter. If it is gone although nothing says that it was applied, Redis
 // has lost its replay: the record is taken from the topic.
-func (p *partition) replayOffset(ctx context.Context, wish, value string, own []*Letter, loaded map[int64]*Letter) error {
+func (p *partition) replayOffset(ctx context.Context, wish, value string, own []*Letter,
+	loaded map[int64]*Letter) error {
 	offset, err := strconv.ParseInt(strings.TrimPrefix(wish, offsetWish), 10, 64)
 	if err != nil {
 		return p.unwish(ctx, wish)
@@ -163,7 +167,9 @@ func (p *partition) replayOffset(ctx context.Context, wish, value string, own []
 			return nil // it comes with the next round
 		}
 		if err == nil {
-			partial, err = p.replayRecord(ctx, s.record, func(pipe redis.Pipeliner) { pipe.HSet(ctx, p.keys.replay, wish, wishDone) })
+			partial, err = p.replayRecord(ctx, s.record, func(pipe redis.Pipeliner) {
+				pipe.HSet(ctx, p.keys.replay, wish, wishDone)
+			})
 		}
 		var f *failure
 		switch {
@@ -199,7 +205,8 @@ func (p *partition) fetchOne(ctx context.Context, offset int64) (*kgo.Record, er
 		}
 	}
 	if r == nil || r.Offset != offset {
-		return nil, &failure{offset: offset, err: errors.New("it is neither among the dead letters nor in the topic any more")}
+		return nil, &failure{offset: offset,
+			err: errors.New("it is neither among the dead letters nor in the topic any more")}
 	}
 	return r, nil
 }
@@ -207,7 +214,8 @@ func (p *partition) fetchOne(ctx context.Context, offset int64) (*kgo.Record, er
 // replayRecord has a record take effect, with note in the same EXEC. partial: some of its commands
 // failed, so that its letter stands again, with that reason. What the record fails by is a
 // *failure.
-func (p *partition) replayRecord(ctx context.Context, r *kgo.Record, note func(redis.Pipeliner)) (partial bool, err error) {
+func (p *partition) replayRecord(ctx context.Context, r *kgo.Record,
+	note func(redis.Pipeliner)) (partial bool, err error) {
 	for attempt := 0; ; attempt++ {
 		partial, err = p.replayOnce(ctx, r, note)
 		if !errors.Is(err, errConflict) || attempt == 10 {
@@ -216,9 +224,11 @@ func (p *partition) replayRecord(ctx context.Context, r *kgo.Record, note func(r
 	}
 }
 
-func (p *partition) replayOnce(ctx context.Context, r *kgo.Record, note func(redis.Pipeliner)) (partial bool, err error) {
+func (p *partition) replayOnce(ctx context.Context, r *kgo.Record,
+	note func(redis.Pipeliner)) (partial bool, err error) {
 	err = p.watch(ctx, func(conn *redis.Tx) error {
-		t := &transaction{p: p, soft: ctx, hard: ctx, conn: conn, scratch: conn.TxPipeline(), replaying: true}
+		t := &transaction{p: p, soft: ctx, hard: ctx, conn: conn, scratch: conn.TxPipeline(),
+			replaying: true}
 		if err := t.recognise(); err != nil {
 			return err
 		}
@@ -227,7 +237,8 @@ func (p *partition) replayOnce(ctx context.Context, r *kgo.Record, note func(red
 			return err
 		}
 		t.records = []*kgo.Record{r}
-		t.cmds, t.owners, t.appended, t.extra = cmds, make([]int, len(cmds)), append([]*outbox.Appended(nil), t.fresh...), note
+		t.cmds, t.owners, t.appended, t.extra = cmds, make([]int, len(cmds)),
+			append([]*outbox.Appended(nil), t.fresh...), note
 		err = t.commit()
 		partial = t.partial
 		return err

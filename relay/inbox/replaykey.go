@@ -20,7 +20,8 @@ type step struct {
 
 // replayKey applies what waits of a parked key, as far as it is loaded, and frees the key if that
 // was all.
-func (p *partition) replayKey(ctx context.Context, key string, mode ReplayMode, wanted []*Letter, loaded map[int64]*Letter) error {
+func (p *partition) replayKey(ctx context.Context, key string, mode ReplayMode, wanted []*Letter,
+	loaded map[int64]*Letter) error {
 	k, ok := p.parked[key]
 	if !ok {
 		return p.unwish(ctx, keyWish+key)
@@ -48,8 +49,10 @@ func (p *partition) replayKey(ctx context.Context, key string, mode ReplayMode, 
 		case RefetchMissing:
 			steps, whole, err = p.refetch(ctx, key, k, steps)
 		default:
-			return p.failWish(ctx, key, fmt.Errorf("%d of %d letters of the key are gone from the dead letters: they were dropped, or Redis has lost a replay; "+
-				"skip them, or have them fetched from the topic again", left-int64(len(steps)), left))
+			return p.failWish(ctx, key,
+				fmt.Errorf("%d of %d letters of the key are gone from the dead letters: they were dropped, "+
+					"or Redis has lost a replay; "+
+					"skip them, or have them fetched from the topic again", left-int64(len(steps)), left))
 		}
 		if err != nil {
 			return err
@@ -62,7 +65,9 @@ func (p *partition) replayKey(ctx context.Context, key string, mode ReplayMode, 
 		}
 		done := p.parked[key]
 		done.Done, done.Applied = s.offset, done.Applied+1
-		partial, err := p.replayRecord(ctx, s.record, func(pipe redis.Pipeliner) { p.setParked(ctx, pipe, key, done) })
+		partial, err := p.replayRecord(ctx, s.record, func(pipe redis.Pipeliner) {
+			p.setParked(ctx, pipe, key, done)
+		})
 		var f *failure
 		switch {
 		case errors.As(err, &f):
@@ -99,7 +104,8 @@ func (p *partition) loadStep(l *Letter, loaded map[int64]*Letter) (step, error) 
 
 // refetch adds the records of a parked key that have no letter, from the topic itself. whole: these
 // are all.
-func (p *partition) refetch(ctx context.Context, key string, k parkedKey, steps []step) (merged []step, whole bool, err error) {
+func (p *partition) refetch(ctx context.Context, key string, k parkedKey,
+	steps []step) (merged []step, whole bool, err error) {
 	log, err := p.openLog(ctx)
 	if err != nil {
 		return nil, false, err

@@ -101,8 +101,10 @@ func (to ResetTo) check() error {
 	return nil
 }
 
-func (a *Admin) planOne(ctx context.Context, layout *Layout, t *kafkalog.Topic, partition int32, to ResetTo) (Reset, error) {
-	r := Reset{Topic: t.Name, Partition: partition, topic: t.ID, keys: layout.keys(a.cfg.Inbox, t.Name, partition)}
+func (a *Admin) planOne(ctx context.Context, layout *Layout, t *kafkalog.Topic, partition int32,
+	to ResetTo) (Reset, error) {
+	r := Reset{Topic: t.Name, Partition: partition, topic: t.ID,
+		keys: layout.keys(a.cfg.Inbox, t.Name, partition)}
 	log, err := a.log(t, partition)
 	if err != nil {
 		return r, err
@@ -129,7 +131,8 @@ func (a *Admin) planOne(ctx context.Context, layout *Layout, t *kafkalog.Topic, 
 		}
 	}
 	if r.To < r.LogStart || r.To > r.LogEnd {
-		return r, fmt.Errorf("reset: %s has the offsets %d to %d, %d is not among them", place(t.Name, partition), r.LogStart, r.LogEnd, r.To)
+		return r, fmt.Errorf("reset: %s has the offsets %d to %d, %d is not among them",
+			place(t.Name, partition), r.LogStart, r.LogEnd, r.To)
 	}
 	return r, a.compare(ctx, &r)
 }
@@ -161,7 +164,8 @@ func (a *Admin) compare(ctx context.Context, r *Reset) error {
 }
 
 // ErrMoved says that a position has moved since the preview.
-var ErrMoved = errors.New("the position has moved since the preview: look again, and pause the inbox first if it runs")
+var ErrMoved = errors.New(
+	"the position has moved since the preview: look again, and pause the inbox first if it runs")
 
 // Apply does what was previewed, for one partition. An owner that runs notices, and goes on from
 // the new position. The error wraps ErrMoved if the position is not the one of the preview.

@@ -53,7 +53,8 @@ type transaction struct {
 
 // transact applies as many of the records as fit, and says how many it has committed. forced is the
 // failure by which the first of them is condemned.
-func (p *partition) transact(soft, hard context.Context, records []*kgo.Record, forced *failure) (done int, err error) {
+func (p *partition) transact(soft, hard context.Context, records []*kgo.Record,
+	forced *failure) (done int, err error) {
 	t := &transaction{p: p, soft: soft, hard: hard, began: time.Now()}
 	err = p.watch(hard, func(conn *redis.Tx) error {
 		t.conn, t.scratch = conn, conn.TxPipeline()
@@ -69,7 +70,8 @@ func (p *partition) watch(ctx context.Context, fn func(*redis.Tx) error) error {
 		ran = true
 		return fn(conn)
 	}, p.keys.position)
-	if p.in.cluster != nil && (redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")) {
+	if p.in.cluster != nil && (redis.HasErrorPrefix(err, "MOVED ") ||
+		redis.HasErrorPrefix(err, "ASK ")) {
 		p.in.cluster.ReloadState(ctx) // it sees nothing of what a connection that watches is told
 	}
 	switch {
@@ -87,7 +89,8 @@ func (t *transaction) run(records []*kgo.Record, forced *failure) error {
 	}
 	var stop error
 	for _, r := range records {
-		if len(t.records) > 0 && (t.soft.Err() != nil || t.watching || time.Since(t.began) > t.p.in.cfg.MaxTime) {
+		if len(t.records) > 0 && (t.soft.Err() != nil || t.watching ||
+			time.Since(t.began) > t.p.in.cfg.MaxTime) {
 			break
 		}
 		if stop = t.pass(r, forced); stop != nil {
@@ -136,7 +139,8 @@ func (t *transaction) pass(r *kgo.Record, forced *failure) error {
 		return t.condemn(r, forced)
 	}
 	if t.isParked(r) {
-		t.park(r, &failure{offset: r.Offset, reason: Parked, err: errors.New("an earlier record of its key is parked")})
+		t.park(r, &failure{offset: r.Offset, reason: Parked,
+			err: errors.New("an earlier record of its key is parked")})
 		t.records = append(t.records, r)
 		return nil
 	}
@@ -211,7 +215,8 @@ func (t *transaction) handle(r *kgo.Record) ([]redis.Cmder, error) {
 func (t *transaction) call(tx *Tx, r Record) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			t.p.log.Error("the handler panicked", "offset", r.Offset, "panic", v, "stack", string(debug.Stack()))
+			t.p.log.Error("the handler panicked", "offset", r.Offset, "panic", v,
+				"stack", string(debug.Stack()))
 			err = fmt.Errorf("the handler panicked: %v", v)
 		}
 	}()

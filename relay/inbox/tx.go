@@ -16,7 +16,8 @@ type Tx struct {
 	ctx     context.Context // the handler's; Read and Append have none of their own
 	offset  int64
 	attempt int
-	err     error // the first error of Append or Read: it ends the record even if the handler ignores it
+	// the first error of Append or Read: it ends the record even if the handler ignores it
+	err error
 }
 
 // Queue collects the commands that change the state. They run in one EXEC with the position, in the
@@ -166,7 +167,8 @@ func (q queue) Pipelined(_ context.Context, fn func(redis.Pipeliner) error) ([]r
 	return nil, fn(q)
 }
 
-func (q queue) TxPipelined(ctx context.Context, fn func(redis.Pipeliner) error) ([]redis.Cmder, error) {
+func (q queue) TxPipelined(ctx context.Context,
+	fn func(redis.Pipeliner) error) ([]redis.Cmder, error) {
 	return q.Pipelined(ctx, fn)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sluice-outbox/sluice/internal/names"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -41,7 +42,8 @@ func TestReadSeesWhatCameBefore(t *testing.T) {
 		_, stop := l.start(cfg)
 		defer stop()
 		l.untilNext(0, 6)
-		if got := l.redis.Get(t.Context(), "{shipping:0}:total").Val(); got != "24" { // 3, then doubled three times
+		// 3, then doubled three times
+		if got := l.redis.Get(t.Context(), "{shipping:0}:total").Val(); got != "24" {
 			t.Error(got)
 		}
 	})
@@ -103,7 +105,8 @@ func TestServerFailuresAreNoAttempts(t *testing.T) {
 		_, stop := l.start(cfg)
 		defer stop()
 		l.untilNext(0, 2)
-		if got := l.seen(0, "a"); failures.Load() < 4 || !slices.Equal(got, numbers(0, 2)) || len(l.letters(cfg)) != 0 {
+		if got := l.seen(0, "a"); failures.Load() < 4 || !slices.Equal(got, numbers(0, 2)) ||
+			len(l.letters(cfg)) != 0 {
 			t.Errorf("%v, %d letters", got, len(l.letters(cfg)))
 		}
 	})
@@ -111,11 +114,13 @@ func TestServerFailuresAreNoAttempts(t *testing.T) {
 
 // newOutbox lays an outbox out beside the inbox.
 func (l *lab) newOutbox(name string, shards int) {
-	l.mini.HSet(outbox.LayoutKey(name), "version", "3", "format", "1", "shards", fmt.Sprint(shards), "created", "1")
+	l.mini.HSet(names.LayoutKey(name), "version", "3", "format", "1", "shards", fmt.Sprint(shards),
+		"created", "1")
 }
 
 func placed(r Record) outbox.Event {
-	return outbox.Event{AggregateType: "shipment", AggregateID: r.Key, Type: "Shipped", Payload: r.Value}
+	return outbox.Event{AggregateType: "shipment", AggregateID: r.Key, Type: "Shipped",
+		Payload: r.Value}
 }
 
 // Append is part of the same EXEC: one event for each record, in the shard of its key.
@@ -140,10 +145,13 @@ func TestAppend(t *testing.T) {
 		defer stop()
 		l.until("lag 0", func() bool {
 			status := in.Status()
-			return len(status) == 4 && !slices.ContainsFunc(status, func(st PartitionStatus) bool { return st.Position == nil || st.Lag != 0 })
+			return len(status) == 4 && !slices.ContainsFunc(status, func(st PartitionStatus) bool {
+				return st.Position == nil || st.Lag != 0
+			})
 		})
 		for shard := range 2 {
-			entries, err := l.redis.XRange(t.Context(), outbox.StreamKey("shipments", shard), "-", "+").Result()
+			entries, err := l.redis.XRange(t.Context(), outbox.StreamKey("shipments", shard), "-",
+				"+").Result()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +164,8 @@ func TestAppend(t *testing.T) {
 			if !slices.Equal(got, want[shard]) {
 				t.Errorf("shard %d: %v, want %v", shard, got, want[shard])
 			}
-			if n := l.redis.Get(t.Context(), outbox.StateKey("shipments", shard, "shipped")).Val(); n != fmt.Sprint(len(want[shard])) {
+			if n := l.redis.Get(t.Context(),
+				outbox.StateKey("shipments", shard, "shipped")).Val(); n != fmt.Sprint(len(want[shard])) {
 				t.Errorf("shard %d: %s shipped", shard, n)
 			}
 		}
@@ -182,8 +191,14 @@ func TestAppendErrors(t *testing.T) {
 		state  State
 		says   string
 	}{
-		"not an event":    {func(r Record) outbox.Event { return outbox.Event{AggregateType: "x", Type: "y"} }, true, Halted, "AggregateID"},
-		"another shard":   {func(r Record) outbox.Event { e := placed(r); e.Key = otherShard(r.Key); return e }, true, Halted, "shard"},
+		"not an event": {func(r Record) outbox.Event {
+			return outbox.Event{AggregateType: "x", Type: "y"}
+		}, true, Halted, "AggregateID"},
+		"another shard": {func(r Record) outbox.Event {
+			e := placed(r)
+			e.Key = otherShard(r.Key)
+			return e
+		}, true, Halted, "shard"},
 		"no outbox there": {placed, false, Waiting, "sluice migrate apply"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -203,11 +218,12 @@ func TestAppendErrors(t *testing.T) {
 				p := int32(outbox.Partition([]byte(key), 2))
 				l.untilState(in, p, Running)
 				if !c.outbox {
-					l.redis.Del(t.Context(), outbox.LayoutKey("shipments"))
+					l.redis.Del(t.Context(), names.LayoutKey("shipments"))
 				}
 				l.produce(p, key, 0, 1)
 				st := l.untilState(in, p, c.state)
-				if !strings.Contains(st.Reason, c.says) || l.redis.Exists(t.Context(), outbox.StateKey("shipments", int(p), "shipped")).Val() != 0 {
+				if !strings.Contains(st.Reason, c.says) ||
+					l.redis.Exists(t.Context(), outbox.StateKey("shipments", int(p), "shipped")).Val() != 0 {
 					t.Errorf("%+v", st)
 				}
 			})
@@ -221,9 +237,12 @@ func TestOtherSlotsAreRefused(t *testing.T) {
 	for name, queue := range map[string]func(ctx context.Context, tx *Tx){
 		"queued":  func(ctx context.Context, tx *Tx) { tx.Queue().Incr(ctx, "elsewhere") },
 		"watched": func(ctx context.Context, tx *Tx) { tx.Read("elsewhere") },
-		"many":    func(ctx context.Context, tx *Tx) { tx.Queue().MSet(ctx, tx.StateKey("here"), 1, "elsewhere", 1) },
+		"many": func(ctx context.Context, tx *Tx) {
+			tx.Queue().MSet(ctx, tx.StateKey("here"), 1, "elsewhere", 1)
+		},
 		"counted": func(ctx context.Context, tx *Tx) {
-			tx.Queue().ZUnionStore(ctx, tx.StateKey("here"), &redis.ZStore{Keys: []string{tx.StateKey("x"), "elsewhere"}})
+			tx.Queue().ZUnionStore(ctx, tx.StateKey("here"),
+				&redis.ZStore{Keys: []string{tx.StateKey("x"), "elsewhere"}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +260,9 @@ func TestOtherSlotsAreRefused(t *testing.T) {
 				in, stop := l.start(cfg)
 				defer stop()
 				st := l.untilState(in, 0, Halted)
-				if !strings.Contains(st.Reason, `key "elsewhere" is in hash slot`) || !strings.Contains(st.Reason, "{shipping:0}") || l.redis.Exists(t.Context(), "{shipping:0}:here").Val() != 0 {
+				if !strings.Contains(st.Reason, `key "elsewhere" is in hash slot`) ||
+					!strings.Contains(st.Reason, "{shipping:0}") ||
+					l.redis.Exists(t.Context(), "{shipping:0}:here").Val() != 0 {
 					t.Errorf("%+v", st)
 				}
 			})
@@ -259,12 +280,26 @@ func TestCommandsThatFail(t *testing.T) {
 		reason Reason
 		other  bool // the record's other command took effect
 	}{
-		"wrong type, in EXEC":     {false, func(ctx context.Context, q redis.Pipeliner) { q.HSet(ctx, "text", "a", "b") }, Partial, true},
-		"not a number, in EXEC":   {true, func(ctx context.Context, q redis.Pipeliner) { q.Incr(ctx, "text") }, Partial, true},
-		"wrong type, checked":     {true, func(ctx context.Context, q redis.Pipeliner) { q.HSet(ctx, "text", "a", "b") }, WrongType, false},
-		"made wrong by a SET":     {true, func(ctx context.Context, q redis.Pipeliner) { q.Set(ctx, "new", "x", 0); q.RPush(ctx, "new", "y") }, WrongType, false},
-		"refused when it queued":  {false, func(ctx context.Context, q redis.Pipeliner) { q.Do(ctx, "HSET", "h") }, Refused, false},
-		"nothing, and types seen": {true, func(ctx context.Context, q redis.Pipeliner) { q.Del(ctx, "text"); q.HSet(ctx, "text", "a", "b") }, "", true},
+		"wrong type, in EXEC": {false, func(ctx context.Context, q redis.Pipeliner) {
+			q.HSet(ctx, "text", "a", "b")
+		}, Partial, true},
+		"not a number, in EXEC": {true, func(ctx context.Context, q redis.Pipeliner) {
+			q.Incr(ctx, "text")
+		}, Partial, true},
+		"wrong type, checked": {true, func(ctx context.Context, q redis.Pipeliner) {
+			q.HSet(ctx, "text", "a", "b")
+		}, WrongType, false},
+		"made wrong by a SET": {true, func(ctx context.Context, q redis.Pipeliner) {
+			q.Set(ctx, "new", "x", 0)
+			q.RPush(ctx, "new", "y")
+		}, WrongType, false},
+		"refused when it queued": {false, func(ctx context.Context, q redis.Pipeliner) {
+			q.Do(ctx, "HSET", "h")
+		}, Refused, false},
+		"nothing, and types seen": {true, func(ctx context.Context, q redis.Pipeliner) {
+			q.Del(ctx, "text")
+			q.HSet(ctx, "text", "a", "b")
+		}, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -300,7 +335,8 @@ func TestCommandsThatFail(t *testing.T) {
 				case len(letters) != 1 || letters[0].Reason != c.reason || letters[0].Offset != 2:
 					t.Errorf("%+v", letters)
 				}
-				if owed := l.redis.HLen(t.Context(), keysOf("shipping", "shipping", 0, events, 0).owed).Val(); owed != 0 {
+				if owed := l.redis.HLen(t.Context(),
+					keysOf("shipping", "shipping", 0, events, 0).owed).Val(); owed != 0 {
 					t.Errorf("%d letters are still owed", owed)
 				}
 			})
@@ -317,12 +353,14 @@ func TestOwedLettersAreSent(t *testing.T) {
 		_, stop := l.start(cfg)
 		l.untilNext(0, 3)
 		stop()
-		l.redis.HSet(t.Context(), keysOf("shipping", "shipping", 0, events, 0).owed, "1", "hset text: WRONGTYPE")
+		l.redis.HSet(t.Context(), keysOf("shipping", "shipping", 0, events, 0).owed, "1",
+			"hset text: WRONGTYPE")
 		_, stop = l.start(cfg)
 		defer stop()
 		l.until("sent", func() bool {
 			letters := l.letters(cfg)
-			return len(letters) == 1 && letters[0].Reason == Partial && letters[0].Offset == 1 && letters[0].Key == "a"
+			return len(letters) == 1 && letters[0].Reason == Partial && letters[0].Offset == 1 &&
+				letters[0].Key == "a"
 		})
 	})
 }

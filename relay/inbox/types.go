@@ -13,13 +13,17 @@ var typesOf = func() map[string]string {
 	types := map[string]string{}
 	for kind, commands := range map[string][]string{
 		"string": {
-			"append", "incr", "incrby", "incrbyfloat", "decr", "decrby", "getset", "getdel", "getex", "setrange", "setbit", "bitfield",
+			"append", "incr", "incrby", "incrbyfloat", "decr", "decrby", "getset", "getdel", "getex",
+			"setrange", "setbit", "bitfield",
 			"pfadd", "get", "strlen",
 		},
-		"hash":   {"hset", "hsetnx", "hmset", "hdel", "hincrby", "hincrbyfloat", "hexpire", "hpexpire", "hget", "hgetall", "hmget"},
-		"list":   {"lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "lset", "lrem", "ltrim", "linsert", "lmove", "rpoplpush", "lrange"},
-		"set":    {"sadd", "srem", "spop", "smove", "smembers", "sismember"},
-		"zset":   {"zadd", "zrem", "zincrby", "zremrangebyrank", "zremrangebyscore", "zremrangebylex", "zpopmin", "zpopmax", "geoadd", "zrange"},
+		"hash": {"hset", "hsetnx", "hmset", "hdel", "hincrby", "hincrbyfloat", "hexpire", "hpexpire",
+			"hget", "hgetall", "hmget"},
+		"list": {"lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "lset", "lrem", "ltrim",
+			"linsert", "lmove", "rpoplpush", "lrange"},
+		"set": {"sadd", "srem", "spop", "smove", "smembers", "sismember"},
+		"zset": {"zadd", "zrem", "zincrby", "zremrangebyrank", "zremrangebyscore", "zremrangebylex",
+			"zpopmin", "zpopmax", "geoadd", "zrange"},
 		"stream": {"xadd", "xtrim", "xdel", "xack", "xgroup", "xsetid", "xclaim", "xautoclaim"},
 	} {
 		for _, c := range commands {

@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/integration"
+	"github.com/sluice-outbox/sluice/integration/process"
 	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay/inbox"
 )
@@ -46,8 +47,10 @@ type redisAddress struct {
 
 func (s inboxSettings) config(client redis.UniversalClient) inbox.Config {
 	return inbox.Config{
-		Inbox: s.Inbox, Redis: client, Kafka: []kgo.Opt{kgo.SeedBrokers(s.Brokers...)}, Topics: []string{s.Topic}, Instance: s.Instance,
-		MaxRecords: s.MaxRecords, SessionTimeout: session, HousekeepingInterval: 200 * time.Millisecond, Handle: tally,
+		Inbox: s.Inbox, Redis: client, Kafka: []kgo.Opt{kgo.SeedBrokers(s.Brokers...)},
+		Topics: []string{s.Topic}, Instance: s.Instance,
+		MaxRecords: s.MaxRecords, SessionTimeout: session, HousekeepingInterval: 200 * time.Millisecond,
+		Handle: tally,
 	}
 }
 
@@ -81,7 +84,8 @@ func runInboxProcess(text string) {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		panic(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: s.Redis.Addr, Username: s.Redis.Username, Password: s.Redis.Password, DB: s.Redis.DB, PoolSize: 32})
+	client := redis.NewClient(&redis.Options{Addr: s.Redis.Addr, Username: s.Redis.Username,
+		Password: s.Redis.Password, DB: s.Redis.DB, PoolSize: 32})
 	defer client.Close()
 	cfg := s.config(client)
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -116,10 +120,12 @@ func newInboxWorld(t *testing.T, partitions int) *inboxWorld {
 	w := &inboxWorld{
 		t: t, partitions: partitions, written: map[string]int{},
 		settings: inboxSettings{
-			Inbox: name, Topic: name + ".events", Brokers: s.Kafka.Addrs(), Redis: redisAddress{o.Addr, o.Username, o.Password, o.DB},
+			Inbox: name, Topic: name + ".events", Brokers: s.Kafka.Addrs(),
+			Redis: redisAddress{o.Addr, o.Username, o.Password, o.DB},
 		},
 		redis: integration.RedisClient(t, s.Redis, func(o *redis.Options) { o.PoolSize = 64 }),
-		kafka: integration.KafkaClient(t, s.Kafka, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100*time.Millisecond)),
+		kafka: integration.KafkaClient(t, s.Kafka, kgo.RecordPartitioner(kgo.ManualPartitioner()),
+			kgo.MetadataMinAge(100*time.Millisecond)),
 	}
 	w.admin = kadm.NewClient(w.kafka)
 	w.create(partitions)
@@ -128,7 +134,8 @@ func newInboxWorld(t *testing.T, partitions int) *inboxWorld {
 
 func (w *inboxWorld) create(partitions int) {
 	w.t.Helper()
-	if _, err := w.admin.CreateTopic(deadline(w.t, time.Minute), int32(partitions), -1, nil, w.settings.Topic); err != nil {
+	if _, err := w.admin.CreateTopic(deadline(w.t, time.Minute), int32(partitions), -1, nil,
+		w.settings.Topic); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -140,7 +147,8 @@ func (w *inboxWorld) write(n, keys int, random *rand.Rand) {
 	for i := range records {
 		key := "k" + strconv.Itoa(random.IntN(keys))
 		records[i] = &kgo.Record{
-			Topic: w.settings.Topic, Partition: int32(outbox.Partition([]byte(key), w.partitions)), Key: []byte(key), Value: strconv.AppendInt(nil, int64(w.written[key]), 10),
+			Topic: w.settings.Topic, Partition: int32(outbox.Partition([]byte(key), w.partitions)),
+			Key: []byte(key), Value: strconv.AppendInt(nil, int64(w.written[key]), 10),
 		}
 		w.written[key]++
 	}
@@ -150,7 +158,7 @@ func (w *inboxWorld) write(n, keys int, random *rand.Rand) {
 }
 
 // spawn starts an instance in a process of its own.
-func (w *inboxWorld) spawn(instance string, maxRecords int) *integration.Process {
+func (w *inboxWorld) spawn(instance string, maxRecords int) *process.Process {
 	w.t.Helper()
 	s := w.settings
 	s.Instance, s.MaxRecords = instance, maxRecords
@@ -162,7 +170,8 @@ func (w *inboxWorld) spawn(instance string, maxRecords int) *integration.Process
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p, err := integration.StartProcess(integration.Command{Name: instance, Path: program, Env: []string{inboxProcessEnv + "=" + string(text)}})
+	p, err := process.Start(process.Command{Name: instance, Path: program,
+		Env: []string{inboxProcessEnv + "=" + string(text)}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -213,7 +222,8 @@ func (w *inboxWorld) operator() *inbox.Admin {
 		defer cancel()
 		status, err := a.Status(ctx)
 		for _, st := range status {
-			w.t.Logf("partition %d: %s of %s, told %s ago: %s (expected %s, found %s); lag %d, position %+v", st.Partition, st.State, st.Instance,
+			w.t.Logf("partition %d: %s of %s, told %s ago: %s (expected %s, found %s); lag %d, position %+v",
+				st.Partition, st.State, st.Instance,
 				time.Since(st.ToldAt).Round(time.Second), st.Reason, st.Expected, st.Found, st.Lag, st.Position)
 		}
 		if err != nil {
@@ -248,7 +258,8 @@ func (w *inboxWorld) passed(a *inbox.Admin) (n uint64) {
 }
 
 // awaitState waits for a state of a partition of an instance in this process.
-func (w *inboxWorld) awaitState(in *inbox.Inbox, partition int32, want inbox.State) (found inbox.PartitionStatus) {
+func (w *inboxWorld) awaitState(in *inbox.Inbox, partition int32,
+	want inbox.State) (found inbox.PartitionStatus) {
 	w.t.Helper()
 	w.await(time.Minute, "state "+string(want), func() bool {
 		for _, st := range in.Status() {
@@ -277,7 +288,8 @@ func (w *inboxWorld) verify() {
 			for key, text := range fields {
 				n, err := strconv.Atoi(text)
 				if _, twice := into[key]; err != nil || twice {
-					wrong = append(wrong, fmt.Sprintf("%s of %s is %s, and in two partitions: %v", name, key, text, twice))
+					wrong = append(wrong, fmt.Sprintf("%s of %s is %s, and in two partitions: %v", name, key, text,
+						twice))
 				}
 				into[key] = n
 			}
@@ -292,7 +304,8 @@ func (w *inboxWorld) verify() {
 	}
 	for key, n := range w.written {
 		if counts[key] != n || lasts[key] != n-1 {
-			wrong = append(wrong, fmt.Sprintf("%s: %d took effect, the last was %d; %d were written", key, counts[key], lasts[key], n))
+			wrong = append(wrong, fmt.Sprintf("%s: %d took effect, the last was %d; %d were written", key,
+				counts[key], lasts[key], n))
 		}
 	}
 	if len(counts) != len(w.written) {
@@ -300,6 +313,7 @@ func (w *inboxWorld) verify() {
 	}
 	slices.Sort(wrong)
 	if len(wrong) > 0 {
-		w.t.Errorf("%d findings, the first are:\n%s", len(wrong), strings.Join(wrong[:min(len(wrong), 20)], "\n"))
+		w.t.Errorf("%d findings, the first are:\n%s", len(wrong),
+			strings.Join(wrong[:min(len(wrong), 20)], "\n"))
 	}
 }
