@@ -10,7 +10,8 @@ func TestValidateTopic(t *testing.T) {
 	for name, want := range map[string]bool{
 		"orders": true, "a": true, "outbox.event.Order_Line-2": true, "...": true,
 		strings.Repeat("x", 249): true,
-		"":                       false, ".": false, "..": false, "a b": false, "a/b": false, "é": false, "a\n": false,
+		"":                       false, ".": false, "..": false,
+		"a b": false, "a/b": false, "é": false, "a\n": false,
 		strings.Repeat("x", 250): false,
 	} {
 		if err := ValidateTopic(name); (err == nil) != want {
