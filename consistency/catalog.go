@@ -160,7 +160,8 @@ func (c *catalog) open(p *partition, b bounds, mark *topicMark, remade bool) par
 		case b.start > mark.From[i] && b.start > mark.Counted[i] && !p.topic.dead:
 			hole = true
 			c.note("topic %s, partition %d: records from offset %d to %d were removed, "+
-				"by the topic's retention or by hand, before they were audited", p.topic.name, i, mark.Counted[i], b.start-1)
+				"by the topic's retention or by hand, before they were audited", p.topic.name, i,
+				mark.Counted[i], b.start-1)
 		default:
 			hole = false
 			s.from = max(b.start, mark.From[i])

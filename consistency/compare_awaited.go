@@ -13,7 +13,7 @@ type awaited struct {
 	Count int64   `json:"count"`
 	// Settle is that of the run, the least one if there were several. A run with a longer one does
 	// not call them late.
-	Settle time.Duration `json:"settle"`
+	Settle time.Duration `json:"settle_ns"`
 }
 
 // judgeAwaited reports entries as late that an earlier run had found undelivered and that have been

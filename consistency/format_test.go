@@ -43,11 +43,13 @@ func TestFormats(t *testing.T) {
 		{"structured JSON", CloudEventsStructured, false, "application/json", `{"a":1.0,"b":"<"}`,
 			`{"a":1,"b":"<"}`, kgo.Record{Headers: structured, Value: []byte(
 				`{"id":"e","specversion":"1.0", "source":"shop","type":"placed","subject":"42","time":"` +
-					eventTimeText + `","aggregatetype":"order","datacontenttype":"application/json","data":{"b":"\u003c","a":1.0}}`)}},
+					eventTimeText + `","aggregatetype":"order","datacontenttype":"application/json",` +
+					`"data":{"b":"\u003c","a":1.0}}`)}},
 		{"structured text", CloudEventsStructured, false, "text/plain", "hé", "h",
 			kgo.Record{Headers: structured, Value: []byte(
 				`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` +
-					eventTimeText + `","aggregatetype":"order","datacontenttype":"text/plain","data":"h\u00e9"}`)}},
+					eventTimeText + `","aggregatetype":"order","datacontenttype":"text/plain",` +
+					`"data":"h\u00e9"}`)}},
 		{"structured bytes", CloudEventsStructured, false, "", "\xff", "\xfe",
 			kgo.Record{Headers: structured, Value: []byte(
 				`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` +

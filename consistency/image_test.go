@@ -104,7 +104,8 @@ func BenchmarkRecords(b *testing.B) {
 	b.Run("observe/structured", func(b *testing.B) {
 		sh := shape{format: CloudEventsStructured}
 		r.Value = []byte(
-			`{"specversion":"1.0","id":"01890000-0000-7000-8000-000000000001","source":"shop","type":"OrderPlaced","subject":"order-1",` +
+			`{"specversion":"1.0","id":"01890000-0000-7000-8000-000000000001","source":"shop",` +
+				`"type":"OrderPlaced","subject":"order-1",` +
 				`"time":"2023-11-14T22:13:20.000Z","aggregatetype":"order","data":{"total":9.5,"note":"` +
 				strings.Repeat("x", 170) + `"}}`)
 		perEvent(b, 1, func() { sh.observe(&im, r, 0, EntryID{1700000000000, 1}) })

@@ -18,7 +18,8 @@ import (
 //
 // A file is one outbox. Its commands:
 //
-//	outbox shards=2 partitions=3      begins it; topic t.a has the partitions, t.b, other and dlq have one
+//	outbox shards=2 partitions=3      begins it; topic t.a has the partitions;
+//	                                  t.b, other and dlq have one
 //	redis                             changes streams, a line each:
 //	  add SHARD ID KEY [topic=t.b] [payload=P] [bad]
 //	  del SHARD ID                    as XDEL

@@ -52,7 +52,8 @@ func TestLanesAreMadeOfTheEarlierLayout(t *testing.T) {
 	err := s.kafkaClient(t, kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(ctx,
 		&kgo.Record{
 			Topic: topic, Partition: 1, Key: []byte(delivery.PositionKey(orders.Outbox, 1)),
-			Value: []byte(`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,"fingerprint":"","at":9}`),
+			Value: []byte(`{"v":1,"delivery":"exactly-once","entry":"5-0","count":7,` +
+				`"fingerprint":"","at":9}`),
 		}).FirstErr()
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,8 @@ func TestDecode(t *testing.T) {
 	raw := rawEntry{outbox.EntryID{MS: 1767319445000, Seq: 3},
 		resp("id", "e-1", "aggregatetype", "order", "aggregateid", "42", "type", "Placed", "payload",
 			"\x00\r\n", "headers", `{"b":"1","a":"2"}`,
-			"topic", "t", "key", "k", "contenttype", "text/plain", "time", "1700000000123", "more", "2", "v", "1")}
+			"topic", "t", "key", "k", "contenttype", "text/plain", "time", "1700000000123",
+			"more", "2", "v", "1")}
 	if err := e.decode(raw); err != nil {
 		t.Fatal(err)
 	}

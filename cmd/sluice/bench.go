@@ -12,16 +12,19 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure Sluice beside a hand-written loop, Redis alone and Kafka alone",
-		Long: `Measures, in one run and taking turns: a hand-written at-least-once loop, both deliveries of the relay, and what Redis and
-Kafka do alone. Throughput over a backlog, latency at steady rates, and what the writer adds to a bare transaction.
+		Long: `Measures, in one run and taking turns: a hand-written at-least-once loop, both
+deliveries of the relay, and what Redis and Kafka do alone. The figures are throughput over a
+backlog, latency at steady rates, and what the writer adds to a bare transaction.
 
-Latency comes with the CPU time that the driver and the brokers took meanwhile, and with the transactions that the relay committed. The
-brokers' is known where the run has started them as processes of this machine, which takes Linux.
+Latency comes with the CPU time that the driver and the brokers took meanwhile, and with the
+transactions that the relay committed. The brokers' CPU time is known where the run has started them
+as processes of this machine, which takes Linux.
 
-Without --redis or --kafka a server of this machine is started for the run. Given servers should have
-nothing else to do; what is written to them is removed at the end.
+Without --redis or --kafka a server of this machine is started for the run. Given servers should
+have nothing else to do; what is written to them is removed at the end.
 
-A run takes about three minutes; --full is several times as long, for figures that are to be written down.
+A run takes about three minutes; --full is several times as long, for figures that are to be written
+down.
 
 The output says which of the wanted figures are reached. The exit status does not depend on it.`,
 		Example: `  sluice bench

@@ -12,13 +12,15 @@ func newBenchAuditCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Measure audits beside what Redis and Kafka alone can be read at",
-		Long: `Fills an outbox, delivers it with the relay, and measures, in one run and taking turns: what Redis alone and Kafka alone can be read at,
-an audit as fast as it can, and one with the effort of audits that run on a schedule. Then: what audits that never pause cost the relay.
+		Long: `Fills an outbox, delivers it with the relay, and measures, in one run and taking turns: how
+fast Redis alone and Kafka alone can be read, an audit as fast as it can, and one with the effort of
+audits that run on a schedule. Then it measures what audits that never pause cost the relay.
 
-Without --redis or --kafka a server of this machine is started for the run. Given servers should have
-nothing else to do; what is written to them is removed at the end.
+Without --redis or --kafka a server of this machine is started for the run. Given servers should
+have nothing else to do; what is written to them is removed at the end.
 
-The output says which of the wanted figures are reached. The exit status does not depend on it. An audit that does not agree is a failure.`,
+The output says which of the wanted figures are reached. The exit status does not depend on it. An
+audit that does not agree is a failure.`,
 		Example: `  sluice bench audit --quick
   sluice bench audit --shards 1 --rounds 5
   sluice bench audit --entries 10000000 --payload 32 --shards 4 --backlog -1 -o json`,

@@ -11,18 +11,21 @@ func newBenchNeighboursCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "neighbours",
 		Short: "Measure what shards in trouble do to the others",
-		Long: `Writes events at a steady rate to all shards of one relay but the last three, and measures how long each takes to be visible: first while nothing
-else happens, then while the last three shards are in trouble:
+		Long: `Writes events at a steady rate to all shards of one relay but the last three, and measures
+how long each takes to be visible: first while nothing else happens, then while the last three
+shards are in trouble:
 
   one has an event a second that the broker refuses, among others that it takes
   one writes to a partition without a leader
   one has a backlog to catch up with
 
-and prints both side by side. If the relay catches up before the run ends, the time in which it did has a column of its own.
+and prints both side by side. If the relay catches up before the run ends, the time in which it did
+has a column of its own.
 
-Without --redis or --kafka a server of this machine is started for the run. The partition without a leader was on a second
-broker, which is stopped before anything is measured; on a given Kafka that trouble is left out. Given servers should have nothing else to do;
-what is written to them is removed at the end.`,
+Without --redis or --kafka a server of this machine is started for the run. The partition without a
+leader was on a second broker, which is stopped before anything is measured; on a given Kafka that
+trouble is left out. Given servers should have nothing else to do; what is written to them is
+removed at the end.`,
 		Example: `  sluice bench neighbours
   sluice bench neighbours --rate 2000 --backlog 3000000 --rounds 3
   sluice bench neighbours --redis 127.0.0.1:6379 --kafka 127.0.0.1:9092 -o json`,

@@ -50,15 +50,29 @@ func sampleReport() (*consistency.Report, []consistency.Tile) {
 			ID: "0197a9c6-7c3e-7b1a-9d57-0242ac120002", Topic: "outbox.event.order", Partition: 0,
 			Offset: -1, Detail: "no committed record of this entry; the shard's position is " +
 				"1700000150000-0"},
-		consistency.Finding{Kind: consistency.Duplicated, Shard: 0, Entry: in(90, 10), Count: 1, ID: `<script>alert("id")</script>`, Topic: `orders"><img src=x onerror=alert(1)>`, Partition: 0, Offset: 738_211, Detail: "the entry is already at outbox.event.order/0/738104; written by producer 4001, epoch 7"},
-		consistency.Finding{Kind: consistency.Altered, Shard: 1, Entry: in(30, 77), Count: 1, ID: "e\x1b[31m\u202ecod.exe", Topic: "outbox.event.order", Partition: 1, Offset: 246_020, Detail: `payload: entry 1f2e3d4c5b6a7988 (212 bytes), record 8899aabbccddeeff (213 bytes); header "</td><b>x" is not in the entry; written by producer 12, epoch 3`},
-		consistency.Finding{Kind: consistency.Unverifiable, Shard: 2, Entry: in(2, 1), Last: in(2, 900), Count: 12, Partition: -1, Offset: -1, Detail: "entries of this range were trimmed or deleted before they were audited; their records are there"},
-		consistency.Finding{Kind: consistency.Lost, Shard: 2, Entry: at(3), Last: at(7), Count: 4, Partition: -1, Offset: -1, Detail: "Redis has added 32768 entries after 1700000003000-0, has 32764 of them, and 0 more are in Kafka: the others were deleted or trimmed before they were delivered"},
-		consistency.Finding{Kind: consistency.Late, Shard: 2, Entry: in(5, 3), Count: 1, ID: "e-9", Topic: "outbox.event.order", Partition: 2, Offset: 40_100, Detail: "not there 30s after it was the last entry of its shard, there at the second look"},
+		consistency.Finding{Kind: consistency.Duplicated, Shard: 0, Entry: in(90, 10), Count: 1,
+			ID: `<script>alert("id")</script>`, Topic: `orders"><img src=x onerror=alert(1)>`,
+			Partition: 0, Offset: 738_211, Detail: "the entry is already at " +
+				"outbox.event.order/0/738104; written by producer 4001, epoch 7"},
+		consistency.Finding{Kind: consistency.Altered, Shard: 1, Entry: in(30, 77), Count: 1,
+			ID: "e\x1b[31m\u202ecod.exe", Topic: "outbox.event.order", Partition: 1, Offset: 246_020,
+			Detail: `payload: entry 1f2e3d4c5b6a7988 (212 bytes), record 8899aabbccddeeff (213 bytes); ` +
+				`header "</td><b>x" is not in the entry; written by producer 12, epoch 3`},
+		consistency.Finding{Kind: consistency.Unverifiable, Shard: 2, Entry: in(2, 1),
+			Last: in(2, 900), Count: 12, Partition: -1, Offset: -1, Detail: "entries of this range " +
+				"were trimmed or deleted before they were audited; their records are there"},
+		consistency.Finding{Kind: consistency.Lost, Shard: 2, Entry: at(3), Last: at(7), Count: 4,
+			Partition: -1, Offset: -1, Detail: "Redis has added 32768 entries after " +
+				"1700000003000-0, has 32764 of them, and 0 more are in Kafka: the others were " +
+				"deleted or trimmed before they were delivered"},
+		consistency.Finding{Kind: consistency.Late, Shard: 2, Entry: in(5, 3), Count: 1,
+			ID: "e-9", Topic: "outbox.event.order", Partition: 2, Offset: 40_100, Detail: "not there " +
+				"30s after it was the last entry of its shard, there at the second look"},
 	)
 	r.Entries, r.Records, r.DeadLetters = 218*8192, 218*8192, 3
 	r.Incomplete = []string{
-		fmt.Sprintf("shard 1: 1200 entries up to the watermark %s have no record, and neither has any later one: not delivered yet", at(62)),
+		fmt.Sprintf("shard 1: 1200 entries up to the watermark %s have no record, and neither has "+
+			"any later one: not delivered yet", at(62)),
 		"topic outbox.event.<i>refund</i>: not authorized to describe it",
 	}
 	r.Verdict = consistency.Drift

@@ -41,7 +41,8 @@ func TestLaneAlone(t *testing.T) {
 	// The leader of the positions is nearer and joins first. The other one comes 1397 after the
 	// beginning, while that is replicated, is refused, and comes again after 20,000.
 	//
-	//	30171 = 600 + 147 + (600 + 50 + 600) + 20000 + (600 + 250 + 1251 + 600) + 1251 + 600 + 1751 + 1871
+	//	30171 = 600 + 147 + (600 + 50 + 600) + 20000 + (600 + 250 + 1251 + 600)
+	//	        + 1251 + 600 + 1751 + 1871
 	t.Run("leaders join one after the other", func(t *testing.T) {
 		m := small(t, "-join=leaders")
 		give(m, 1)

@@ -10,8 +10,8 @@
 //  2. docker: the engine that [UseEngine] gave, images from SLUICE_TEST_REDIS_IMAGE (redis:7.0) and
 //     SLUICE_TEST_KAFKA_IMAGE (apache/kafka: and the wanted version);
 //  3. local: programs of this machine. Redis or Valkey is SLUICE_TEST_REDIS_BIN, or redis-server or
-//     valkey-server on PATH. Kafka is run with Java from the folder of jars SLUICE_TEST_KAFKA_LIBS, or
-//     from jars that mvn fetches once into the user's cache.
+//     valkey-server on PATH. Kafka is run with Java from the folder of jars SLUICE_TEST_KAFKA_LIBS,
+//     or from jars that mvn fetches once into the user's cache.
 //
 // SLUICE_TEST_SERVERS=env, docker or local allows only that one. SLUICE_TEST_KAFKA_VERSION (4.3.0)
 // says which Kafka to start. When nothing works the error lists the commands that would help; a

@@ -21,8 +21,10 @@ var kafkaFinders = finders{
 	image: kafkaImage,
 	local: findKafkaJars,
 	advice: `  apt-get install openjdk-17-jre-headless maven    # Kafka's jars are then fetched once
-  export ` + envKafkaLibs + `=/path/to/kafka/libs       # the libs folder of an unpacked Kafka, with Java 17 on PATH
-  export ` + envKafka + `=127.0.0.1:9092            # brokers that tests may fill; those that break brokers need their own
+  # the libs folder of an unpacked Kafka, with Java 17 on PATH:
+  export ` + envKafkaLibs + `=/path/to/kafka/libs
+  # brokers that tests may fill; those that break brokers need their own:
+  export ` + envKafka + `=127.0.0.1:9092
   start a Docker engine that has, or can pull, ` + kafkaImage(),
 }
 
@@ -76,9 +78,12 @@ const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>sluice</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>VERSION</version></dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>VERSION</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId><version>VERSION</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId>
+      <artifactId>kafka-tools</artifactId><version>VERSION</version></dependency>
+    <dependency><groupId>org.slf4j</groupId>
+      <artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
   </dependencies>
 </project>
 `

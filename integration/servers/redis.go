@@ -43,7 +43,8 @@ var redisFinders = finders{
 	local: findRedisProgram,
 	advice: `  apt-get install redis-server        # or: brew install redis
   export ` + envRedisBin + `=/path/to/redis-server    # or valkey-server
-  export ` + envRedis + `=127.0.0.1:6379          # a server that tests may fill; those that break servers need their own
+  # a server that tests may fill; those that break servers need their own:
+  export ` + envRedis + `=127.0.0.1:6379
   start a Docker engine that has, or can pull, ` + redisImage(),
 }
 

@@ -75,7 +75,8 @@ func (s *Sentinel) start(ctx context.Context, p place, o SentinelOptions) error 
 	for i := range o.Sentinels {
 		r, err := startNode(ctx, p, RedisOptions{Name: fmt.Sprintf("sentinel-%d", i+1), sentinel: true,
 			Config: []string{
-				fmt.Sprintf("sentinel monitor %s %s %d", s.MasterName, hostAndPort(s.Redis[0]), o.Sentinels/2+1),
+				fmt.Sprintf("sentinel monitor %s %s %d", s.MasterName, hostAndPort(s.Redis[0]),
+					o.Sentinels/2+1),
 				fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.MasterName, o.DownAfter.Milliseconds()),
 				// The time between two attempts; the default of three minutes outlasts every test.
 				fmt.Sprintf("sentinel failover-timeout %s 10000", s.MasterName),

@@ -142,8 +142,9 @@ func TestAddressesOfTheEnvironment(t *testing.T) {
 func TestParseRedisVersion(t *testing.T) {
 	t.Parallel()
 	for info, want := range map[string]string{
-		"# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n":                                  "Redis 7.0.15",
-		"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n": "Valkey 9.1.2",
+		"# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n": "Redis 7.0.15",
+		"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\n" +
+			"valkey_version:9.1.2\r\n": "Valkey 9.1.2",
 	} {
 		if got := parseRedisVersion(info); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -31,7 +31,8 @@ func audit(t *testing.T, cfg consistency.Config) *consistency.Report {
 	}
 	t.Logf("audit %d: %s, %d entries, %d records, %d tiles, %d looked into, counts %v, incomplete "+
 		"%q, %s",
-		r.Run, r.Verdict, r.Entries, r.Records, r.Tiles, r.TilesLooked, r.Counts, r.Incomplete, time.Since(began).Round(time.Millisecond))
+		r.Run, r.Verdict, r.Entries, r.Records, r.Tiles, r.TilesLooked, r.Counts, r.Incomplete,
+		time.Since(began).Round(time.Millisecond))
 	if _, err := json.Marshal(r); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,9 @@ func TestTransactionsLeftOpenByTheBroker(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t, 5*time.Minute)
 	k, err := servers.StartKafka(ctx,
-		servers.KafkaOptions{Properties: map[string]string{"transaction.partition.verification.enable": "false"}})
+		servers.KafkaOptions{Properties: map[string]string{
+			"transaction.partition.verification.enable": "false",
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

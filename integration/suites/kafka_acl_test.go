@@ -30,11 +30,13 @@ func TestLeastPrivilegeOnKafka(t *testing.T) {
 	// to log in.
 	k, err := servers.StartKafka(ctx,
 		servers.KafkaOptions{Proxied: true, Properties: map[string]string{
-			"listener.security.protocol.map":               "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:SASL_PLAINTEXT",
-			"sasl.enabled.mechanisms":                      "PLAIN",
-			"listener.name.proxied.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required user_relay="secret";`,
-			"authorizer.class.name":                        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-			"super.users":                                  "User:ANONYMOUS",
+			"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT," +
+				"PROXIED:SASL_PLAINTEXT",
+			"sasl.enabled.mechanisms": "PLAIN",
+			"listener.name.proxied.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain." +
+				`PlainLoginModule required user_relay="secret";`,
+			"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+			"super.users":           "User:ANONYMOUS",
 			// for transactions that the test leaves open
 			"transaction.partition.verification.enable": "false",
 		}})

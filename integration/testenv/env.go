@@ -63,7 +63,8 @@ func New(t TB, o Options) *Env {
 	}
 	if len(o.Redis.Addrs) == 0 {
 		s := integration.Servers(t).Redis.Options()
-		o.Redis.Addrs, o.Redis.DB, o.Redis.Username, o.Redis.Password, o.Redis.TLSConfig = []string{s.Addr}, s.DB, s.Username, s.Password, s.TLSConfig
+		o.Redis.Addrs, o.Redis.DB, o.Redis.TLSConfig = []string{s.Addr}, s.DB, s.TLSConfig
+		o.Redis.Username, o.Redis.Password = s.Username, s.Password
 	}
 	if o.Kafka == nil {
 		o.Kafka = integration.Servers(t).Kafka.Addrs()

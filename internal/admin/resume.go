@@ -136,7 +136,8 @@ func refuseReader(ctx context.Context, client redis.UniversalClient, key string,
 			return fmt.Errorf(
 				"shard %d is read by %s through the consumer group (at-least-once delivery), last %s ago, "+
 					"and setting a position does not interrupt that: "+
-					"run sluice pause --shard %d, and try again after %s", shard, c.Name, c.Idle, shard, readerIdle)
+					"run sluice pause --shard %d, and try again after %s",
+				shard, c.Name, c.Idle, shard, readerIdle)
 		}
 	}
 	return nil

@@ -23,7 +23,8 @@ func TestLook(t *testing.T) {
 		t.Errorf("got %+v", sh)
 	}
 	s.mini.HSet(names.StatusKey("orders"), "0",
-		`{"shard":0,"state":"halted","instance":"r1","since":1,"reason":"why","expected":"a","found":"b"}`)
+		`{"shard":0,"state":"halted","instance":"r1","since":1,`+
+			`"reason":"why","expected":"a","found":"b"}`)
 	s.mini.Del(outbox.StreamKey("orders", 1))
 	_ = s.mini.Set(outbox.StreamKey("orders", 1), "not a stream")
 	st = s.look(t)

@@ -14,10 +14,12 @@
 //
 // # Sections
 //
-//	throughput   a backlog of entries: entries/s from the first to the last that becomes visible, CPU, AOF
-//	latency      events at a steady rate over one or many shards: from the EXEC that commits one to its being visible, what
-//	             driver and brokers spend meanwhile, and how many transactions it takes; at low rates also Kafka alone, with
-//	             and without a transaction, below which no driver can go
+//	throughput   a backlog of entries: entries/s from the first to the last that becomes visible,
+//	             CPU, AOF
+//	latency      events at a steady rate over one or many shards: from the EXEC that commits one
+//	             to its being visible, what driver and brokers spend meanwhile, and how many
+//	             transactions it takes; at low rates also Kafka alone, with and without a
+//	             transaction, as the least that any driver needs
 //	writer       outbox.Writer against the bare MULTI, SET, XADD, EXEC
 //
 // RunAudit measures audits. RunNeighbours measures what shards in trouble do to the others of one

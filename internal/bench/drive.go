@@ -35,7 +35,7 @@ type job struct {
 	Again bool `json:"again,omitempty"`
 	// Lanes and Linger are the relay's; 0: its defaults.
 	Lanes  int           `json:"lanes,omitempty"`
-	Linger time.Duration `json:"linger,omitempty"`
+	Linger time.Duration `json:"linger_ns,omitempty"`
 	// Ask has the shards whose states a relay tells with the cost.
 	Ask []int `json:"ask,omitempty"`
 	// Profile is the file for a profile of the driver's CPU time from start to stop; empty: none is
@@ -57,15 +57,19 @@ const (
 
 // answer is one line of a driver's standard output.
 type answer struct {
-	Event        string              `json:"event"`
-	Error        string              `json:"error,omitempty"`
-	CPU          time.Duration       `json:"cpu,omitempty"` // user and system, since the start
-	Peak         int64               `json:"peak,omitempty"`
-	Transactions *int64              `json:"transactions,omitempty"` // committed since the start; nil: the driver has none
-	DeadLetters  int64               `json:"dead_letters,omitempty"`
-	Shards       []relay.ShardStatus `json:"shards,omitempty"`  // those of job.Ask that the relay owns
-	Elapsed      time.Duration       `json:"elapsed,omitempty"` // of eventDone
-	Entries      int                 `json:"entries,omitempty"` // of eventDone
+	Event string `json:"event"`
+	Error string `json:"error,omitempty"`
+	// CPU is the time of user and system since the start.
+	CPU  time.Duration `json:"cpu_ns,omitempty"`
+	Peak int64         `json:"peak,omitempty"`
+	// Transactions were committed since the start; nil: the driver has none.
+	Transactions *int64 `json:"transactions,omitempty"`
+	DeadLetters  int64  `json:"dead_letters,omitempty"`
+	// Shards are those of job.Ask that the relay owns.
+	Shards []relay.ShardStatus `json:"shards,omitempty"`
+	// Elapsed and Entries belong to eventDone.
+	Elapsed time.Duration `json:"elapsed_ns,omitempty"`
+	Entries int           `json:"entries,omitempty"`
 }
 
 // driving is a driver that is connected. run carries until ctx ends; done may be called once by it.

@@ -18,8 +18,10 @@ func TestDriveTellsItsFailure(t *testing.T) {
 		"no JSON": {"hello\n", "job: invalid character"},
 		"a broken URL": {`{"driver":{"kind":"loop","shards":1},"redis":"redis://%zz"}` + "\n",
 			"redis: "},
-		"nobody there":   {`{"driver":{"kind":"loop","shards":1},"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
-		"no such driver": {`{"driver":{"kind":"pigeon","shards":1},"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
+		"nobody there": {`{"driver":{"kind":"loop","shards":1},` +
+			`"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
+		"no such driver": {`{"driver":{"kind":"pigeon","shards":1},` +
+			`"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

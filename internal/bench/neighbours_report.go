@@ -11,8 +11,9 @@ import (
 // NeighboursPart is the latency of the shards without trouble in a part of a run: from before the
 // EXEC that commits an event to its being visible.
 type NeighboursPart struct {
-	Events  int     `json:"events"`
-	Written float64 `json:"written_per_second,omitempty"` // less than the rate: the writer could not keep up
+	Events int `json:"events"`
+	// Written is below the rate where the writer could not keep up.
+	Written float64 `json:"written_per_second,omitempty"`
 	P50     float64 `json:"p50_ms"`
 	P99     float64 `json:"p99_ms"`
 	Max     float64 `json:"max_ms"`
@@ -131,7 +132,8 @@ func (r *NeighboursReport) WriteText(w io.Writer) error {
 	r.Settings.write(p)
 	p.printf("\n%d of the %d shards of one relay, %d events/s of them together: from EXEC to "+
 		"visible to a read_committed consumer.\n"+
-		"CPU is percent of one core, the brokers' with what the consumer asks of them\n\n", r.Well, r.Shards, r.Rate)
+		"CPU is percent of one core, the brokers' with what the consumer asks of them\n\n",
+		r.Well, r.Shards, r.Rate)
 	p.table(r.rows)
 	if m := r.Median; m.Duplicates > 0 || m.OutOfOrder > 0 {
 		p.printf("\n%d duplicates, %d out of order\n", m.Duplicates, m.OutOfOrder)

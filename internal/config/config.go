@@ -9,7 +9,8 @@ package config
 //	min,max  the allowed range of a number, a size or a duration
 //	unset    what an empty or zero value means, where it means something
 //	off      "true": a duration that takes the word off
-//	secret   "env": taken from the environment alone and never printed; "url": a password inside is not printed
+//	secret   "env": taken from the environment alone and never printed;
+//	         "url": a password inside is not printed
 
 // Config is the whole configuration. It is made by Load.
 type Config struct {

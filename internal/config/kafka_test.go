@@ -55,7 +55,8 @@ func TestKafkaMechanismsNeedTheirFiles(t *testing.T) {
 		"{mechanism: aws-msk-iam}": "kafka.sasl.mechanism: aws-msk-iam " +
 			"needs AWS_ACCESS_KEY_ID",
 	} {
-		c := load(t, "outbox: {name: o}\nredis: {url: redis://h}\nkafka: {brokers: ['h:1'], sasl: "+sasl+"}\n")
+		c := load(t, "outbox: {name: o}\nredis: {url: redis://h}\n"+
+			"kafka: {brokers: ['h:1'], sasl: "+sasl+"}\n")
 		if _, err := KafkaOpts(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", sasl, err)
 		}
@@ -66,7 +67,8 @@ func TestAWSCredentials(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "credentials")
 	put(t, file, []byte(
 		"# keys\n[default]\naws_access_key_id = "+
-			"A\naws_secret_access_key=B\n[other]\naws_access_key_id=C\naws_secret_access_key=D\naws_session_token=E\n"))
+			"A\naws_secret_access_key=B\n[other]\naws_access_key_id=C\naws_secret_access_key=D\n"+
+			"aws_session_token=E\n"))
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
 	if a, err := awsCredentials(); err != nil || a.AccessKey != "A" || a.SecretKey != "B" ||

@@ -41,7 +41,8 @@ func TestRedisKinds(t *testing.T) {
 	if o := r.Options(); o.Addr != "h:6379" || o.DB != 3 {
 		t.Errorf("url: got %s, database %d", o.Addr, o.DB)
 	}
-	r, ok = client(t, load(t, rest+"redis: {db: 2, sentinel: {master: m, addrs: [h:1]}}")).(*redis.Client)
+	r, ok = client(t,
+		load(t, rest+"redis: {db: 2, sentinel: {master: m, addrs: [h:1]}}")).(*redis.Client)
 	if !ok || r.Options().DB != 2 {
 		t.Error("sentinel: want a failover client of database 2")
 	}
@@ -55,7 +56,8 @@ func TestRedisPasswordRotates(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("first\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := load(t, "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis: {url: redis://"+server.Addr()+", username: relay, password_file: "+secret+"}")
+	c := load(t, "outbox: {name: o}\nkafka: {brokers: [h:1]}\nredis: {url: redis://"+
+		server.Addr()+", username: relay, password_file: "+secret+"}")
 	r := client(t, c)
 	if err := r.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
@@ -104,7 +106,8 @@ func TestRedisMissingFilesAreFoundAtStart(t *testing.T) {
 // No command shows a secret.
 func TestSecretsAreRedacted(t *testing.T) {
 	c := load(t, "outbox: {name: o}\nkafka: {brokers: [h:1], sasl: {mechanism: plain, username: u}}\n",
-		"SLUICE_REDIS_URL=redis://u:hunter2@h:1/0", "SLUICE_KAFKA_SASL_PASSWORD=hunter2", "SLUICE_REDIS_PASSWORD=hunter2")
+		"SLUICE_REDIS_URL=redis://u:hunter2@h:1/0", "SLUICE_KAFKA_SASL_PASSWORD=hunter2",
+		"SLUICE_REDIS_PASSWORD=hunter2")
 	text, err := YAML(c)
 	if err != nil {
 		t.Fatal(err)

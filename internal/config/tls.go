@@ -91,9 +91,10 @@ func (s *certificates) config() (*tls.Config, error) {
 
 func (s *certificates) read() (*tls.Config, error) {
 	cfg := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         s.ServerName,
-		InsecureSkipVerify: s.InsecureSkipVerify, //nolint:gosec // the user's own choice; 'sluice check' warns of it
+		MinVersion: tls.VersionTLS12,
+		ServerName: s.ServerName,
+		//nolint:gosec // the user's own choice; 'sluice check' warns of it
+		InsecureSkipVerify: s.InsecureSkipVerify,
 	}
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)

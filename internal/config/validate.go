@@ -161,7 +161,8 @@ func (c *Config) checkRelay(ps *problems) {
 	}
 	if r.HousekeepingInterval > r.SessionTimeout {
 		ps.add(c.where(firstSet(c, "relay.housekeeping_interval", "relay.session_timeout")),
-			"relay.housekeeping_interval (%s) is above relay.session_timeout (%s)", r.HousekeepingInterval, r.SessionTimeout)
+			"relay.housekeeping_interval (%s) is above relay.session_timeout (%s)",
+			r.HousekeepingInterval, r.SessionTimeout)
 	}
 	seen := map[int]bool{}
 	for _, shard := range r.Assign {

@@ -29,7 +29,8 @@ func TestReports(t *testing.T) {
 	if err != nil || len(got) != 2 || got[3] != running || got[0] != halted {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	const want = `{"shard":3,"state":"running","instance":"r1","delivery":"exactly-once","since":1,"at":2}`
+	const want = `{"shard":3,"state":"running","instance":"r1","delivery":"exactly-once",` +
+		`"since":1,"at":2}`
 	if text := mini.HGet(key, "3"); text != want {
 		t.Errorf("in Redis is %s, want %s", text, want)
 	}

@@ -69,7 +69,8 @@ func TestSend(t *testing.T) {
 	client, _ := newRedis(t)
 	r := prepared(t, topic, cluster,
 		Edit{Set: map[string]string{"topic": "elsewhere"}, Unset: []string{"extra"}},
-		"id", "e1", "aggregatetype", "order", "aggregateid", "42", "type", "t", "payload", "p", "headers", "{}", "more", "3", "extra", "x")
+		"id", "e1", "aggregatetype", "order", "aggregateid", "42", "type", "t", "payload", "p",
+		"headers", "{}", "more", "3", "extra", "x")
 	result, err := topic.Send(t.Context(), client, r)
 	if err != nil {
 		t.Fatal(err)

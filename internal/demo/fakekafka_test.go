@@ -58,7 +58,8 @@ func TestFakeKafkaFences(t *testing.T) {
 		t.Errorf("the old producer's commit: %v, error code %d", err, resp.ErrorCode)
 	}
 	again := kmsg.NewPtrInitProducerIDRequest()
-	again.TransactionalID, again.ProducerID, again.ProducerEpoch, again.TransactionTimeoutMillis = kmsg.StringPtr("t"), id, epoch, 1000
+	again.TransactionalID, again.ProducerID, again.ProducerEpoch = kmsg.StringPtr("t"), id, epoch
+	again.TransactionTimeoutMillis = 1000
 	if resp, err := again.RequestWith(ctx, w.kafka); err != nil ||
 		!errors.Is(kerr.ErrorForCode(resp.ErrorCode), kerr.ProducerFenced) {
 		t.Errorf("the old producer's recovery: %v, error code %d, want PRODUCER_FENCED", err,

@@ -132,7 +132,8 @@ func (v *Verdict) next(w io.Writer) {
 	fmt.Fprint(w, nextSteps)
 }
 
-const nextSteps = `  sluice demo --plant lost             a fault on purpose, and what the audit says of it
+const nextSteps = "" +
+	`  sluice demo --plant lost             a fault on purpose, and what the audit says of it
   sluice init                          a sluice.yaml for your own Redis and Kafka
   sluice migrate apply                 lay the outbox out on them
   sluice relay                         carry its events

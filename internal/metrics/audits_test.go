@@ -103,10 +103,12 @@ sluice_audit_verdict{outbox="orders",verdict="agree"} 0
 sluice_audit_verdict{outbox="orders",verdict="drift"} 1
 sluice_audit_verdict{outbox="orders",verdict="failed"} 0
 sluice_audit_verdict{outbox="orders",verdict="incomplete"} 0
-`), "sluice_audit_compared_up_to_timestamp_seconds", "sluice_audit_duration_seconds", "sluice_audit_entries_total", "sluice_audit_findings",
+`), "sluice_audit_compared_up_to_timestamp_seconds", "sluice_audit_duration_seconds",
+		"sluice_audit_entries_total", "sluice_audit_findings",
 		"sluice_audit_last_success_timestamp_seconds", "sluice_audit_last_timestamp_seconds",
 		"sluice_audit_missing_entries", "sluice_audit_pending_entries",
-		"sluice_audit_records_total", "sluice_audit_runs_total", "sluice_audit_skipped_total", "sluice_audit_unverified_entries", "sluice_audit_verdict")
+		"sluice_audit_records_total", "sluice_audit_runs_total", "sluice_audit_skipped_total",
+		"sluice_audit_unverified_entries", "sluice_audit_verdict")
 	if err != nil {
 		t.Error(err)
 	}

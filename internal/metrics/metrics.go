@@ -64,8 +64,9 @@ func NewRelay(outbox string, build Build) *Relay {
 		}),
 		// From a millisecond, an idle relay on one machine, to hours of backlog.
 		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:        "sluice_relay_end_to_end_seconds",
-			Help:        "From the entry ID's time in Redis to the commit in Kafka, one observation an entry.",
+			Name: "sluice_relay_end_to_end_seconds",
+			Help: "From the entry ID's time in Redis to the commit in Kafka, " +
+				"one observation an entry.",
 			ConstLabels: label,
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300, 1800,
 				7200},

@@ -74,7 +74,9 @@ sluice_relay_transactions_total{outbox="orders"} 1
 # HELP sluice_relay_trimmed_total Delivered entries that were removed from Redis.
 # TYPE sluice_relay_trimmed_total counter
 sluice_relay_trimmed_total{outbox="orders"} 7
-`), "sluice_build_info", "sluice_dead_letters_total", "sluice_relay_published_total", "sluice_relay_transaction_shards", "sluice_relay_transactions_total", "sluice_relay_trimmed_total")
+`), "sluice_build_info", "sluice_dead_letters_total", "sluice_relay_published_total",
+		"sluice_relay_transaction_shards", "sluice_relay_transactions_total",
+		"sluice_relay_trimmed_total")
 	if err != nil {
 		t.Error(err)
 	}
@@ -101,7 +103,8 @@ sluice_shard_oldest_undelivered_seconds{outbox="orders",shard="0"} 1.5
 # HELP sluice_shard_trim_held_seconds How long the first entry that waits for an audit could have been trimmed, 0 if none waits. Absent if unknown.
 # TYPE sluice_shard_trim_held_seconds gauge
 sluice_shard_trim_held_seconds{outbox="orders",shard="0"} 60
-`), "sluice_relay_ready", "sluice_shard_lag_entries", "sluice_shard_oldest_undelivered_seconds", "sluice_shard_trim_held_seconds")
+`), "sluice_relay_ready", "sluice_shard_lag_entries", "sluice_shard_oldest_undelivered_seconds",
+		"sluice_shard_trim_held_seconds")
 	if err != nil {
 		t.Error(err)
 	}

@@ -170,7 +170,8 @@ func (c *checker) checkTransactions(ctx context.Context, l list) {
 	if err != nil {
 		l.fail("transactions",
 			"see the brokers' log: transaction.state.log.replication.factor may be above the number of "+
-				"brokers, or the user may not Describe and Write the transactional ids sluice."+c.cfg.Outbox.Name+".*",
+				"brokers, or the user may not Describe and Write the transactional ids "+
+				"sluice."+c.cfg.Outbox.Name+".*",
 			"no coordinator for transactional id %s: %v", id, err)
 		return
 	}
@@ -180,7 +181,8 @@ func (c *checker) checkTransactions(ctx context.Context, l list) {
 	}
 	if isDenied(err) {
 		l.fail("transactions",
-			"allow Describe and Write on the transactional ids with the prefix sluice."+c.cfg.Outbox.Name+".", "transactional id %s: %v", id, err)
+			"allow Describe and Write on the transactional ids with the prefix "+
+				"sluice."+c.cfg.Outbox.Name+".", "transactional id %s: %v", id, err)
 		return
 	}
 	l.ok("transactions", "the transactional ids sluice.%s.* have a coordinator", c.cfg.Outbox.Name)

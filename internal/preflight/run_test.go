@@ -186,7 +186,9 @@ func TestRunTopics(t *testing.T) {
 func TestRunConfiguration(t *testing.T) {
 	c := &checker{cfg: load(t, "kafka.brokers=h:1", "relay.trim.keep=off", "http.listen=0.0.0.0:8080",
 		"http.pprof=true", "kafka.sasl.mechanism=plain",
-		"kafka.sasl.username=u", "kafka.sasl.password_file=/dev/null", "redis.url=redis://u:secret@h", "relay.on_mismatch=continue", "relay.topics.on_changed=continue")}
+		"kafka.sasl.username=u", "kafka.sasl.password_file=/dev/null",
+		"redis.url=redis://u:secret@h", "relay.on_mismatch=continue",
+		"relay.topics.on_changed=continue")}
 	c.checkConfiguration()
 	for _, name := range []string{"kafka.sasl", "redis.url", "http.listen", "http.pprof",
 		"relay.trim.keep", "relay.on_mismatch", "relay.topics.on_changed"} {
