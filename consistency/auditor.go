@@ -87,8 +87,10 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 	if c.Outside {
 		report.Run, report.Outside = 0, true
 	}
-	reader := &collector{settings: a.settings(), streams: streams, logs: s.logs, wait: sleep,
-		now: time.Now, onPhase: c.OnPhase}
+	reader := &collector{
+		settings: a.settings(), streams: streams, logs: s.logs, wait: sleep,
+		now: time.Now, onPhase: c.OnPhase,
+	}
 	if _, err := rand.Read(reader.key[:]); err != nil {
 		return nil, err
 	}
@@ -166,8 +168,10 @@ func (a *Auditor) shards(ctx context.Context, streams *redisStreams) (int, error
 	if !a.cfg.Outside {
 		l, err := outbox.ReadLayout(ctx, a.cfg.Redis, a.cfg.Outbox)
 		if err == nil && l.Format != 1 {
-			return 0, &outbox.LayoutError{Outbox: a.cfg.Outbox,
-				Reason: fmt.Sprintf("entry format %d, this program reads format 1", l.Format)}
+			return 0, &outbox.LayoutError{
+				Outbox: a.cfg.Outbox,
+				Reason: fmt.Sprintf("entry format %d, this program reads format 1", l.Format),
+			}
 		}
 		return l.Shards, err
 	}
@@ -201,8 +205,10 @@ func (a *Auditor) open(limit *throttle) (*store, error) {
 		reader.Close()
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return &store{logs: newKafkaLogs(reader, a.cfg.Outbox, limit), producer: producer,
-		outbox: a.cfg.Outbox}, nil
+	return &store{
+		logs: newKafkaLogs(reader, a.cfg.Outbox, limit), producer: producer,
+		outbox: a.cfg.Outbox,
+	}, nil
 }
 
 func (s *store) close() {

@@ -93,7 +93,8 @@ func batchesEnd(in []byte) (next int64, records int) {
 // read gives the committed records at and above from to fn, in their order. A record is valid until
 // fn returns.
 func (b *batchReader) read(topic string, from int64, p *kmsg.FetchResponseTopicPartition,
-	fn func(*kgo.Record) error) error {
+	fn func(*kgo.Record) error,
+) error {
 	b.record.Topic, b.record.Partition = topic, p.Partition
 	aborted := abortedTransactions(p)
 	for batch, rest, ok := splitBatch(p.RecordBatches); ok; batch, rest, ok = splitBatch(rest) {

@@ -23,7 +23,8 @@ func newBatchReader() *batchReader {
 
 // appendBatch writes records, whose offsets ascend, as a batch.
 func appendBatch(dst []byte, attributes int16, producer, first int64,
-	records []*kgo.Record) []byte {
+	records []*kgo.Record,
+) []byte {
 	var body []byte
 	for _, r := range records {
 		one := []byte{0, 0} // attributes, delta of the time
@@ -103,13 +104,17 @@ func fetched(t *rapid.T) *kmsg.FetchResponseTopicPartition {
 		first := offset
 		var records []*kgo.Record
 		for range rapid.IntRange(1, 4).Draw(t, "records") {
-			r := &kgo.Record{Offset: offset,
-				Key:   rapid.SampledFrom([][]byte{nil, {}, []byte("key")}).Draw(t, "key"),
-				Value: rapid.SampledFrom([][]byte{nil, {}, []byte("value")}).Draw(t, "value")}
+			r := &kgo.Record{
+				Offset: offset,
+				Key:    rapid.SampledFrom([][]byte{nil, {}, []byte("key")}).Draw(t, "key"),
+				Value:  rapid.SampledFrom([][]byte{nil, {}, []byte("value")}).Draw(t, "value"),
+			}
 			for range rapid.IntRange(0, 3).Draw(t, "headers") {
 				r.Headers = append(r.Headers,
-					kgo.RecordHeader{Key: rapid.SampledFrom([]string{"", "id", "type"}).Draw(t, "name"),
-						Value: rapid.SampledFrom([][]byte{nil, {}, []byte("x")}).Draw(t, "header")})
+					kgo.RecordHeader{
+						Key:   rapid.SampledFrom([]string{"", "id", "type"}).Draw(t, "name"),
+						Value: rapid.SampledFrom([][]byte{nil, {}, []byte("x")}).Draw(t, "header"),
+					})
 			}
 			records = append(records, r)
 			offset += rapid.Int64Range(1, 3).Draw(t, "gap") // as in a compacted topic
@@ -147,8 +152,10 @@ func TestBatchesAsTheClientReadsThem(t *testing.T) {
 			Headers          []kgo.RecordHeader
 		}
 		see := func(r *kgo.Record) seen {
-			s := seen{r.Offset, r.ProducerID, r.ProducerEpoch, r.Topic, r.Partition, slices.Clone(r.Key),
-				slices.Clone(r.Value), nil}
+			s := seen{
+				r.Offset, r.ProducerID, r.ProducerEpoch, r.Topic, r.Partition, slices.Clone(r.Key),
+				slices.Clone(r.Value), nil,
+			}
 			for _, h := range r.Headers {
 				s.Headers = append(s.Headers, kgo.RecordHeader{Key: h.Key, Value: slices.Clone(h.Value)})
 			}
@@ -162,8 +169,10 @@ func TestBatchesAsTheClientReadsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		client, next := kgo.ProcessFetchPartition(
-			kgo.ProcessFetchPartitionOpts{Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: "t",
-				Partition: 2}, p, kgo.DefaultDecompressor(), nil)
+			kgo.ProcessFetchPartitionOpts{
+				Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: "t",
+				Partition: 2,
+			}, p, kgo.DefaultDecompressor(), nil)
 		if client.Err != nil {
 			t.Fatal(client.Err)
 		}
@@ -183,8 +192,10 @@ func TestBatchesAsTheClientReadsThem(t *testing.T) {
 func TestDamagedBatches(t *testing.T) {
 	t.Parallel()
 	whole := appendBatch(nil, 0, 1, 0,
-		[]*kgo.Record{{Key: []byte("k"), Value: []byte("v"),
-			Headers: []kgo.RecordHeader{{Key: "id", Value: []byte("e")}}}})
+		[]*kgo.Record{{
+			Key: []byte("k"), Value: []byte("v"),
+			Headers: []kgo.RecordHeader{{Key: "id", Value: []byte("e")}},
+		}})
 	read := func(b []byte) (n int, err error) {
 		err = newBatchReader().read("t", 0, &kmsg.FetchResponseTopicPartition{RecordBatches: b},
 			func(*kgo.Record) error {
@@ -234,8 +245,10 @@ func FuzzBatches(f *testing.F) {
 		}
 		a := kmsg.NewFetchResponseTopicPartitionAbortedTransaction()
 		a.ProducerID = 1
-		p := &kmsg.FetchResponseTopicPartition{RecordBatches: b,
-			AbortedTransactions: []kmsg.FetchResponseTopicPartitionAbortedTransaction{a}}
+		p := &kmsg.FetchResponseTopicPartition{
+			RecordBatches:       b,
+			AbortedTransactions: []kmsg.FetchResponseTopicPartitionAbortedTransaction{a},
+		}
 		_ = newBatchReader().read("t", 0, p, func(*kgo.Record) error { return nil })
 		batchesEnd(b)
 	})

@@ -11,7 +11,8 @@ import (
 // begin samples every stream, which sets the watermarks, and finds where each shard goes on. With
 // an error it returns the shards before the one that failed.
 func (c *collector) begin(ctx context.Context,
-	points []shardPoint) (shards []shardRun, notes []string, err error) {
+	points []shardPoint,
+) (shards []shardRun, notes []string, err error) {
 	for number, point := range points {
 		sample, err := c.streams.state(ctx, number)
 		if err != nil {
@@ -86,7 +87,8 @@ func firstPoint(set settings, s shardRun) shardPoint {
 // whyBack says how a stream shows that it is no longer the one that was audited; empty if it does
 // not.
 func whyBack(ctx context.Context, streams streams, shard int, point shardPoint,
-	sample streamState) (string, error) {
+	sample streamState,
+) (string, error) {
 	switch {
 	case !point.Begun || !sample.exists:
 		return "", nil

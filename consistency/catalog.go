@@ -45,7 +45,8 @@ type partition struct {
 }
 
 func newCatalog(logs logs, deadLetter string, shards int, earlier []topicMark,
-	restarted bool) *catalog {
+	restarted bool,
+) *catalog {
 	return &catalog{
 		logs: logs, deadLetter: deadLetter, shards: shards, earlier: earlier, restarted: restarted,
 		known: topicSet{byName: map[string]*knownTopic{}},

@@ -75,7 +75,8 @@ func (c *collector) collect(ctx context.Context, before runState) (*collected, e
 // collectLooks looks into the tiles that do not agree: twice, because what the first look does not
 // see may be on its way. Only a second look shows what there is to say.
 func (c *collector) collectLooks(ctx context.Context, before runState,
-	sides *collected) (err error) {
+	sides *collected,
+) (err error) {
 	if sides.mismatches, err = c.firstLooks(ctx, before, sides); err != nil {
 		return err
 	}
@@ -123,7 +124,8 @@ func (c *collector) reference(p *partition, r *kgo.Record) (ref reference, ours 
 // readPartition gives the records of this outbox in [from, to) of a partition to fn, each with the
 // entry that it names. Records that name none are left out.
 func (c *collector) readPartition(ctx context.Context, p *partition, from, to int64,
-	fn func(*kgo.Record, reference) error) error {
+	fn func(*kgo.Record, reference) error,
+) error {
 	err := c.logs.read(ctx, p.topic.name, p.number, from, to, func(r *kgo.Record) error {
 		ref, ours, err := c.reference(p, r)
 		if !ours || err != nil {

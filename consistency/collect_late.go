@@ -24,8 +24,10 @@ type lateSearch struct {
 // committed now, for records of the suspects.
 func (c *collector) searchLate(ctx context.Context, sides *collected) (lateSearch, error) {
 	topics := c.topics.snapshot()
-	late := lateSearch{records: map[reference][]found{}, accepted: map[int][]int64{},
-		disordered: map[int][]disordered{}}
+	late := lateSearch{
+		records: map[reference][]found{}, accepted: map[int][]int64{},
+		disordered: map[int][]disordered{},
+	}
 	ends, err := c.logs.bounds(ctx, topics.readable())
 	if err != nil {
 		return late, err
@@ -119,7 +121,8 @@ func (c *collector) collectAudited(ctx context.Context, sides *collected) ([]aud
 }
 
 func (c *collector) lateRecord(ctx context.Context, shard int, x *expecter,
-	f found) (lateRecord, error) {
+	f found,
+) (lateRecord, error) {
 	r := lateRecord{found: f}
 	err := c.streams.read(ctx, shard, f.id.before(), f.id, func(raw rawEntry) error {
 		e, err := x.expect(ctx, raw)

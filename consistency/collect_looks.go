@@ -36,7 +36,8 @@ type look struct {
 }
 
 func (c *collector) firstLooks(ctx context.Context, before runState,
-	sides *collected) ([]mismatch, error) {
+	sides *collected,
+) ([]mismatch, error) {
 	var all []mismatch
 	for shard := range sides.shards {
 		for number, t := range sides.shards[shard].tiles {
@@ -72,7 +73,8 @@ func newMismatch(shard, tile int, first look) mismatch {
 }
 
 func (c *collector) secondLooks(ctx context.Context, before runState,
-	sides *collected) ([]mismatch, error) {
+	sides *collected,
+) ([]mismatch, error) {
 	all := slices.Clone(sides.mismatches)
 	for i := range all {
 		m := &all[i]
@@ -110,7 +112,8 @@ func (m *mismatch) lostSuspects() (lost []Finding) {
 // askConfirmed asks which entries without a record a relay has read and not confirmed. One that
 // died may have sent what it had read after such an entry, to another partition.
 func (c *collector) askConfirmed(ctx context.Context, shard shardRun, sides *collected,
-	m *mismatch) (map[EntryID]bool, error) {
+	m *mismatch,
+) (map[EntryID]bool, error) {
 	unconfirmed := map[EntryID]bool{}
 	if sides.late.heldBack != "" {
 		return unconfirmed, nil // the round is not decided in any case
@@ -130,7 +133,8 @@ func (c *collector) askConfirmed(ctx context.Context, shard shardRun, sides *col
 // collectCompaction asks of the topics that lack records whether they lose them by themselves. The
 // answers are by topic, empty for one that does not.
 func (c *collector) collectCompaction(ctx context.Context,
-	sides *collected) (map[string]string, error) {
+	sides *collected,
+) (map[string]string, error) {
 	topics, answers := c.topics.snapshot(), map[string]string{}
 	for i := range sides.mismatches {
 		for _, f := range sides.mismatches[i].lostSuspects() {
@@ -148,7 +152,8 @@ func (c *collector) collectCompaction(ctx context.Context,
 
 // look compares a tile entry by entry. late are records that came after the tile was counted.
 func (c *collector) look(ctx context.Context, shard shardRun, t tile,
-	late map[reference][]found) (look, error) {
+	late map[reference][]found,
+) (look, error) {
 	x, err := c.expecter(shard.number)
 	if err != nil {
 		return look{}, err
@@ -197,7 +202,8 @@ func (c *collector) look(ctx context.Context, shard shardRun, t tile,
 
 // recordsOf appends the records of a tile to those that are known.
 func (c *collector) recordsOf(ctx context.Context, shard int, t tile,
-	records []found) ([]found, error) {
+	records []found,
+) ([]found, error) {
 	partitions, o := c.topics.snapshot().partitions, c.observer()
 	for _, in := range t.spans {
 		p := partitions[in.partition]

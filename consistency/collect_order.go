@@ -31,7 +31,8 @@ type orderCheck struct {
 // collectOrder reads the partitions again that have records which may be out of order, to see the
 // order within each key.
 func (c *collector) collectOrder(ctx context.Context,
-	sides *collected) (all []overtaken, err error) {
+	sides *collected,
+) (all []overtaken, err error) {
 	topics := c.topics.snapshot()
 	for i, check := range sides.orderChecks(topics) {
 		p := topics.partitions[i]
@@ -66,7 +67,8 @@ func (c *orderCheck) overtaken(r *kgo.Record, ref reference) (by EntryID, yes bo
 
 // overtakenBy keeps the evidence. counts is false for what a repair has sent, which says so.
 func overtakenBy(p *partition, r *kgo.Record, ref reference,
-	by EntryID) (o overtaken, counts bool) {
+	by EntryID,
+) (o overtaken, counts bool) {
 	o = overtaken{shard: ref.shard, by: by, record: found{
 		id: ref.id, topic: p.topic.name, partition: p.number, offset: r.Offset, producer: r.ProducerID,
 		epoch: r.ProducerEpoch,

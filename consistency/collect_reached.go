@@ -8,7 +8,8 @@ import (
 
 // collectReached finds up to where each shard that does not agree has been delivered.
 func (c *collector) collectReached(ctx context.Context, before runState,
-	sides *collected) (map[int]EntryID, error) {
+	sides *collected,
+) (map[int]EntryID, error) {
 	all := map[int]EntryID{}
 	for i := range sides.shards {
 		if !sides.shards[i].disagrees() {
@@ -25,7 +26,8 @@ func (c *collector) collectReached(ctx context.Context, before runState,
 // reached is what a shard's position says, or the greatest entry that has a record. Partitions
 // whose reading has stopped early may hold greater ones.
 func (c *collector) reached(ctx context.Context, shard shardRun,
-	sides *collected) (EntryID, error) {
+	sides *collected,
+) (EntryID, error) {
 	s := &sides.shards[shard.number]
 	reached := maxID(maxID(s.reached, shard.position), shard.point.Point)
 	for _, p := range c.topics.snapshot().partitions {

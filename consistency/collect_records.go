@@ -48,14 +48,17 @@ type recordLimits struct {
 // collectRecords reads the records of every partition up to where all entries of the round should
 // have been seen: the second of the two sides.
 func (c *collector) collectRecords(ctx context.Context, before runState,
-	entries []entriesRead) ([]recordsRead, error) {
+	entries []entriesRead,
+) ([]recordsRead, error) {
 	topics := c.topics.snapshot()
 	last := true // nothing remains above this round: records are read to their end
 	for i, s := range before.shards {
 		last = last && (s.done || entries[i].upTo == s.watermark)
 	}
-	limits := &recordLimits{late: make([]atomic.Int64, len(entries)),
-		disordered: make([]atomic.Int64, len(entries))}
+	limits := &recordLimits{
+		late:       make([]atomic.Int64, len(entries)),
+		disordered: make([]atomic.Int64, len(entries)),
+	}
 	all := make([]recordsRead, len(topics.partitions))
 	return all, c.each(ctx, len(all), func(ctx context.Context, i int) (err error) {
 		p := topics.partitions[i]

@@ -25,8 +25,10 @@ type comparedTile struct {
 // it asks nobody, waits for nothing, and knows no time. An error is a reason why the round has to
 // be compared again by a later run.
 func compare(s settings, before runState, c *collected) (outcome, error) {
-	out := outcome{next: before.clone(), findings: slices.Clone(c.nameless),
-		looked: int64(len(c.mismatches))}
+	out := outcome{
+		next: before.clone(), findings: slices.Clone(c.nameless),
+		looked: int64(len(c.mismatches)),
+	}
 	for i := range c.mismatches {
 		m := &c.mismatches[i]
 		shard, findings, err := judgeMismatch(s, out.next.shards[m.shard], c, m)

@@ -9,7 +9,8 @@ import (
 // judgeMismatch reports what the last look at a tile has shown, of what the first one has shown
 // too.
 func judgeMismatch(s settings, shard shardRun, c *collected,
-	m *mismatch) (shardRun, []Finding, error) {
+	m *mismatch,
+) (shardRun, []Finding, error) {
 	gone := m.look.gone
 	var findings []Finding
 	if len(m.suspects) > 0 {

@@ -5,8 +5,10 @@ import "fmt"
 // nextShard moves the point of a shard after what was compared.
 func nextShard(s shardRun, r *shardRead) (next shardRun, compared []comparedTile, note string) {
 	for _, t := range r.tiles {
-		compared = append(compared, comparedTile{tile: t, shard: s.number,
-			slot: s.point.Tiles % keptTiles})
+		compared = append(compared, comparedTile{
+			tile: t, shard: s.number,
+			slot: s.point.Tiles % keptTiles,
+		})
 		s.point.Tiles++
 		s.point.Present += t.entries
 		s.entries += t.entries

@@ -54,8 +54,10 @@ func (d Digest) plus(other Digest) Digest {
 // digest joins the two sides of a round: every tile gets the records that the partitions have of
 // it.
 func digest(entries []entriesRead, records []recordsRead) *collected {
-	c := &collected{shards: make([]shardRead, len(entries)),
-		partitions: make([]partitionRead, len(records))}
+	c := &collected{
+		shards:     make([]shardRead, len(entries)),
+		partitions: make([]partitionRead, len(records)),
+	}
 	for i := range entries {
 		c.shards[i].entriesRead = entries[i]
 		c.shards[i].tiles = slices.Clone(entries[i].tiles)

@@ -41,7 +41,8 @@ type dumbRecord struct {
 // dumb gives the findings as a set, and the entries of each shard that are only known by their
 // number.
 func dumb(streams *memoryStreams, logs *memoryLogs,
-	deadLetters string) (map[dumbKey]bool, map[int]int64) {
+	deadLetters string,
+) (map[dumbKey]bool, map[int]int64) {
 	out := map[dumbKey]bool{}
 	byEntry := map[string][]dumbRecord{}
 	var all []dumbRecord
@@ -51,8 +52,10 @@ func dumb(streams *memoryStreams, logs *memoryLogs,
 				if r == nil {
 					continue
 				}
-				d := dumbRecord{topic: name, partition: int32(number), offset: r.Offset, key: string(r.Key),
-					dead: name == deadLetters}
+				d := dumbRecord{
+					topic: name, partition: int32(number), offset: r.Offset, key: string(r.Key),
+					dead: name == deadLetters,
+				}
 				var content []string
 				for _, h := range r.Headers {
 					if h.Key == "sluice-entry" {
@@ -184,7 +187,8 @@ const undecided Kind = "lost or unverifiable"
 // missing is the kind of an entry without a record. It is unverifiable if the record may be one
 // that its partition no longer has: none of an earlier entry of the shard is left after those.
 func missing(p *memoryPartition, topic string, partition int32, all []dumbRecord, shard int,
-	id EntryID) Kind {
+	id EntryID,
+) Kind {
 	if p.start == 0 || !p.since[shard].Less(id) {
 		return Lost
 	}

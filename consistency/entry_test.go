@@ -23,8 +23,10 @@ func decoded(fields ...string) entry {
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
-	full := []string{"id", "1", "aggregatetype", "order", "aggregateid", "42", "type", "placed",
-		"payload", "p", "headers", `{"b":"2","a":"1"}`}
+	full := []string{
+		"id", "1", "aggregatetype", "order", "aggregateid", "42", "type", "placed",
+		"payload", "p", "headers", `{"b":"2","a":"1"}`,
+	}
 	e := decoded(append(full, "topic", "t", "key", "k", "contenttype", "text/plain", "time", "5",
 		"more", "2", "v", "1")...)
 	if e.bad != "" || string(e.recordKey()) != "k" || e.timeMS != 5 || len(e.headers) != 2 ||

@@ -52,8 +52,10 @@ func (m *memoryStream) del(id EntryID) {
 
 func (m *memoryStreams) state(_ context.Context, shard int) (streamState, error) {
 	s := &m.shards[shard]
-	st := streamState{exists: !s.missing, last: s.last, length: int64(len(s.entries)), counted: true,
-		added: s.added, maxDeleted: s.maxDeleted}
+	st := streamState{
+		exists: !s.missing, last: s.last, length: int64(len(s.entries)), counted: true,
+		added: s.added, maxDeleted: s.maxDeleted,
+	}
 	if len(s.entries) > 0 {
 		st.first = s.entries[0].id
 	}
@@ -61,7 +63,8 @@ func (m *memoryStreams) state(_ context.Context, shard int) (streamState, error)
 }
 
 func (m *memoryStreams) read(_ context.Context, shard int, after, to EntryID,
-	fn func(rawEntry) error) error {
+	fn func(rawEntry) error,
+) error {
 	if m.after != nil {
 		defer m.after(to)
 	}
@@ -158,7 +161,8 @@ func (m *memoryLogs) bounds(_ context.Context, names []string) (map[string][]bou
 }
 
 func (m *memoryLogs) read(_ context.Context, name string, partition int32, from, to int64,
-	fn func(*kgo.Record) error) error {
+	fn func(*kgo.Record) error,
+) error {
 	if from < m.byName[name][partition].start {
 		return errors.New("the offset is out of range")
 	}
@@ -206,11 +210,13 @@ func entryFields(event, aggregateType, key, eventType, payload string) []string 
 }
 
 func deadRecord(shard int, id EntryID) *kgo.Record {
-	return &kgo.Record{Key: []byte("o/" + strconv.Itoa(shard) + "/" + id.String()),
+	return &kgo.Record{
+		Key:   []byte("o/" + strconv.Itoa(shard) + "/" + id.String()),
 		Value: []byte("*0\r\n"), Headers: []kgo.RecordHeader{
 			{Key: "sluice-entry", Value: []byte(fmt.Sprintf("o/%d/%d-%d", shard, id.MS, id.Seq))},
 			{Key: "sluice-reason", Value: []byte("undecodable")},
-		}}
+		},
+	}
 }
 
 // lateLogs calls before each time the ends of partitions are asked for.

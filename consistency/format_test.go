@@ -27,39 +27,60 @@ func TestFormats(t *testing.T) {
 		contentType, payload, another string
 		record                        kgo.Record
 	}{
-		{"raw", Raw, false, "", "p", "q",
-			kgo.Record{Value: []byte("p"), Headers: headers("id", "e", "type", "placed")}},
-		{"raw with a content type", Raw, false, "text/plain", "p", "q",
-			kgo.Record{Value: []byte("p"),
-				Headers: headers("id", "e", "type", "placed", "content-type", "text/plain")}},
-		{"raw, empty", Raw, false, "", "", "q",
-			kgo.Record{Value: []byte{}, Headers: headers("id", "e", "type", "placed")}},
+		{
+			"raw", Raw, false, "", "p", "q",
+			kgo.Record{Value: []byte("p"), Headers: headers("id", "e", "type", "placed")},
+		},
+		{
+			"raw with a content type", Raw, false, "text/plain", "p", "q",
+			kgo.Record{
+				Value:   []byte("p"),
+				Headers: headers("id", "e", "type", "placed", "content-type", "text/plain"),
+			},
+		},
+		{
+			"raw, empty", Raw, false, "", "", "q",
+			kgo.Record{Value: []byte{}, Headers: headers("id", "e", "type", "placed")},
+		},
 		{"tombstone", Raw, true, "", "", "q", kgo.Record{Headers: headers("id", "e", "type", "placed")}},
-		{"binary", CloudEventsBinary, false, "", "p", "q",
-			kgo.Record{Value: []byte("p"),
+		{
+			"binary", CloudEventsBinary, false, "", "p", "q",
+			kgo.Record{
+				Value: []byte("p"),
 				Headers: headers("ce_specversion", "1.0", "ce_id", "e", "ce_source", "shop", "ce_type",
 					"placed",
-					"ce_subject", "42", "ce_time", eventTimeText, "ce_aggregatetype", "order")}},
-		{"structured JSON", CloudEventsStructured, false, "application/json", `{"a":1.0,"b":"<"}`,
-			`{"a":1,"b":"<"}`, kgo.Record{Headers: structured, Value: []byte(
+					"ce_subject", "42", "ce_time", eventTimeText, "ce_aggregatetype", "order"),
+			},
+		},
+		{
+			"structured JSON", CloudEventsStructured, false, "application/json", `{"a":1.0,"b":"<"}`,
+			`{"a":1,"b":"<"}`,
+			kgo.Record{Headers: structured, Value: []byte(
 				`{"id":"e","specversion":"1.0", "source":"shop","type":"placed","subject":"42","time":"` +
 					eventTimeText + `","aggregatetype":"order","datacontenttype":"application/json",` +
-					`"data":{"b":"\u003c","a":1.0}}`)}},
-		{"structured text", CloudEventsStructured, false, "text/plain", "hé", "h",
+					`"data":{"b":"\u003c","a":1.0}}`)},
+		},
+		{
+			"structured text", CloudEventsStructured, false, "text/plain", "hé", "h",
 			kgo.Record{Headers: structured, Value: []byte(
 				`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` +
 					eventTimeText + `","aggregatetype":"order","datacontenttype":"text/plain",` +
-					`"data":"h\u00e9"}`)}},
-		{"structured bytes", CloudEventsStructured, false, "", "\xff", "\xfe",
+					`"data":"h\u00e9"}`)},
+		},
+		{
+			"structured bytes", CloudEventsStructured, false, "", "\xff", "\xfe",
 			kgo.Record{Headers: structured, Value: []byte(
 				`{"id":"e","specversion":"1.0","source":"shop","type":"placed","subject":"42","time":"` +
-					eventTimeText + `","aggregatetype":"order","data_base64":"/w=="}`)}},
+					eventTimeText + `","aggregatetype":"order","data_base64":"/w=="}`)},
+		},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			sh := shape{format: x.format, source: []byte("shop"), tombstones: x.tombstones}
 			fields := func(payload string) []string {
-				f := []string{"id", "e", "aggregatetype", "order", "aggregateid", "42", "type", "placed",
-					"payload", payload, "headers", `{"tenant":"x"}`}
+				f := []string{
+					"id", "e", "aggregatetype", "order", "aggregateid", "42", "type", "placed",
+					"payload", payload, "headers", `{"tenant":"x"}`,
+				}
 				if x.contentType != "" {
 					f = append(f, "contenttype", x.contentType)
 				}

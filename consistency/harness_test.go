@@ -80,8 +80,10 @@ func (a *auditor) run() (*Report, error) {
 		}
 		return ctx.Err()
 	}
-	c := &collector{settings: a.settings, streams: countedStreams{a.streams, &a.calls},
-		logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now}
+	c := &collector{
+		settings: a.settings, streams: countedStreams{a.streams, &a.calls},
+		logs: countedLogs{a.logs, &a.calls}, wait: wait, now: time.Now,
+	}
 	if a.other != nil {
 		c.logs = a.other
 	}
@@ -135,7 +137,8 @@ func (c countedStreams) state(ctx context.Context, shard int) (streamState, erro
 }
 
 func (c countedStreams) read(ctx context.Context, shard int, after, to EntryID,
-	fn func(rawEntry) error) error {
+	fn func(rawEntry) error,
+) error {
 	if err := c.calls.next(); err != nil {
 		return err
 	}
@@ -174,7 +177,8 @@ func (c countedLogs) bounds(ctx context.Context, names []string) (map[string][]b
 }
 
 func (c countedLogs) read(ctx context.Context, name string, partition int32, from, to int64,
-	fn func(*kgo.Record) error) error {
+	fn func(*kgo.Record) error,
+) error {
 	if err := c.calls.next(); err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ const (
 )
 
 func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from, to int64,
-	fn func(*kgo.Record) error) error {
+	fn func(*kgo.Record) error,
+) error {
 	if from >= to {
 		return nil
 	}
@@ -62,7 +63,8 @@ func (k *kafkaLogs) read(ctx context.Context, name string, partition int32, from
 
 // persist fetches, and tries again for a while what may succeed by itself.
 func (k *kafkaLogs) persist(ctx context.Context, name string, partition int32, from,
-	to int64) (*kmsg.FetchResponseTopicPartition, error) {
+	to int64,
+) (*kmsg.FetchResponseTopicPartition, error) {
 	var failing time.Time // since when
 	for pause := fetchPause; ; pause = min(2*pause, mostPause) {
 		fetched, err := k.fetch(ctx, name, partition, from, to)
@@ -109,7 +111,8 @@ func (k *kafkaLogs) forget(ctx context.Context, name string) {
 
 // fetch reads one piece of a partition, about as much as there is before to.
 func (k *kafkaLogs) fetch(ctx context.Context, name string, partition int32, from,
-	to int64) (*kmsg.FetchResponseTopicPartition, error) {
+	to int64,
+) (*kmsg.FetchResponseTopicPartition, error) {
 	k.mu.Lock()
 	detail, known := k.leaders[name]
 	k.mu.Unlock()

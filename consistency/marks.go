@@ -28,8 +28,10 @@ func marksOf(topics topicSet, now runState, earlier []topicMark) []topicMark {
 }
 
 func (t topicSet) markOf(k *knownTopic, now runState) topicMark {
-	m := topicMark{Name: k.name, ID: k.id, From: make([]int64, k.partitions),
-		Counted: make([]int64, k.partitions)}
+	m := topicMark{
+		Name: k.name, ID: k.id, From: make([]int64, k.partitions),
+		Counted: make([]int64, k.partitions),
+	}
 	for i := range k.partitions {
 		p := now.partition(t.partitions[k.first+i])
 		m.From[i], m.Counted[i] = p.from, p.counted

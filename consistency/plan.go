@@ -52,8 +52,10 @@ func (a *Auditor) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{V: 1, Outbox: a.cfg.Outbox, Run: known.Run, Made: time.Now().UTC(), Send: []PlanItem{},
-		Cannot: []string{}}
+	p := &Plan{
+		V: 1, Outbox: a.cfg.Outbox, Run: known.Run, Made: time.Now().UTC(), Send: []PlanItem{},
+		Cannot: []string{},
+	}
 	c := a.planner(s)
 	for shard := range known.Shards {
 		for _, id := range known.Shards[shard].Lost {
@@ -97,7 +99,8 @@ func (c cannotSendError) Error() string { return c.why }
 
 // resend makes the record of one entry.
 func (c *collector) resend(ctx context.Context, shard int,
-	id EntryID) (PlanItem, *kgo.Record, error) {
+	id EntryID,
+) (PlanItem, *kgo.Record, error) {
 	item := PlanItem{Shard: shard, Entry: id}
 	x, err := c.expecter(shard)
 	if err != nil {
@@ -135,8 +138,10 @@ func (c *collector) resend(ctx context.Context, shard int,
 // recordOf is the record of the entry that x was given last, in memory of its own.
 func (c *collector) recordOf(x *expecter) *kgo.Record {
 	sh, im, en := &x.shape, &x.image, &x.entry
-	r := &kgo.Record{Topic: im.topic, Partition: im.partition, Key: slices.Clone(im.key),
-		Timestamp: time.Now()}
+	r := &kgo.Record{
+		Topic: im.topic, Partition: im.partition, Key: slices.Clone(im.key),
+		Timestamp: time.Now(),
+	}
 	if at := time.UnixMilli(int64(min(en.timeMS, 1<<62))); at.Before(r.Timestamp) {
 		r.Timestamp = at
 	}
@@ -148,11 +153,15 @@ func (c *collector) recordOf(x *expecter) *kgo.Record {
 		r.Value = append([]byte{}, value...) // not nil, which is a tombstone
 	}
 	for _, h := range im.headers {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: strings.Clone(h.name),
-			Value: slices.Clone(h.value)})
+		r.Headers = append(r.Headers, kgo.RecordHeader{
+			Key:   strings.Clone(h.name),
+			Value: slices.Clone(h.value),
+		})
 	}
-	r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerEntry,
-		Value: fmt.Appendf(nil, "%s/%d/%s", c.outbox, im.shard, im.id)})
+	r.Headers = append(r.Headers, kgo.RecordHeader{
+		Key:   headerEntry,
+		Value: fmt.Appendf(nil, "%s/%d/%s", c.outbox, im.shard, im.id),
+	})
 	return r
 }
 

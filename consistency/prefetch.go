@@ -10,7 +10,8 @@ import (
 // other instead. read fills a piece, whose memory is used again, and says whether more follow.
 // errStop from use ends the reading without an error.
 func prefetch[T any](ctx context.Context, t *throttle,
-	read func(context.Context, *T) (more bool, err error), use func(*T) error) error {
+	read func(context.Context, *T) (more bool, err error), use func(*T) error,
+) error {
 	if t.gentle() {
 		return inTurn(ctx, t, read, use)
 	}
@@ -62,7 +63,8 @@ func prefetch[T any](ctx context.Context, t *throttle,
 }
 
 func inTurn[T any](ctx context.Context, t *throttle,
-	read func(context.Context, *T) (more bool, err error), use func(*T) error) error {
+	read func(context.Context, *T) (more bool, err error), use func(*T) error,
+) error {
 	piece := new(T)
 	for more := true; more; {
 		err := t.work(ctx, func() (err error) {

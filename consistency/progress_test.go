@@ -40,8 +40,10 @@ func newProgressStage(t *testing.T) *progressStage {
 	client := redis.NewClient(&redis.Options{Addr: mini.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
 	g := &progressStage{mini: mini, cluster: cluster, cfg: Config{
-		Outbox: "o", Redis: client, Kafka: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...),
-			kgo.MetadataMinAge(10 * time.Millisecond)}, Logger: slog.New(slog.DiscardHandler),
+		Outbox: "o", Redis: client, Kafka: []kgo.Opt{
+			kgo.SeedBrokers(cluster.ListenAddrs()...),
+			kgo.MetadataMinAge(10 * time.Millisecond),
+		}, Logger: slog.New(slog.DiscardHandler),
 	}}
 	g.Progress = g.open(t).Progress()
 	return g
@@ -64,8 +66,10 @@ func (g *progressStage) open(t *testing.T) *Auditor {
 func (g *progressStage) add(t *testing.T, id string) {
 	t.Helper()
 	if err := g.cfg.Redis.XAdd(t.Context(),
-		&redis.XAddArgs{Stream: outbox.StreamKey("o", 0), ID: id,
-			Values: []string{"id", id}}).Err(); err != nil {
+		&redis.XAddArgs{
+			Stream: outbox.StreamKey("o", 0), ID: id,
+			Values: []string{"id", id},
+		}).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -87,8 +91,10 @@ func (g *progressStage) save(t *testing.T, point shardPoint) {
 	t.Helper()
 	point.Begun = true
 	now := &state{V: stateVersion, Outbox: "o", Run: 1, Shards: []shardPoint{point}}
-	now.Carried = []Finding{{Kind: Altered,
-		Detail: strings.Repeat("long enough to be compressed", 50)}}
+	now.Carried = []Finding{{
+		Kind:   Altered,
+		Detail: strings.Repeat("long enough to be compressed", 50),
+	}}
 	if err := g.store.save(t.Context(), now, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +156,10 @@ func TestProgress(t *testing.T) {
 	g.add(t, "6-0")
 	upTo(EntryID{})
 	if err := g.cfg.Redis.XAdd(t.Context(),
-		&redis.XAddArgs{Stream: outbox.StreamKey("o", 0), ID: "7-0",
-			Values: []string{"id", "another"}}).Err(); err != nil {
+		&redis.XAddArgs{
+			Stream: outbox.StreamKey("o", 0), ID: "7-0",
+			Values: []string{"id", "another"},
+		}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	upTo(EntryID{})

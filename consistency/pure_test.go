@@ -95,10 +95,12 @@ func (a *auditor) collecting(t *rapid.T) (*collector, runState) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{settings: a.settings, streams: a.streams, logs: a.logs,
+	c := &collector{
+		settings: a.settings, streams: a.streams, logs: a.logs,
 		wait: func(context.Context, time.Duration) error {
 			return nil
-		}, now: time.Now}
+		}, now: time.Now,
+	}
 	now := runState{}
 	if now.shards, _, err = c.begin(t.Context(), before.Shards); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,8 @@ func (r *redisStreams) state(ctx context.Context, shard int) (streamState, error
 }
 
 func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient,
-	shard int) (st streamState, err error) {
+	shard int,
+) (st streamState, err error) {
 	key := outbox.StreamKey(r.outbox, shard)
 	info, err := client.XInfoStream(ctx, key).Result()
 	if err != nil {
@@ -52,8 +53,10 @@ func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient
 	for _, x := range []struct {
 		text string
 		into *EntryID
-	}{{info.LastGeneratedID, &st.last}, {info.FirstEntry.ID, &st.first}, {info.MaxDeletedEntryID,
-		&st.maxDeleted}} {
+	}{{info.LastGeneratedID, &st.last}, {info.FirstEntry.ID, &st.first}, {
+		info.MaxDeletedEntryID,
+		&st.maxDeleted,
+	}} {
 		if x.text == "" {
 			continue
 		}
@@ -70,7 +73,8 @@ func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient
 // edges asks for the first and the last entry of a stream, for a server whose XINFO STREAM does not
 // tell them. Nothing is known there of what was removed.
 func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, key string,
-	st streamState) (streamState, error) {
+	st streamState,
+) (streamState, error) {
 	st.counted = false
 	first, err := client.XRangeN(ctx, key, "-", "+", 1).Result()
 	if err != nil {
@@ -91,7 +95,8 @@ func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, 
 }
 
 func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID,
-	fn func(rawEntry) error) error {
+	fn func(rawEntry) error,
+) error {
 	client, err := r.reader(ctx, shard, to)
 	if err != nil || !after.Less(to) {
 		return err
@@ -119,7 +124,8 @@ func (r *redisStreams) read(ctx context.Context, shard int, after, to EntryID,
 // reader is where the entries of a shard up to an ID are read: the replica, if there is one and it
 // has come so far.
 func (r *redisStreams) reader(ctx context.Context, shard int,
-	to EntryID) (redis.UniversalClient, error) {
+	to EntryID,
+) (redis.UniversalClient, error) {
 	if r.replica == nil {
 		return r.primary, nil
 	}
@@ -195,8 +201,10 @@ func (r *rangePages) ask(ctx context.Context, p *rangePage) error {
 func (r *redisStreams) pending(ctx context.Context, shard int, id EntryID) (bool, error) {
 	key := outbox.StreamKey(r.outbox, shard)
 	found, err := r.primary.XPendingExt(ctx,
-		&redis.XPendingExtArgs{Stream: key, Group: names.ConsumerGroup, Start: id.String(),
-			End: id.String(), Count: 1}).Result()
+		&redis.XPendingExtArgs{
+			Stream: key, Group: names.ConsumerGroup, Start: id.String(),
+			End: id.String(), Count: 1,
+		}).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") {
 		return false, fmt.Errorf("redis: XPENDING %s: %w", key, err)
 	}

@@ -80,8 +80,10 @@ func (a *Auditor) check(ctx context.Context, s *store, p *Plan) ([]*kgo.Record, 
 				item.Entry)
 		}
 		planned[reference{item.Shard, item.Entry}] = true
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerRepair,
-			Value: fmt.Appendf(nil, "%d", p.Run)})
+		r.Headers = append(r.Headers, kgo.RecordHeader{
+			Key:   headerRepair,
+			Value: fmt.Appendf(nil, "%d", p.Run),
+		})
 		records = append(records, r)
 	}
 	return records, c.unsent(ctx, planned)

@@ -108,8 +108,10 @@ type Report struct {
 const mostFindings = 10_000
 
 func newReport(outbox string, run int64) *Report {
-	r := &Report{Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{},
-		unverified: map[int]int64{}, Incomplete: []string{}, Range: []ShardRange{}}
+	r := &Report{
+		Outbox: outbox, Run: run, Findings: []Finding{}, Counts: map[Kind]int64{},
+		unverified: map[int]int64{}, Incomplete: []string{}, Range: []ShardRange{},
+	}
 	for _, k := range Kinds {
 		r.Counts[k] = 0
 	}

@@ -47,8 +47,10 @@ func newRoute(text string) (*route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("route: %w", err)
 	}
-	if _, err := r.execute(&entry{aggregateType: []byte("order"), aggregateID: []byte("1"),
-		eventType: []byte("created")}); err != nil {
+	if _, err := r.execute(&entry{
+		aggregateType: []byte("order"), aggregateID: []byte("1"),
+		eventType: []byte("created"),
+	}); err != nil {
 		return nil, err
 	}
 	return r, nil

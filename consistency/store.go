@@ -115,8 +115,10 @@ func (s *store) save(ctx context.Context, now *state, tiles []Tile, report *Repo
 	add := func(key string, value any) {
 		text, err := json.Marshal(value)
 		failed = errors.Join(failed, err)
-		records = append(records, &kgo.Record{Topic: names.AuditsTopic(s.outbox), Key: []byte(key),
-			Value: text})
+		records = append(records, &kgo.Record{
+			Topic: names.AuditsTopic(s.outbox), Key: []byte(key),
+			Value: text,
+		})
 	}
 	for i := range tiles {
 		add(s.key("tile", tiles[i].Shard, tiles[i].slot), &tiles[i])
@@ -164,8 +166,10 @@ func (s *store) produce(ctx context.Context, records []*kgo.Record) error {
 }
 
 func (s *store) create(ctx context.Context) error {
-	settings := map[string]*string{"cleanup.policy": kadm.StringPtr("compact"),
-		"max.message.bytes": kadm.StringPtr(fmt.Sprint(storeBytes))}
+	settings := map[string]*string{
+		"cleanup.policy":    kadm.StringPtr("compact"),
+		"max.message.bytes": kadm.StringPtr(fmt.Sprint(storeBytes)),
+	}
 	answer, err := s.logs.admin.CreateTopic(ctx, 1, -1, settings, names.AuditsTopic(s.outbox))
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("kafka: create topic %s: %w %s", names.AuditsTopic(s.outbox), err,

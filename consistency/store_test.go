@@ -19,8 +19,10 @@ func TestStoreReadsWhatItWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer kafka.Close()
-	a := &Auditor{cfg: Config{Outbox: "o",
-		Kafka: []kgo.Opt{kgo.SeedBrokers(kafka.ListenAddrs()...), kgo.RetryTimeout(5 * time.Second)}}}
+	a := &Auditor{cfg: Config{
+		Outbox: "o",
+		Kafka:  []kgo.Opt{kgo.SeedBrokers(kafka.ListenAddrs()...), kgo.RetryTimeout(5 * time.Second)},
+	}}
 	s, err := a.open(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -33,8 +35,10 @@ func TestStoreReadsWhatItWrote(t *testing.T) {
 		r.Started = time.Unix(run, 0)
 		r.Finished = r.Started.Add(time.Second)
 		r.add(Finding{Kind: Lost, Detail: detail(run)})
-		now := &state{V: stateVersion, Outbox: "o", Run: run,
-			Shards: []shardPoint{{Begun: true, Point: EntryID{uint64(run), 0}, Anchor: detail(run)}}}
+		now := &state{
+			V: stateVersion, Outbox: "o", Run: run,
+			Shards: []shardPoint{{Begun: true, Point: EntryID{uint64(run), 0}, Anchor: detail(run)}},
+		}
 		if err := s.save(t.Context(), now, nil, r); err != nil {
 			t.Fatal(err)
 		}

@@ -18,8 +18,10 @@ func TestMergeTilesKeepsTheSums(t *testing.T) {
 				if rapid.IntRange(0, 9).Draw(t, "gap") == 0 {
 					at++
 				}
-				x := Tile{Shard: shard, After: EntryID{MS: at}, To: EntryID{MS: at + 1},
-					Entries: rapid.Int64Range(0, 9).Draw(t, "entries"), Key: "k", Agrees: true}
+				x := Tile{
+					Shard: shard, After: EntryID{MS: at}, To: EntryID{MS: at + 1},
+					Entries: rapid.Int64Range(0, 9).Draw(t, "entries"), Key: "k", Agrees: true,
+				}
 				x.Records = x.Entries
 				x.Digest = Digest{rapid.Uint64().Draw(t, "hi"), rapid.Uint64().Draw(t, "lo")}
 				if rapid.IntRange(0, 5).Draw(t, "differs") == 0 {

@@ -121,8 +121,10 @@ func (f *CallFaults) Dial(ctx context.Context, network, addr string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	return &faultConn{Conn: conn, faults: f, requests: f.protocol.requests(),
-		replies: f.protocol.replies()}, nil
+	return &faultConn{
+		Conn: conn, faults: f, requests: f.protocol.requests(),
+		replies: f.protocol.replies(),
+	}, nil
 }
 
 // count takes note of a call and tells whether, and how, it fails.

@@ -69,8 +69,10 @@ func (docker) Find(ctx context.Context, image string) error {
 		return nil
 	}
 	repository, tag := splitImage(image)
-	err = pool.Client.PullImage(client.PullImageOptions{Repository: repository, Tag: tag,
-		Context: ctx}, client.AuthConfiguration{})
+	err = pool.Client.PullImage(client.PullImageOptions{
+		Repository: repository, Tag: tag,
+		Context: ctx,
+	}, client.AuthConfiguration{})
 	if err != nil {
 		return fmt.Errorf("the engine has no image %s and cannot pull it: %w", image, err)
 	}

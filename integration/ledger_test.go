@@ -45,8 +45,10 @@ func TestLedgerVerify(t *testing.T) {
 			false, false,
 		},
 		"delivered again later": {
-			append([]step{got("a1", "a", 0, 0), got("a2", "a", 0, 1), got("b1", "b", 0, 2),
-				got("a1", "a", 0, 3)}, three...),
+			append([]step{
+				got("a1", "a", 0, 0), got("a2", "a", 0, 1), got("b1", "b", 0, 2),
+				got("a1", "a", 0, 3),
+			}, three...),
 			Report{Written: 3, Delivered: 4, Duplicated: 1},
 			false, true,
 		},
@@ -69,8 +71,10 @@ func TestLedgerVerify(t *testing.T) {
 			false, false,
 		},
 		"orphaned": {
-			append([]step{got("a1", "a", 0, 0), got("a2", "a", 0, 1), got("b1", "b", 0, 2),
-				got("x", "a", 0, 3)}, three...),
+			append([]step{
+				got("a1", "a", 0, 0), got("a2", "a", 0, 1), got("b1", "b", 0, 2),
+				got("x", "a", 0, 3),
+			}, three...),
 			Report{Written: 3, Delivered: 4, Orphaned: 1},
 			false, false,
 		},
@@ -80,8 +84,10 @@ func TestLedgerVerify(t *testing.T) {
 			false, false,
 		},
 		"unknown outcome, one there and one not": {
-			[]step{unsure("a1", "a", 1), unsure("a2", "a", 2), wrote("a3", "a", 3), got("a2", "a", 0, 0),
-				got("a3", "a", 0, 1)},
+			[]step{
+				unsure("a1", "a", 1), unsure("a2", "a", 2), wrote("a3", "a", 3), got("a2", "a", 0, 0),
+				got("a3", "a", 0, 1),
+			},
 			Report{Written: 1, Unsure: 2, Delivered: 2},
 			true, true,
 		},
@@ -128,8 +134,10 @@ func TestLedgerFindsOneLossAmongMany(t *testing.T) {
 		key, id := fmt.Sprint(i%1000), fmt.Sprintf("event-%d", i)
 		l.Wrote(id, key, i)
 		if i != lost {
-			l.Delivered(Delivery{ID: id, Key: key, Topic: "t", Partition: int32(i % 1000 % 4),
-				Offset: int64(i)})
+			l.Delivered(Delivery{
+				ID: id, Key: key, Topic: "t", Partition: int32(i % 1000 % 4),
+				Offset: int64(i),
+			})
 		}
 	}
 	r := l.Verify()
@@ -151,8 +159,10 @@ func TestLedgerTakesRecords(t *testing.T) {
 	l := NewLedger()
 	l.Wrote("1", "k", 1)
 	for _, r := range []*kgo.Record{
-		{Topic: "t", Key: []byte("k"),
-			Headers: []kgo.RecordHeader{{Key: "type", Value: []byte("x")}, {Key: "id", Value: []byte("1")}}},
+		{
+			Topic: "t", Key: []byte("k"),
+			Headers: []kgo.RecordHeader{{Key: "type", Value: []byte("x")}, {Key: "id", Value: []byte("1")}},
+		},
 		{Topic: "t", Key: []byte("k"), Offset: 1},
 	} {
 		if err := l.DeliveredRecord(r); err != nil {

@@ -19,7 +19,8 @@ import (
 // read all that was ever committed call [AwaitStable] first. Give ctx a deadline. opts are those of
 // a client, at least its brokers.
 func ReadCommitted(ctx context.Context, opts []kgo.Opt, fn func(*kgo.Record) error,
-	topics ...string) error {
+	topics ...string,
+) error {
 	ends, err := stableRanges(ctx, opts, topics)
 	if err != nil || len(ends) == 0 {
 		return err
@@ -115,7 +116,8 @@ type offsetRange struct{ start, end int64 }
 // stableRanges returns, for each partition that holds something, what lies between its start and
 // its last stable offset.
 func stableRanges(ctx context.Context, opts []kgo.Opt,
-	topics []string) (map[partition]offsetRange, error) {
+	topics []string,
+) (map[partition]offsetRange, error) {
 	c, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("read committed: %w", err)
@@ -144,7 +146,8 @@ func stableRanges(ctx context.Context, opts []kgo.Opt,
 // pass by themselves, such as those of a topic that its brokers have yet to hear of, get ten
 // seconds.
 func listed(ctx context.Context, ask func(context.Context, ...string) (kadm.ListedOffsets, error),
-	topics []string) (kadm.ListedOffsets, error) {
+	topics []string,
+) (kadm.ListedOffsets, error) {
 	patience := time.After(10 * time.Second)
 	for {
 		offsets, err := ask(ctx, topics...)

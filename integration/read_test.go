@@ -52,8 +52,10 @@ func TestReadCommittedEndsAtTheLastStableOffset(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, v := range values {
-			if err := c.ProduceSync(ctx, &kgo.Record{Topic: prefix, Partition: 1,
-				Value: []byte(v)}).FirstErr(); err != nil {
+			if err := c.ProduceSync(ctx, &kgo.Record{
+				Topic: prefix, Partition: 1,
+				Value: []byte(v),
+			}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -26,8 +26,10 @@ func TestSharedServersServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := integration.KafkaClient(t, s.Kafka, kgo.AllowAutoTopicCreation())
-	if err := k.ProduceSync(ctx, &kgo.Record{Topic: prefix,
-		Value: []byte("x")}).FirstErr(); err != nil {
+	if err := k.ProduceSync(ctx, &kgo.Record{
+		Topic: prefix,
+		Value: []byte("x"),
+	}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -34,16 +34,24 @@ func TestRESPScanner(t *testing.T) {
 		names    []string
 	}{
 		"commands": {
-			[]string{"*1\r\n$5\r\nMULTI\r\n", "*3\r\n$3\r\nset\r\n$1\r\nk\r\n$4\r\na\r\nb\r\n",
-				"*1\r\n$4\r\nEXEC\r\n"},
+			[]string{
+				"*1\r\n$5\r\nMULTI\r\n", "*3\r\n$3\r\nset\r\n$1\r\nk\r\n$4\r\na\r\nb\r\n",
+				"*1\r\n$4\r\nEXEC\r\n",
+			},
 			[]string{"MULTI", "SET", "EXEC"},
 		},
-		"simple replies": {[]string{"+OK\r\n", "-ERR no\r\n", ":7\r\n", "_\r\n", "#t\r\n", ",1.5\r\n",
-			"(123\r\n"}, nil},
-		"bulk replies": {[]string{"$-1\r\n", "$0\r\n\r\n", "$3\r\n\r\n\n\r\n", "=7\r\ntxt:abc\r\n"},
-			nil},
-		"nested replies": {[]string{"*2\r\n*2\r\n:1\r\n$1\r\nx\r\n*-1\r\n", "*0\r\n",
-			"%1\r\n+k\r\n~2\r\n:1\r\n:2\r\n", "*-1\r\n"}, nil},
+		"simple replies": {[]string{
+			"+OK\r\n", "-ERR no\r\n", ":7\r\n", "_\r\n", "#t\r\n", ",1.5\r\n",
+			"(123\r\n",
+		}, nil},
+		"bulk replies": {
+			[]string{"$-1\r\n", "$0\r\n\r\n", "$3\r\n\r\n\n\r\n", "=7\r\ntxt:abc\r\n"},
+			nil,
+		},
+		"nested replies": {[]string{
+			"*2\r\n*2\r\n:1\r\n$1\r\nx\r\n*-1\r\n", "*0\r\n",
+			"%1\r\n+k\r\n~2\r\n:1\r\n:2\r\n", "*-1\r\n",
+		}, nil},
 		"push is no reply": {[]string{">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n+OK\r\n", ":1\r\n"}, nil},
 	}
 	for name, tt := range tests {

@@ -111,8 +111,10 @@ func TestApplyNeverMovesAGroup(t *testing.T) {
 	mustMigrate(t, m)
 	key := outbox.StreamKey(orders.Outbox, 1)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: "5-1", Values: []any{"id", "1"}})
-	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
-		Streams: []string{key, ">"}})
+	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: names.ConsumerGroup, Consumer: "c",
+		Streams: []string{key, ">"},
+	})
 	before := s.snapshot(t, orders)
 	if !strings.Contains(before, "5-1") {
 		t.Fatalf("the group did not move: %s", before)

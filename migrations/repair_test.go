@@ -164,8 +164,10 @@ func TestLayoutHashLost(t *testing.T) {
 	mustMigrate(t, s.migrator(t, orders))
 	key := outbox.StreamKey(orders.Outbox, 0)
 	rdb.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: "7-0", Values: []any{"a", "b"}})
-	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
-		Streams: []string{key, ">"}})
+	rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: names.ConsumerGroup, Consumer: "c",
+		Streams: []string{key, ">"},
+	})
 	before := s.snapshot(t, orders)
 	rdb.Del(ctx, names.LayoutKey(orders.Outbox))
 	mustMigrate(t, s.migrator(t, orders))

@@ -17,8 +17,10 @@ var update = flag.Bool("update", false, "write the golden files")
 
 // What people read is in testdata; -update writes it anew.
 func TestText(t *testing.T) {
-	cfg := Config{Outbox: "orders", Shards: 2, DeadLetterTopic: names.DeadLetterTopic("orders"),
-		ReplicationFactor: 3}
+	cfg := Config{
+		Outbox: "orders", Shards: 2, DeadLetterTopic: names.DeadLetterTopic("orders"),
+		ReplicationFactor: 3,
+	}
 	modern := redisVersion{text: "7.0.15", major: 7}
 	nothing := observed{redis: modern, streams: []streamState{{kind: "none"}, {kind: "none"}}}
 	fine := topicState{partitions: 2, policy: "compact", maxMessage: deadLetterMaxMessage}

@@ -68,8 +68,10 @@ func TestParseEntryID(t *testing.T) {
 			t.Errorf("%q: got %s, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "-", "5-", "-7", "5-7-9", "5 -7", "+5-7", "a-1", "1-a", "*", "$",
-		"(5-7", "18446744073709551616-0", "0x5-1"} {
+	for _, text := range []string{
+		"", "-", "5-", "-7", "5-7-9", "5 -7", "+5-7", "a-1", "1-a", "*", "$",
+		"(5-7", "18446744073709551616-0", "0x5-1",
+	} {
 		if got, err := ParseEntryID(text); err == nil {
 			t.Errorf("%q: got %s, want an error", text, got)
 		}

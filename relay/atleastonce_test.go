@@ -27,8 +27,10 @@ func TestDeliveryErrorText(t *testing.T) {
 	if !errors.Is(one, kerr.InvalidRecord) {
 		t.Error("the cause is not found")
 	}
-	two := &deliveryError{failures: []recordError{one.failures[0],
-		{"t", outbox.EntryID{MS: 2}, kerr.InvalidRecord}}}
+	two := &deliveryError{failures: []recordError{
+		one.failures[0],
+		{"t", outbox.EntryID{MS: 2}, kerr.InvalidRecord},
+	}}
 	if got, want := two.Error(), one.Error()+" (and 1 more records)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -48,8 +50,10 @@ func TestClaimsWhatOthersLeft(t *testing.T) {
 		l.addEvents(0, 1, 200)
 		for i, n := range []int64{5, 100, 7} {
 			if err := l.redis.XReadGroup(t.Context(),
-				&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: fmt.Sprint("dead-", i),
-					Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+				&redis.XReadGroupArgs{
+					Group: names.ConsumerGroup, Consumer: fmt.Sprint("dead-", i),
+					Streams: []string{l.stream(0), ">"}, Count: n, Block: -1,
+				}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -85,8 +89,10 @@ func TestFindsStrayedEntries(t *testing.T) {
 		l.until(r, 0, StatePaused)
 		l.addEvents(0, 3, 2)
 		if err := l.redis.XReadGroup(t.Context(),
-			&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner",
-				Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err(); err != nil {
+			&redis.XReadGroupArgs{
+				Group: names.ConsumerGroup, Consumer: "ex-owner",
+				Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1,
+			}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		l.mini.Del(names.ControlKey(l.outbox))
@@ -101,8 +107,10 @@ func TestFindsStrayedEntries(t *testing.T) {
 		late := l.add(0, "*", event("late", "k")...)
 		// whoever is faster
 		_ = l.redis.XReadGroup(t.Context(),
-			&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "ex-owner",
-				Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1}).Err()
+			&redis.XReadGroupArgs{
+				Group: names.ConsumerGroup, Consumer: "ex-owner",
+				Streams: []string{l.stream(0), ">"}, Count: 1, Block: -1,
+			}).Err()
 		got := l.consume(7, "outbox.event.order")
 		if !slices.ContainsFunc(l.all("outbox.event.order"), func(rec *kgo.Record) bool {
 			return header(rec, "id") == "late"
@@ -163,8 +171,10 @@ func TestReadAfterSilence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := &groupReader{stream: &stream{cfg: &Config{SessionTimeout: 6 * time.Second}},
-					asked: time.Now()}
+				g := &groupReader{
+					stream: &stream{cfg: &Config{SessionTimeout: 6 * time.Second}},
+					asked:  time.Now(),
+				}
 				time.Sleep(c.silent)
 				ctx, lose := context.WithCancel(t.Context())
 				defer lose()

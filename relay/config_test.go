@@ -350,8 +350,10 @@ func facts(t *testing.T, change func(*testEnv, *Config)) (text string) {
 			note(fmt.Sprint("length of ", shard), len(entries))
 		}
 		var topics []string
-		for _, topic := range []string{"outbox.event.order", "absent", "elsewhere", "letters",
-			names.DeadLetterTopic(l.outbox)} {
+		for _, topic := range []string{
+			"outbox.event.order", "absent", "elsewhere", "letters",
+			names.DeadLetterTopic(l.outbox),
+		} {
 			if l.cluster.TopicInfo(topic) != nil {
 				topics = append(topics, topic)
 			}

@@ -49,8 +49,10 @@ func (g consumerGroup) set(ctx context.Context, at outbox.EntryID, count int64) 
 func (g consumerGroup) acknowledge(ctx context.Context, at outbox.EntryID) error {
 	for {
 		pending, err := g.client.XPendingExt(ctx,
-			&redis.XPendingExtArgs{Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(),
-				Count: 1000}).Result()
+			&redis.XPendingExtArgs{
+				Stream: g.key, Group: names.ConsumerGroup, Start: "-", End: at.String(),
+				Count: 1000,
+			}).Result()
 		if err != nil {
 			return fmt.Errorf("redis: XPENDING %s: %w", g.key, err)
 		}
@@ -92,7 +94,8 @@ func (g consumerGroup) move(ctx context.Context, at outbox.EntryID, count int64)
 // paused may have set it back, and because a group that was destroyed is made again at the
 // position. group is what it shows now, nil if that is not known.
 func (g consumerGroup) mirror(ctx context.Context, at outbox.EntryID, count int64,
-	group *redis.XInfoGroup) error {
+	group *redis.XInfoGroup,
+) error {
 	if group != nil && group.LastDeliveredID == at.String() && group.EntriesRead == count {
 		return nil
 	}

@@ -75,7 +75,8 @@ const heartbeat = 5
 // run polls and writes until ctx ends, and then writes what is still queued. current gives the
 // states to tell again, changed is called when other shards are paused than before.
 func (c *controller) run(ctx context.Context, interval time.Duration, current func() []ShardStatus,
-	changed func()) {
+	changed func(),
+) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false

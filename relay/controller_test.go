@@ -24,7 +24,8 @@ func (l *testEnv) control() *controller {
 
 // follow runs a controller for the rest of the bubble's test; end waits for it.
 func (c *controller) follow(t *testing.T, current func() []ShardStatus,
-	changed func()) (end func()) {
+	changed func(),
+) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); c.run(ctx, time.Second, current, changed) }()
@@ -106,8 +107,10 @@ func TestControlTells(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		c.tell(ShardStatus{Shard: 1, State: StateStarting, Since: since})
 		synctest.Wait() // told at once, not at the next tick
-		want := control.Report{Shard: 1, State: string(StateStarting), Instance: "relay-1",
-			Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100}
+		want := control.Report{
+			Shard: 1, State: string(StateStarting), Instance: "relay-1",
+			Delivery: "exactly-once", SinceMS: since.UnixMilli(), AtMS: since.UnixMilli() + 100,
+		}
 		if got := l.told(t, 1); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}

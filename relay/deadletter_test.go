@@ -27,8 +27,10 @@ func TestDeadLetterRecords(t *testing.T) {
 		for i := range fields {
 			fields[i] = byte(i * 7)
 		}
-		d := deadLetter{id: outbox.EntryID{MS: 1767319445000, Seq: 3}, reason: ReasonTooLarge,
-			detail: "the record has 9 bytes"}
+		d := deadLetter{
+			id: outbox.EntryID{MS: 1767319445000, Seq: 3}, reason: ReasonTooLarge,
+			detail: "the record has 9 bytes",
+		}
 		records := deadLetterRecords("letters", "orders/3/", fields, d, "orders.v2")
 		if len(records) != c.chunks {
 			t.Errorf("%d bytes: %d records, want %d", c.size, len(records), c.chunks)

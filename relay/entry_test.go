@@ -21,11 +21,13 @@ import (
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	var e entry
-	raw := rawEntry{outbox.EntryID{MS: 1767319445000, Seq: 3},
+	raw := rawEntry{
+		outbox.EntryID{MS: 1767319445000, Seq: 3},
 		resp("id", "e-1", "aggregatetype", "order", "aggregateid", "42", "type", "Placed", "payload",
 			"\x00\r\n", "headers", `{"b":"1","a":"2"}`,
 			"topic", "t", "key", "k", "contenttype", "text/plain", "time", "1700000000123",
-			"more", "2", "v", "1")}
+			"more", "2", "v", "1"),
+	}
 	if err := e.decode(raw); err != nil {
 		t.Fatal(err)
 	}
@@ -44,9 +46,11 @@ func TestDecode(t *testing.T) {
 	}
 
 	// The same variable decodes the next entry: nothing of the last may stay.
-	if err := e.decode(rawEntry{outbox.EntryID{MS: 7},
+	if err := e.decode(rawEntry{
+		outbox.EntryID{MS: 7},
 		resp("headers", "", "payload", "", "type", "T", "aggregateid", "A", "aggregatetype", "AT", "id",
-			"I")}); err != nil {
+			"I"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if e.topic != nil || e.key != nil || e.contentType != nil || e.more != 0 || len(e.headers) != 0 ||
@@ -154,8 +158,10 @@ func TestDecodeUndecodable(t *testing.T) {
 	}
 	for _, name := range []string{"ce", "sluice", "Id", "content-Type", "x-id", "traceparent"} {
 		var e entry
-		if err := e.decode(rawEntry{outbox.EntryID{MS: 1},
-			with("headers", `{"`+name+`":"x"}`)}); err != nil {
+		if err := e.decode(rawEntry{
+			outbox.EntryID{MS: 1},
+			with("headers", `{"`+name+`":"x"}`),
+		}); err != nil {
 			t.Errorf("header %s: %v", name, err)
 		}
 	}
@@ -333,10 +339,12 @@ func TestRecordVectors(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 		}
-		f := formatter{encoding: rawFormat{}, prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/",
+		f := formatter{
+			encoding: rawFormat{}, prefix: delivery.PositionKey(v.Outbox, v.Shard) + "/",
 			now: func() time.Time {
 				return time.UnixMilli(1 << 50)
-			}}
+			},
+		}
 		var r kgo.Record
 		if _, err := f.record(t.Context(), &r, &e, topic, nil); err != nil {
 			t.Fatal(err)

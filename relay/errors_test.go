@@ -92,8 +92,10 @@ func TestRedisErrorClasses(t *testing.T) {
 		},
 	} {
 		for _, text := range texts {
-			for _, err := range []error{rawreply.Error(text),
-				fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text))} {
+			for _, err := range []error{
+				rawreply.Error(text),
+				fmt.Errorf("redis: XRANGE k: %w", rawreply.Error(text)),
+			} {
 				if got := isWrongType(err); got != want.wrongType {
 					t.Errorf("%v: wrong type is %v", err, got)
 				}

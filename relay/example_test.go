@@ -72,8 +72,9 @@ func ExampleObserver() {
 		DeadLettered: func(int, outbox.EntryID, relay.Reason) { dead++ },
 	}
 	observer.Committed(relay.Commit{Shard: 3, Entries: 250})
+	observer.DeadLettered(3, outbox.EntryID{MS: 1767319445000}, relay.ReasonTooLarge)
 	fmt.Println(delivered, dead)
-	// Output: 250 0
+	// Output: 250 1
 }
 
 // New talks to no server. It reports every mistake at once.

@@ -10,11 +10,11 @@ import (
 type Format int
 
 const (
-	// Raw puts the payload untouched into the value and the rest into headers.
+	// FormatRaw puts the payload untouched into the value and the rest into headers.
 	FormatRaw Format = iota
-	// CloudEventsBinary is the CloudEvents 1.0 Kafka binding's binary content mode.
+	// FormatCloudEventsBinary is the CloudEvents 1.0 Kafka binding's binary content mode.
 	FormatCloudEventsBinary
-	// CloudEventsStructured is the same binding's structured content mode (JSON).
+	// FormatCloudEventsStructured is the same binding's structured content mode (JSON).
 	FormatCloudEventsStructured
 )
 

@@ -15,7 +15,8 @@ func newBinaryFormat(source string) encoding { return binaryFormat{[]byte(source
 var ceVersion = []byte("1.0")
 
 func (f binaryFormat) encode(_ context.Context, e *entry,
-	headers []kgo.RecordHeader) ([]byte, []kgo.RecordHeader, error) {
+	headers []kgo.RecordHeader,
+) ([]byte, []kgo.RecordHeader, error) {
 	headers = append(headers,
 		kgo.RecordHeader{Key: "ce_specversion", Value: ceVersion},
 		kgo.RecordHeader{Key: "ce_id", Value: e.eventID},

@@ -20,7 +20,8 @@ func newStructuredFormat(source string) encoding { return structuredFormat{sourc
 var ceStructuredType = []byte("application/cloudevents+json; charset=UTF-8")
 
 func (f structuredFormat) encode(_ context.Context, e *entry,
-	headers []kgo.RecordHeader) ([]byte, []kgo.RecordHeader, error) {
+	headers []kgo.RecordHeader,
+) ([]byte, []kgo.RecordHeader, error) {
 	value, err := f.event(e)
 	return value, append(headers, kgo.RecordHeader{Key: "content-type", Value: ceStructuredType}), err
 }

@@ -11,7 +11,8 @@ type rawFormat struct{}
 func newRawFormat(string) encoding { return rawFormat{} }
 
 func (rawFormat) encode(_ context.Context, e *entry,
-	headers []kgo.RecordHeader) ([]byte, []kgo.RecordHeader, error) {
+	headers []kgo.RecordHeader,
+) ([]byte, []kgo.RecordHeader, error) {
 	headers = append(headers, kgo.RecordHeader{Key: "id", Value: e.eventID},
 		kgo.RecordHeader{Key: "type", Value: e.eventType})
 	if len(e.contentType) > 0 {

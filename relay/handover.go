@@ -141,8 +141,10 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 	count := group.EntriesRead // 0 also when Redis does not know
 	if group.Pending > 0 {
 		pending, err := b.cfg.Redis.XPendingExt(ctx,
-			&redis.XPendingExtArgs{Stream: b.key, Group: names.ConsumerGroup, Start: "-", End: "+",
-				Count: 1}).Result()
+			&redis.XPendingExtArgs{
+				Stream: b.key, Group: names.ConsumerGroup, Start: "-", End: "+",
+				Count: 1,
+			}).Result()
 		if err != nil {
 			return Position{}, fmt.Errorf("redis: XPENDING %s: %w", b.key, err)
 		}
@@ -170,7 +172,8 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 // entry with that very ID stands in the stream it becomes the anchor. It reads through all entries
 // above after to count them.
 func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName string, shard int,
-	after outbox.EntryID) (Position, error) {
+	after outbox.EntryID,
+) (Position, error) {
 	return positionAfter(ctx, newStreamReader(client, shard, outbox.StreamKey(outboxName, shard)),
 		after, 0)
 }
@@ -178,7 +181,8 @@ func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName
 // positionAfter is PositionAfter with the count of entries at or below after, where that is known;
 // 0: it is not.
 func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID,
-	count int64) (Position, error) {
+	count int64,
+) (Position, error) {
 	pos := Position{Entry: after, Count: uint64(max(0, count)), At: time.Now()}
 	info, err := streamInfo(ctx, r.client, r.key)
 	if err != nil || info == nil {
@@ -208,7 +212,8 @@ func positionAfter(ctx context.Context, r *streamReader, after outbox.EntryID,
 
 // countAfter counts the entries above after, up to last.
 func (r *streamReader) countAfter(ctx context.Context, after,
-	last outbox.EntryID) (n int64, err error) {
+	last outbox.EntryID,
+) (n int64, err error) {
 	for atEnd := false; !atEnd && after.Compare(last) < 0; {
 		var entries []rawEntry
 		if entries, atEnd, err = r.read(ctx, anchor{id: after}); err != nil {

@@ -42,8 +42,10 @@ func TestFirstPosition(t *testing.T) {
 		"delivered before": {func(t *testing.T, l *testEnv) {
 			l.addEvents(0, 0, 5)
 			if err := l.redis.XReadGroup(t.Context(),
-				&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
-					Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1}).Err(); err != nil {
+				&redis.XReadGroupArgs{
+					Group: names.ConsumerGroup, Consumer: "c",
+					Streams: []string{l.stream(0), ">"}, Count: 2, Block: -1,
+				}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}, 0, "were delivered"},
@@ -263,8 +265,10 @@ func TestGroupPosition(t *testing.T) {
 		}
 		check("nothing read", outbox.EntryID{}, 0)
 		if err := l.redis.XReadGroup(t.Context(),
-			&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "c",
-				Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1}).Err(); err != nil {
+			&redis.XReadGroupArgs{
+				Group: names.ConsumerGroup, Consumer: "c",
+				Streams: []string{l.stream(0), ">"}, Count: 4, Block: -1,
+			}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		check("four pending", ids[0].Prev(), 0)

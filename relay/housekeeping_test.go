@@ -37,8 +37,10 @@ func TestLag(t *testing.T) {
 		entry := outbox.EntryID{MS: uint64(now.UnixMilli())}
 		later := outbox.EntryID{MS: entry.MS + 1}
 		next := func(ago time.Duration) []redis.XMessage {
-			return []redis.XMessage{{ID: outbox.EntryID{MS: uint64(now.Add(-ago).UnixMilli()),
-				Seq: 5}.String()}}
+			return []redis.XMessage{{ID: outbox.EntryID{
+				MS:  uint64(now.Add(-ago).UnixMilli()),
+				Seq: 5,
+			}.String()}}
 		}
 		for _, c := range []struct {
 			name          string
@@ -154,8 +156,10 @@ func TestTrim(t *testing.T) {
 				id := func(ago time.Duration) outbox.EntryID {
 					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
 				}
-				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour,
-					time.Minute, 0} {
+				for _, ago := range []time.Duration{
+					5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour,
+					time.Minute, 0,
+				} {
 					l.add(0, id(ago).String(), event("e", "k")...)
 				}
 				cfg := l.config()
@@ -219,8 +223,10 @@ func TestTrimLimit(t *testing.T) {
 					return outbox.EntryID{MS: uint64(time.Now().Add(-ago).UnixMilli())}
 				}
 				var ids []outbox.EntryID
-				for _, ago := range []time.Duration{5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour,
-					time.Minute, 0} {
+				for _, ago := range []time.Duration{
+					5 * time.Hour, 3 * time.Hour, 2 * time.Hour, time.Hour,
+					time.Minute, 0,
+				} {
 					ids = append(ids, l.add(0, id(ago).String(), event("e", "k")...))
 				}
 				cfg := l.config()
@@ -282,8 +288,10 @@ func TestTrimSparesPendingEntries(t *testing.T) {
 		read := func(consumer string, n int64) {
 			t.Helper()
 			if err := l.redis.XReadGroup(t.Context(),
-				&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: consumer,
-					Streams: []string{l.stream(0), ">"}, Count: n, Block: -1}).Err(); err != nil {
+				&redis.XReadGroupArgs{
+					Group: names.ConsumerGroup, Consumer: consumer,
+					Streams: []string{l.stream(0), ">"}, Count: n, Block: -1,
+				}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}

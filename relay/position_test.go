@@ -38,8 +38,10 @@ func TestPositionRoundTrip(t *testing.T) {
 // The text that other versions and other tools read.
 func TestPositionText(t *testing.T) {
 	t.Parallel()
-	p := Position{Entry: outbox.EntryID{MS: 1767319445000, Seq: 3}, Count: 7,
-		Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1"}
+	p := Position{
+		Entry: outbox.EntryID{MS: 1767319445000, Seq: 3}, Count: 7,
+		Fingerprint: "00000000000000ff", At: time.UnixMilli(1767319446000), Relay: "relay-1",
+	}
 	const want = `{"delivery":"exactly-once","entry":"1767319445000-3","count":7,` +
 		`"fingerprint":"00000000000000ff","relay":"relay-1","at":1767319446000}`
 	if b, err := json.Marshal(p); err != nil || string(b) != want {

@@ -95,8 +95,10 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 				t.Fatal(err)
 			}
 			value := fmt.Appendf(nil, `{"v":2,"lane":"dead","position":%s}`, position)
-			dead.Produce(t.Context(), &kgo.Record{Topic: names.PositionsTopic(l.outbox),
-				Key: []byte(delivery.PositionKey(l.outbox, 0)), Value: value}, nil)
+			dead.Produce(t.Context(), &kgo.Record{
+				Topic: names.PositionsTopic(l.outbox),
+				Key:   []byte(delivery.PositionKey(l.outbox, 0)), Value: value,
+			}, nil)
 		}
 		if err := dead.Flush(t.Context()); err != nil {
 			t.Fatal(err)
@@ -113,8 +115,10 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		}
 		defer client.Close()
 		for i := range 200 {
-			r := &kgo.Record{Topic: names.PositionsTopic(l.outbox), Key: fmt.Appendf(nil, "another/%d", i),
-				Value: []byte("{}")}
+			r := &kgo.Record{
+				Topic: names.PositionsTopic(l.outbox), Key: fmt.Appendf(nil, "another/%d", i),
+				Value: []byte("{}"),
+			}
 			if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 				t.Fatal(err)
 			}

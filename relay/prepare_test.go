@@ -150,10 +150,14 @@ func TestChunkDeadLetters(t *testing.T) {
 		with("id", "refused"),
 		with(),
 	)
-	reasons := []Reason{ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic,
-		ReasonRejected}
-	refusal := deadLetter{id: outbox.EntryID{MS: 6}, reason: ReasonRejected, detail: "INVALID_RECORD",
-		topic: "events"}
+	reasons := []Reason{
+		ReasonUndecodable, ReasonTooLarge, ReasonNoRoute, ReasonUnknownTopic,
+		ReasonRejected,
+	}
+	refusal := deadLetter{
+		id: outbox.EntryID{MS: 6}, reason: ReasonRejected, detail: "INVALID_RECORD",
+		topic: "events",
+	}
 
 	p := testPreparer(t, reasons...)
 	p.quarantine.add(refusal)

@@ -23,7 +23,8 @@ type formatter struct {
 // record fills r from e. headers is where the record's headers are appended; the extended slice is
 // returned so that a caller can keep those of many records in one piece of memory.
 func (f *formatter) record(ctx context.Context, r *kgo.Record, e *entry, topic string,
-	headers []kgo.RecordHeader) ([]kgo.RecordHeader, error) {
+	headers []kgo.RecordHeader,
+) ([]kgo.RecordHeader, error) {
 	start := len(headers)
 	value, headers, err := f.encoding.encode(ctx, e, headers)
 	if err != nil {

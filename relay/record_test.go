@@ -98,10 +98,12 @@ func TestRecordFormats(t *testing.T) {
 					if err := e.decode(rawEntry{outbox.EntryID{MS: 1767319445678, Seq: 3}, k.fields}); err != nil {
 						t.Fatal(err)
 					}
-					f := formatter{encoding: formats[format].encoding("sluice/orders"), tombstones: tombstones,
+					f := formatter{
+						encoding: formats[format].encoding("sluice/orders"), tombstones: tombstones,
 						prefix: "orders/3/", now: func() time.Time {
 							return now
-						}}
+						},
+					}
 					topic := "outbox.event.order"
 					if len(e.topic) > 0 {
 						topic = string(e.topic)
@@ -133,8 +135,10 @@ func TestRecordHeadersShareMemory(t *testing.T) {
 	headers := make([]kgo.RecordHeader, 0, 100)
 	records := make([]kgo.Record, 3)
 	for i := range records {
-		if err := e.decode(rawEntry{outbox.EntryID{MS: 1, Seq: uint64(i)},
-			with("headers", fmt.Sprintf(`{"n":"%d"}`, i))}); err != nil {
+		if err := e.decode(rawEntry{
+			outbox.EntryID{MS: 1, Seq: uint64(i)},
+			with("headers", fmt.Sprintf(`{"n":"%d"}`, i)),
+		}); err != nil {
 			t.Fatal(err)
 		}
 		var err error
@@ -260,12 +264,16 @@ func TestRecordSizeAgreesWithProducer(t *testing.T) {
 func BenchmarkRecord(b *testing.B) {
 	for _, format := range []Format{FormatRaw, FormatCloudEventsBinary, FormatCloudEventsStructured} {
 		b.Run(format.String(), func(b *testing.B) {
-			f := formatter{encoding: formats[format].encoding("sluice/orders"), prefix: "orders/3/",
-				now: time.Now}
+			f := formatter{
+				encoding: formats[format].encoding("sluice/orders"), prefix: "orders/3/",
+				now: time.Now,
+			}
 			var e entry
-			if err := e.decode(rawEntry{outbox.EntryID{MS: 1700000000000, Seq: 1},
+			if err := e.decode(rawEntry{
+				outbox.EntryID{MS: 1700000000000, Seq: 1},
 				with("payload", `{"text":"`+strings.Repeat("x", 180)+`"}`, "headers",
-					`{"tenant":"acme"}`)}); err != nil {
+					`{"tenant":"acme"}`),
+			}); err != nil {
 				b.Fatal(err)
 			}
 			headers := make([]kgo.RecordHeader, 0, 16)

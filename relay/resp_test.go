@@ -42,8 +42,10 @@ func TestParserEntries(t *testing.T) {
 	t.Parallel()
 	one := rawEntry{outbox.EntryID{MS: 5}, resp("a", "1")}
 	empty := rawEntry{outbox.EntryID{MS: 5, Seq: 1}, resp("", "")}
-	binary := rawEntry{outbox.EntryID{MS: 1<<64 - 1, Seq: 1<<64 - 1},
-		resp("payload", "\r\n$5\r\n*3\x00\xff")}
+	binary := rawEntry{
+		outbox.EntryID{MS: 1<<64 - 1, Seq: 1<<64 - 1},
+		resp("payload", "\r\n$5\r\n*3\x00\xff"),
+	}
 	for name, want := range map[string][]rawEntry{
 		"none": {}, "one": {one}, "three": {one, empty, binary},
 	} {
@@ -111,8 +113,10 @@ func TestParserRoundTrip(t *testing.T) {
 		want := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) rawEntry {
 			fields := rapid.SliceOf(rapid.StringOf(rapid.RuneFrom([]rune("a\r\n$*0é\x00")))).Draw(t,
 				"fields")
-			return rawEntry{outbox.EntryID{MS: rapid.Uint64().Draw(t, "ms"),
-				Seq: rapid.Uint64().Draw(t, "seq")}, resp(fields...)}
+			return rawEntry{outbox.EntryID{
+				MS:  rapid.Uint64().Draw(t, "ms"),
+				Seq: rapid.Uint64().Draw(t, "seq"),
+			}, resp(fields...)}
 		}), 0, 5).Draw(t, "entries")
 		p := parser{b: respEntries(want...)}
 		got, err := p.entries(nil)
@@ -178,8 +182,10 @@ func TestParseIDAgrees(t *testing.T) {
 func BenchmarkParserEntries(b *testing.B) {
 	entries := make([]rawEntry, 1000)
 	for i := range entries {
-		entries[i] = rawEntry{outbox.EntryID{MS: 1700000000000, Seq: uint64(i)},
-			resp(event("0190a6c1-7b2e-7c3d-8e4f-5a6b7c8d9e0f", "customer-4711", "more", "3")...)}
+		entries[i] = rawEntry{
+			outbox.EntryID{MS: 1700000000000, Seq: uint64(i)},
+			resp(event("0190a6c1-7b2e-7c3d-8e4f-5a6b7c8d9e0f", "customer-4711", "more", "3")...),
+		}
 	}
 	reply := respEntries(entries...)
 	var buf []rawEntry

@@ -263,8 +263,10 @@ func TestPoisonedDeadLetterTopic(t *testing.T) {
 		t.Run(delivery.String(), func(t *testing.T) {
 			t.Parallel()
 			inTestEnv(t, 1, func(t *testing.T, l *testEnv) {
-				refused := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce},
-					Topic: names.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1})
+				refused := l.cluster.Fault(kfake.Fault{
+					Keys:  []kmsg.Key{kmsg.Produce},
+					Topic: names.DeadLetterTopic(l.outbox), Err: kerr.MessageTooLarge, Count: -1,
+				})
 				cfg := l.config()
 				cfg.Delivery = delivery
 				l.add(0, "*", "colour", "red")

@@ -13,7 +13,8 @@ type benchReport interface{ WriteText(w io.Writer) error }
 // measure runs a measurement and prints its report. drive and progress are fields of its options,
 // which are complete when check looks at them.
 func (a *app) measure(drive *[]string, progress *func(string, ...any), check func() error,
-	run func() (benchReport, error)) error {
+	run func() (benchReport, error),
+) error {
 	var err error
 	if *drive, err = driveCommand(); err != nil {
 		return err

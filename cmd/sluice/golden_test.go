@@ -106,12 +106,18 @@ func TestCheckText(t *testing.T) {
 }
 
 func TestMoveText(t *testing.T) {
-	sh := admin.Shard{Shard: 1, State: "halted", Reason: "rolled back", Expected: "entry 5-0",
-		Found: "entry 4-0"}
-	back := admin.Move{Shard: 1, FromEntry: "5-0", To: relay.Position{Entry: outbox.EntryID{MS: 3}},
-		Sends: 4, SendsAgain: 1, FirstSent: "4-0"}
-	ahead := admin.Move{Shard: 1, FromEntry: "5-0",
-		To: relay.Position{Entry: outbox.EntryID{MS: 9}, Fingerprint: "aa"}, Skips: 3}
+	sh := admin.Shard{
+		Shard: 1, State: "halted", Reason: "rolled back", Expected: "entry 5-0",
+		Found: "entry 4-0",
+	}
+	back := admin.Move{
+		Shard: 1, FromEntry: "5-0", To: relay.Position{Entry: outbox.EntryID{MS: 3}},
+		Sends: 4, SendsAgain: 1, FirstSent: "4-0",
+	}
+	ahead := admin.Move{
+		Shard: 1, FromEntry: "5-0",
+		To: relay.Position{Entry: outbox.EntryID{MS: 9}, Fingerprint: "aa"}, Skips: 3,
+	}
 	start := admin.Move{Shard: 1, Sends: 1, FirstSent: "1-0"}
 	golden(t, "move", rendered(func(p *page) {
 		for _, m := range []admin.Move{back, ahead, start} {
@@ -123,13 +129,19 @@ func TestMoveText(t *testing.T) {
 func TestDeadLetterText(t *testing.T) {
 	at := noon.Add(-3 * time.Hour)
 	all := []*deadletter.Letter{
-		{Outbox: "orders", Shard: 0, Entry: outbox.EntryID{MS: 1700000000000}, Reason: "too_large",
+		{
+			Outbox: "orders", Shard: 0, Entry: outbox.EntryID{MS: 1700000000000}, Reason: "too_large",
 			Detail: "2000000 bytes, the topic takes 1048588", Topic: "outbox.event.order", At: at,
-			Bytes: 2000000, AggregateType: "order", Type: "OrderPlaced"},
-		{Outbox: "orders", Shard: 1, Entry: outbox.EntryID{MS: 1700000000001, Seq: 2},
-			Reason: "undecodable", Detail: `unknown field "foo"`, At: at, Bytes: 42},
-		{Outbox: "orders", Shard: 1, Entry: outbox.EntryID{MS: 1700000000002}, Reason: "undecodable",
-			Detail: "no field id", At: at, Bytes: 42},
+			Bytes: 2000000, AggregateType: "order", Type: "OrderPlaced",
+		},
+		{
+			Outbox: "orders", Shard: 1, Entry: outbox.EntryID{MS: 1700000000001, Seq: 2},
+			Reason: "undecodable", Detail: `unknown field "foo"`, At: at, Bytes: 42,
+		},
+		{
+			Outbox: "orders", Shard: 1, Entry: outbox.EntryID{MS: 1700000000002}, Reason: "undecodable",
+			Detail: "no field id", At: at, Bytes: 42,
+		},
 	}
 	c := &config.Config{}
 	c.Outbox.Name = "orders"

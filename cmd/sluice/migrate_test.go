@@ -173,8 +173,10 @@ func TestMigrateLostPositions(t *testing.T) {
 	s.run(exitFine, "status")
 
 	s.redis.FlushAll()
-	record := &kgo.Record{Topic: names.PositionsTopic("orders"), Key: []byte("orders/0"),
-		Value: []byte("{}")}
+	record := &kgo.Record{
+		Topic: names.PositionsTopic("orders"), Key: []byte("orders/0"),
+		Value: []byte("{}"),
+	}
 	if err := s.client.ProduceSync(t.Context(), record).FirstErr(); err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,8 @@ const moveTimeout = time.Minute
 
 // moveShard sets the position of one shard after a preview and consent.
 func (a *app) moveShard(ctx context.Context, c *config.Config, s *servers, shard int,
-	where admin.Where) error {
+	where admin.Where,
+) error {
 	if err := s.reachKafka(ctx, c); err != nil {
 		return err
 	}

@@ -73,14 +73,18 @@ func Next(r *consistency.Report) []Step {
 		}
 	}
 	if n := r.Pending(); n > 0 {
-		steps = append(steps, Step{"not delivered yet",
-			"See with sluice status whether the relays run. The next audit compares these entries."})
+		steps = append(steps, Step{
+			"not delivered yet",
+			"See with sluice status whether the relays run. The next audit compares these entries.",
+		})
 	}
 	for _, why := range r.Incomplete {
 		if strings.Contains(why, "Redis went back") {
-			steps = append(steps, Step{"Redis went back",
+			steps = append(steps, Step{
+				"Redis went back",
 				"Look for a failover, a restart with loss or a restored backup. Orphaned records are what " +
-					"it has lost; sluice status shows halted shards."})
+					"it has lost; sluice status shows halted shards.",
+			})
 			break
 		}
 	}

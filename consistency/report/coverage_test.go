@@ -8,8 +8,10 @@ import (
 
 func TestCoverage(t *testing.T) {
 	t.Parallel()
-	done := consistency.ShardRange{FromStart: true, To: consistency.EntryID{MS: 5},
-		Watermark: consistency.EntryID{MS: 5}}
+	done := consistency.ShardRange{
+		FromStart: true, To: consistency.EntryID{MS: 5},
+		Watermark: consistency.EntryID{MS: 5},
+	}
 	later, behind, removed := done, done, done
 	later.FromStart = false
 	behind.Watermark.MS++
@@ -19,8 +21,10 @@ func TestCoverage(t *testing.T) {
 		ranges []consistency.ShardRange
 	}{
 		{"nothing has been compared", nil},
-		{"complete: every entry that was ever added has been compared",
-			[]consistency.ShardRange{done, done}},
+		{
+			"complete: every entry that was ever added has been compared",
+			[]consistency.ShardRange{done, done},
+		},
 		{"complete since the first audit: every entry that was there then or came later has been " +
 			"compared", []consistency.ShardRange{done, later}},
 		{

@@ -49,8 +49,10 @@ type htmlGroup struct {
 	More     int
 }
 
-var marks = map[consistency.Verdict]string{consistency.Agree: "✓", consistency.Drift: "✕",
-	consistency.Incomplete: "?"}
+var marks = map[consistency.Verdict]string{
+	consistency.Agree: "✓", consistency.Drift: "✕",
+	consistency.Incomplete: "?",
+}
 
 // WriteHTML writes the report as one self-contained page: no script, nothing from elsewhere. tiles
 // are those of the run, as [Auditor.Tiles] gives them; without them the chart shows ranges alone.

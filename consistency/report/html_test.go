@@ -49,8 +49,10 @@ func TestHTMLReportIsSelfContained(t *testing.T) {
 	t.Parallel()
 	r, tiles := sampleReport()
 	got := page(t, r, tiles)
-	for _, bad := range []string{"<script", "<img", "<b>x", "<i>refund", "\x1b", "\u202e",
-		"ZgotmplZ"} {
+	for _, bad := range []string{
+		"<script", "<img", "<b>x", "<i>refund", "\x1b", "\u202e",
+		"ZgotmplZ",
+	} {
 		if strings.Contains(got, bad) {
 			t.Errorf("the page has %q", bad)
 		}
@@ -60,8 +62,10 @@ func TestHTMLReportIsSelfContained(t *testing.T) {
 		t.Error("the styles load something")
 	}
 	wellFormed(t, got)
-	for _, s := range []cellState{cellAgrees, cellLooked, cellDrift, cellUnknown, cellPending,
-		cellUnkept} {
+	for _, s := range []cellState{
+		cellAgrees, cellLooked, cellDrift, cellUnknown, cellPending,
+		cellUnkept,
+	} {
 		if !strings.Contains(got, `<symbol id="`+string(s)+`"`) ||
 			!strings.Contains(got, `href="#`+string(s)+`" x=`) {
 			t.Errorf("the chart has no cell that %s, or no shape for it", s)
@@ -111,16 +115,22 @@ func TestHTMLReportIsBounded(t *testing.T) {
 	r := newReport("orders", 3)
 	var tiles []consistency.Tile
 	for shard := range 64 {
-		r.Range = append(r.Range, consistency.ShardRange{Shard: shard, To: consistency.EntryID{MS: 5000},
-			Entries: 5000 * 8192})
+		r.Range = append(r.Range, consistency.ShardRange{
+			Shard: shard, To: consistency.EntryID{MS: 5000},
+			Entries: 5000 * 8192,
+		})
 		for i := range uint64(5000) {
-			tiles = append(tiles, consistency.Tile{Shard: shard, After: consistency.EntryID{MS: i},
-				To: consistency.EntryID{MS: i + 1}, Entries: 8192, Records: 8192, Agrees: i != 77})
+			tiles = append(tiles, consistency.Tile{
+				Shard: shard, After: consistency.EntryID{MS: i},
+				To: consistency.EntryID{MS: i + 1}, Entries: 8192, Records: 8192, Agrees: i != 77,
+			})
 		}
 	}
 	for i := range uint64(20_000) {
-		add(r, consistency.Finding{Kind: consistency.Lost, Entry: consistency.EntryID{MS: i / 8},
-			Count: 1, Detail: "no committed record of this entry"})
+		add(r, consistency.Finding{
+			Kind: consistency.Lost, Entry: consistency.EntryID{MS: i / 8},
+			Count: 1, Detail: "no committed record of this entry",
+		})
 	}
 	r.Verdict = consistency.Drift
 	got := page(t, r, tiles)

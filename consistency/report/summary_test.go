@@ -16,36 +16,66 @@ func TestSummary(t *testing.T) {
 		report consistency.Report
 	}{
 		{"Redis and Kafka agree: 1,234,567 entries compared, each delivered once, unchanged and in " +
-			"order.", consistency.Report{Verdict: consistency.Agree, Entries: 1_234_567,
-			Records: 1_234_567}},
-		{"Redis and Kafka agree: 1 entry compared, each delivered once, unchanged and in order; 1 of " +
-			"them to the dead letters; 2 late.",
-			consistency.Report{Verdict: consistency.Agree, Entries: 1, DeadLetters: 1,
-				Counts: map[consistency.Kind]int64{consistency.Late: 2}}},
-		{"Redis and Kafka agree: there was nothing new to compare.",
-			consistency.Report{Verdict: consistency.Agree}},
-		{"Redis and Kafka agree: 10 entries compared, each delivered, unchanged and in order, with 1 " +
-			"duplicate, which at-least-once delivery allows.",
-			consistency.Report{Verdict: consistency.Agree, Entries: 10, DuplicatesAllowed: true,
-				Counts: map[consistency.Kind]int64{consistency.Duplicated: 1}}},
-		{"Redis and Kafka do not agree: 2 lost, 1 altered among 10 entries.",
-			consistency.Report{Verdict: consistency.Drift, Entries: 10, DuplicatesAllowed: true,
-				Counts: map[consistency.Kind]int64{consistency.Lost: 2, consistency.Altered: 1,
-					consistency.Duplicated: 5, consistency.Late: 1}}},
+			"order.", consistency.Report{
+			Verdict: consistency.Agree, Entries: 1_234_567,
+			Records: 1_234_567,
+		}},
+		{
+			"Redis and Kafka agree: 1 entry compared, each delivered once, unchanged and in order; 1 of " +
+				"them to the dead letters; 2 late.",
+			consistency.Report{
+				Verdict: consistency.Agree, Entries: 1, DeadLetters: 1,
+				Counts: map[consistency.Kind]int64{consistency.Late: 2},
+			},
+		},
+		{
+			"Redis and Kafka agree: there was nothing new to compare.",
+			consistency.Report{Verdict: consistency.Agree},
+		},
+		{
+			"Redis and Kafka agree: 10 entries compared, each delivered, unchanged and in order, with 1 " +
+				"duplicate, which at-least-once delivery allows.",
+			consistency.Report{
+				Verdict: consistency.Agree, Entries: 10, DuplicatesAllowed: true,
+				Counts: map[consistency.Kind]int64{consistency.Duplicated: 1},
+			},
+		},
+		{
+			"Redis and Kafka do not agree: 2 lost, 1 altered among 10 entries.",
+			consistency.Report{
+				Verdict: consistency.Drift, Entries: 10, DuplicatesAllowed: true,
+				Counts: map[consistency.Kind]int64{
+					consistency.Lost: 2, consistency.Altered: 1,
+					consistency.Duplicated: 5, consistency.Late: 1,
+				},
+			},
+		},
 		{"Redis and Kafka do not agree: 2 lost among 10 entries. Besides, not everything could be " +
-			"compared.", consistency.Report{Verdict: consistency.Drift, Entries: 10,
-			Counts: map[consistency.Kind]int64{consistency.Lost: 2}, Incomplete: []string{"x"}}},
+			"compared.", consistency.Report{
+			Verdict: consistency.Drift, Entries: 10,
+			Counts: map[consistency.Kind]int64{consistency.Lost: 2}, Incomplete: []string{"x"},
+		}},
 		{"No disagreement was found, but not everything could be compared: 12 entries could not be " +
-			"verified.", consistency.Report{Verdict: consistency.Incomplete,
-			Counts: map[consistency.Kind]int64{consistency.Unverifiable: 12}}},
-		{"No disagreement was found, but not everything could be compared.",
-			consistency.Report{Verdict: consistency.Incomplete, Incomplete: []string{"kafka: away"}}},
+			"verified.", consistency.Report{
+			Verdict: consistency.Incomplete,
+			Counts:  map[consistency.Kind]int64{consistency.Unverifiable: 12},
+		}},
+		{
+			"No disagreement was found, but not everything could be compared.",
+			consistency.Report{Verdict: consistency.Incomplete, Incomplete: []string{"kafka: away"}},
+		},
 		{"No disagreement so far, and not everything could be compared: 3 entries have not been " +
-			"delivered yet.", consistency.Report{Verdict: consistency.Incomplete, Range: pending,
-			Incomplete: []string{"x"}}},
-		{"No disagreement was found, but not everything could be compared.",
-			consistency.Report{Verdict: consistency.Incomplete, Range: pending,
-				Incomplete: []string{"x", "and another reason"}}},
+			"delivered yet.", consistency.Report{
+			Verdict: consistency.Incomplete, Range: pending,
+			Incomplete: []string{"x"},
+		}},
+		{
+			"No disagreement was found, but not everything could be compared.",
+			consistency.Report{
+				Verdict: consistency.Incomplete, Range: pending,
+				Incomplete: []string{"x", "and another reason"},
+			},
+		},
 	} {
 		if got := Summary(&x.report); got != x.want {
 			t.Errorf("got  %s\nwant %s", got, x.want)
@@ -65,8 +95,10 @@ func TestEveryKindHasAdvice(t *testing.T) {
 			t.Errorf("%s: %v", k, next)
 		}
 	}
-	if next := Next(&consistency.Report{Counts: map[consistency.Kind]int64{consistency.Duplicated: 1},
-		DuplicatesAllowed: true}); len(next) > 0 {
+	if next := Next(&consistency.Report{
+		Counts:            map[consistency.Kind]int64{consistency.Duplicated: 1},
+		DuplicatesAllowed: true,
+	}); len(next) > 0 {
 		t.Errorf("%v", next)
 	}
 }
@@ -85,9 +117,11 @@ func TestPrintable(t *testing.T) {
 		}
 	}
 	last := consistency.EntryID{MS: math.MaxUint64, Seq: math.MaxUint64}
-	for after, want := range map[consistency.EntryID]string{{}: "the beginning",
+	for after, want := range map[consistency.EntryID]string{
+		{}:              "the beginning",
 		{MS: 5, Seq: 3}: "after 5-3", {MS: 5, Seq: math.MaxUint64}: "6-0", {MS: 6, Seq: 1}: "after 6-1",
-		last: "after " + last.String()} {
+		last: "after " + last.String(),
+	} {
 		if got := From(after); got != want {
 			t.Errorf("%s: %s, want %s", after, got, want)
 		}

@@ -87,17 +87,22 @@ func newTileChart(r *consistency.Report, tiles []consistency.Tile) *tileChart {
 // cells are those of one shard: what was compared before and has findings now, its tiles, what of
 // them is not kept, and what is to come.
 func cells(r *consistency.Report, s *consistency.ShardRange,
-	tiles []consistency.Tile) (cells []cell) {
+	tiles []consistency.Tile,
+) (cells []cell) {
 	add := func(state cellState, after, to consistency.EntryID, what string) {
-		c := cell{State: state, after: after, to: to,
-			Title: fmt.Sprintf("shard %d, %s up to %s: %s", s.Shard, From(after), to, what)}
+		c := cell{
+			State: state, after: after, to: to,
+			Title: fmt.Sprintf("shard %d, %s up to %s: %s", s.Shard, From(after), to, what),
+		}
 		judge(r, s.Shard, &c)
 		cells = append(cells, c)
 	}
 	if n := foundBefore(r, s); n > 0 {
-		cells = append(cells, cell{State: cellDrift, to: s.After,
+		cells = append(cells, cell{
+			State: cellDrift, to: s.After,
 			Title: fmt.Sprintf("shard %d, up to %s, compared by earlier audits: %s now", s.Shard, s.After,
-				plural(int64(n), "finding", "findings"))})
+				plural(int64(n), "finding", "findings")),
+		})
 	}
 	at := s.After
 	const unkept = "compared; the summary of this range is not kept"
@@ -122,9 +127,11 @@ func cells(r *consistency.Report, s *consistency.ShardRange,
 		add(cellUnkept, at, s.To, unkept)
 	}
 	if s.Pending > 0 {
-		cells = append(cells, cell{State: cellPending,
+		cells = append(cells, cell{
+			State: cellPending,
 			Title: fmt.Sprintf("shard %d, %s up to %s: %s not been delivered yet", s.Shard, From(s.To),
-				s.Watermark, have(s.Pending, "entry", "entries"))})
+				s.Watermark, have(s.Pending, "entry", "entries")),
+		})
 	}
 	return cells
 }

@@ -22,10 +22,14 @@ var losses = []loss{
 	{name: "one relay, killed", relays: first, brokers: nobody},
 	{name: "one broker, shut down", relays: nobody, brokers: first, clean: true},
 	{name: "one broker, killed", relays: nobody, brokers: first},
-	{name: "one zone, the group's coordinator elsewhere", relays: zoneZero, brokers: zoneZero,
-		silent: true, group: 1},
-	{name: "one zone, the group's coordinator in it", relays: zoneZero, brokers: zoneZero,
-		silent: true},
+	{
+		name: "one zone, the group's coordinator elsewhere", relays: zoneZero, brokers: zoneZero,
+		silent: true, group: 1,
+	},
+	{
+		name: "one zone, the group's coordinator in it", relays: zoneZero, brokers: zoneZero,
+		silent: true,
+	},
 }
 
 func (m *model) lose(x loss) {

@@ -71,8 +71,10 @@ func (s *shard) waits() bool { return s.sent < len(s.entries) }
 func newModel(cfg config) *model {
 	m := &model{config: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0))}
 	for n := range cfg.Brokers {
-		m.brokers = append(m.brokers, &broker{n: n, zone: n % cfg.Zones,
-			free: make([]time.Duration, cfg.Cores)})
+		m.brokers = append(m.brokers, &broker{
+			n: n, zone: n % cfg.Zones,
+			free: make([]time.Duration, cfg.Cores),
+		})
 	}
 	for _, leader := range m.brokers {
 		var row []*fetcher

@@ -76,8 +76,10 @@ func TestFencedLaneIsRefused(t *testing.T) {
 		args  []string
 	}{
 		{"join", 0, 10 * time.Millisecond, []string{"-join=leaders", "-cpu-produce=20ms"}},
-		{"join of a leader that was refused", 3 * time.Millisecond, 4 * time.Millisecond,
-			[]string{"-join=leaders"}},
+		{
+			"join of a leader that was refused", 3 * time.Millisecond, 4 * time.Millisecond,
+			[]string{"-join=leaders"},
+		},
 		{"produce", 2 * time.Millisecond, 3 * time.Millisecond, []string{"-cpu-produce=5ms"}},
 		{"end", 1150 * time.Microsecond, 5000 * time.Microsecond, nil},
 	} {

@@ -15,8 +15,10 @@ import (
 
 func startShell(t *testing.T, script string) *Process {
 	t.Helper()
-	p, err := Start(Command{Name: "script", Path: "sh", Args: []string{"-c", script},
-		Env: []string{"GREETING=hello"}, Dir: t.TempDir()})
+	p, err := Start(Command{
+		Name: "script", Path: "sh", Args: []string{"-c", script},
+		Env: []string{"GREETING=hello"}, Dir: t.TempDir(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

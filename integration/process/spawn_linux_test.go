@@ -27,8 +27,10 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parent, err := Start(Command{Path: self, Args: []string{"-test.run=^TestChildDiesWithItsParent$"},
-		Env: []string{envOrphan + "=1"}})
+	parent, err := Start(Command{
+		Path: self, Args: []string{"-test.run=^TestChildDiesWithItsParent$"},
+		Env: []string{envOrphan + "=1"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,8 @@ func newInstance(p place, spec Spec) Instance {
 // awaitReady polls probe until it succeeds, the server ends or ctx does. The error holds the last
 // lines the server printed.
 func awaitReady(ctx context.Context, name string, i Instance,
-	probe func(context.Context) error) error {
+	probe func(context.Context) error,
+) error {
 	var last error
 	for {
 		if last = probe(ctx); last == nil {

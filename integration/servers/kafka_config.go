@@ -29,7 +29,8 @@ type node struct {
 // one process. In a container of its own network the client listener is on all of the container's
 // interfaces.
 func brokerConfig(nodes []node, i int, dir string, published bool,
-	extra map[string]string) map[string]string {
+	extra map[string]string,
+) map[string]string {
 	n := nodes[i]
 	roles := "broker"
 	if n.votes {
@@ -116,7 +117,8 @@ func (n node) listeners(published bool) map[string]string {
 
 // prepare writes the broker's configuration, formats its folder and makes its instance.
 func (b *Broker) prepare(ctx context.Context, p place, o KafkaOptions, clusterID string,
-	config map[string]string, n node) error {
+	config map[string]string, n node,
+) error {
 	var text strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(config)) {
 		fmt.Fprintf(&text, "%s=%s\n", k, config[k])
@@ -165,8 +167,10 @@ func kafkaContainerCommand(clusterID, file string) []string {
 // broker, as one that is killed cannot remove them. Only warnings are logged: what a broker says at
 // level info fills megabytes a minute.
 func javaCommand(p place, tmp string, options ...string) []string {
-	command := []string{p.program, "-Xmx1g", "-Djava.io.tmpdir=" + tmp,
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"}
+	command := []string{
+		p.program, "-Xmx1g", "-Djava.io.tmpdir=" + tmp,
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+	}
 	command = append(command, options...)
 	return append(command, "-cp", filepath.Join(p.libs, "*"))
 }
@@ -175,8 +179,10 @@ func formatStorage(ctx context.Context, p place, b *Broker, clusterID, file stri
 	// One processor's worth of compiler: it runs for a second.
 	command := append(javaCommand(p, b.dir, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
 		"kafka.tools.StorageTool", "format", "-t", clusterID, "-c", file)
-	tool, err := process.Start(process.Command{Name: "format of " + b.Name, Path: command[0],
-		Args: command[1:]})
+	tool, err := process.Start(process.Command{
+		Name: "format of " + b.Name, Path: command[0],
+		Args: command[1:],
+	})
 	if err != nil {
 		return err
 	}

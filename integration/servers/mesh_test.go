@@ -130,7 +130,8 @@ func inSync(ctx context.Context, b *servers.Broker) (int, error) {
 
 // partitionOf is what a broker says of the test's partition.
 func partitionOf(ctx context.Context,
-	b *servers.Broker) (p kmsg.MetadataResponseTopicPartition, _ error) {
+	b *servers.Broker,
+) (p kmsg.MetadataResponseTopicPartition, _ error) {
 	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr))
 	if err != nil {
 		return p, err

@@ -73,14 +73,16 @@ func (s *Sentinel) start(ctx context.Context, p place, o SentinelOptions) error 
 		}
 	}
 	for i := range o.Sentinels {
-		r, err := startNode(ctx, p, RedisOptions{Name: fmt.Sprintf("sentinel-%d", i+1), sentinel: true,
+		r, err := startNode(ctx, p, RedisOptions{
+			Name: fmt.Sprintf("sentinel-%d", i+1), sentinel: true,
 			Config: []string{
 				fmt.Sprintf("sentinel monitor %s %s %d", s.MasterName, hostAndPort(s.Redis[0]),
 					o.Sentinels/2+1),
 				fmt.Sprintf("sentinel down-after-milliseconds %s %d", s.MasterName, o.DownAfter.Milliseconds()),
 				// The time between two attempts; the default of three minutes outlasts every test.
 				fmt.Sprintf("sentinel failover-timeout %s 10000", s.MasterName),
-			}})
+			},
+		})
 		if r != nil {
 			s.Sentinels = append(s.Sentinels, r)
 		}
@@ -148,7 +150,8 @@ func (s *Sentinel) knowsAll(ctx context.Context, r *Redis, o SentinelOptions) er
 }
 
 func (s *Sentinel) ask(ctx context.Context, r *Redis,
-	fn func(context.Context, *redis.SentinelClient) error) error {
+	fn func(context.Context, *redis.SentinelClient) error,
+) error {
 	o := r.Options()
 	o.MaxRetries, o.DialerRetries = -1, 1
 	c := redis.NewSentinelClient(o)

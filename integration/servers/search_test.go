@@ -11,8 +11,10 @@ import (
 
 func noServers(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{envServers, envRedis, envKafka, envRedisBin, envKafkaLibs,
-		envKafkaVersion} {
+	for _, name := range []string{
+		envServers, envRedis, envKafka, envRedisBin, envKafkaLibs,
+		envKafkaVersion,
+	} {
 		t.Setenv(name, "")
 	}
 }
@@ -77,8 +79,10 @@ func TestNotFoundTellsWhatWasTriedAndWhatHelps(t *testing.T) {
 	if err == nil {
 		t.Fatal("found without anything on PATH")
 	}
-	for _, part := range []string{"no Redis", "docker: no engine here", "local: neither",
-		"apt-get install redis-server", envRedis + "="} {
+	for _, part := range []string{
+		"no Redis", "docker: no engine here", "local: neither",
+		"apt-get install redis-server", envRedis + "=",
+	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("no %q in:\n%v", part, err)
 		}

@@ -118,8 +118,10 @@ func TestThreeBrokersOutliveOne(t *testing.T) {
 	send := func() {
 		t.Helper()
 		for p := range int32(3) {
-			if err := c.ProduceSync(ctx, &kgo.Record{Topic: "t", Partition: p,
-				Value: []byte("x")}).FirstErr(); err != nil {
+			if err := c.ProduceSync(ctx, &kgo.Record{
+				Topic: "t", Partition: p,
+				Value: []byte("x"),
+			}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -40,8 +40,10 @@ type carrier struct {
 func newCarrier(t *testing.T, w *testenv.Env) *carrier {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
-	c := &carrier{t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{},
-		kinds: map[string]int{}, last: slices.Repeat([]string{"0"}, w.Shards)}
+	c := &carrier{
+		t: t, w: w, stray: w.Topic() + ".stray", planted: map[string]bool{},
+		kinds: map[string]int{}, last: slices.Repeat([]string{"0"}, w.Shards),
+	}
 	for _, name := range []string{w.Topic(), c.stray} {
 		if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, int32(w.Shards), 1, nil, name); err != nil {
 			t.Fatal(err)
@@ -112,17 +114,25 @@ func (c *carrier) record(shard int, m redis.XMessage) *kgo.Record {
 	r := &kgo.Record{
 		Topic: c.w.Topic(), Partition: int32(outbox.Partition(key, c.w.Shards)), Key: key,
 		Value: text(outbox.FieldPayload),
-		Headers: []kgo.RecordHeader{{Key: "id", Value: text(outbox.FieldID)},
-			{Key: "type", Value: text(outbox.FieldType)}},
+		Headers: []kgo.RecordHeader{
+			{Key: "id", Value: text(outbox.FieldID)},
+			{Key: "type", Value: text(outbox.FieldType)},
+		},
 	}
 	if _, ok := m.Values[outbox.FieldContentType]; ok {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: "content-type",
-			Value: text(outbox.FieldContentType)},
-			kgo.RecordHeader{Key: "tenant", Value: []byte("a")}, kgo.RecordHeader{Key: "trace",
-				Value: []byte("b")})
+		r.Headers = append(r.Headers, kgo.RecordHeader{
+			Key:   "content-type",
+			Value: text(outbox.FieldContentType),
+		},
+			kgo.RecordHeader{Key: "tenant", Value: []byte("a")}, kgo.RecordHeader{
+				Key:   "trace",
+				Value: []byte("b"),
+			})
 	}
-	r.Headers = append(r.Headers, kgo.RecordHeader{Key: "sluice-entry",
-		Value: []byte(fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID))})
+	r.Headers = append(r.Headers, kgo.RecordHeader{
+		Key:   "sluice-entry",
+		Value: []byte(fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID)),
+	})
 	return r
 }
 
@@ -212,8 +222,10 @@ func (c *carrier) do(fault string, p *plan, shard int, entries []redis.XMessage,
 		return
 	case "dead letter": // delivered there: no finding
 		ref := fmt.Sprintf("%s/%d/%s", c.w.Outbox, shard, m.ID)
-		p.records[i] = []*kgo.Record{{Topic: names.DeadLetterTopic(c.w.Outbox), Key: []byte(ref),
-			Value: []byte("*0\r\n")}}
+		p.records[i] = []*kgo.Record{{
+			Topic: names.DeadLetterTopic(c.w.Outbox), Key: []byte(ref),
+			Value: []byte("*0\r\n"),
+		}}
 		return
 	default:
 		c.t.Fatalf("no fault %q", fault)
@@ -234,8 +246,10 @@ func (c *carrier) never(m redis.XMessage) redis.XMessage {
 		c.t.Fatal(err)
 	}
 	c.nevers++
-	never := redis.XMessage{ID: fmt.Sprintf("%d-%d", ms, seq+1_000_000+c.nevers),
-		Values: map[string]any{}}
+	never := redis.XMessage{
+		ID:     fmt.Sprintf("%d-%d", ms, seq+1_000_000+c.nevers),
+		Values: map[string]any{},
+	}
 	for k, v := range m.Values {
 		never.Values[k] = v
 	}

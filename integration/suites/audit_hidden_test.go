@@ -46,8 +46,10 @@ func TestAuditWithoutLeaveInRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { w.Redis.Do(context.Background(), "ACL", "DELUSER", user) })
-		client := redis.NewClient(&redis.Options{Addr: o.Addr, DB: o.DB, Username: user,
-			Password: "secret"})
+		client := redis.NewClient(&redis.Options{
+			Addr: o.Addr, DB: o.DB, Username: user,
+			Password: "secret",
+		})
 		cfg := c.config()
 		cfg.Redis = client
 		incomplete(t, audit(t, cfg), "NOPERM")
@@ -102,8 +104,10 @@ func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	if err := replica.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	w := testenv.New(t, testenv.Options{Shards: 2,
-		Redis: redis.UniversalOptions{Addrs: []string{nodes[0].Addr}}})
+	w := testenv.New(t, testenv.Options{
+		Shards: 2,
+		Redis:  redis.UniversalOptions{Addrs: []string{nodes[0].Addr}},
+	})
 	c := newCarrier(t, w)
 	cfg := c.config()
 	cfg.Replica = replica
@@ -308,8 +312,10 @@ func TestAuditOnAKafkaThatForgetsAndForbids(t *testing.T) {
 		w.Await(time.Minute, func(context.Context) error {
 			// The segment that is written to is not cleaned: something has to end it.
 			for p := range int32(w.Shards) {
-				c.produce(&kgo.Record{Topic: w.Topic(), Partition: p, Key: []byte("filler"),
-					Value: []byte("x")})
+				c.produce(&kgo.Record{
+					Topic: w.Topic(), Partition: p, Key: []byte("filler"),
+					Value: []byte("x"),
+				})
 			}
 			c.flush()
 			if n := len(w.Records(w.Topic())); n > 200 {

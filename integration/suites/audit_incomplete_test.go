@@ -162,8 +162,10 @@ func TestAuditFindsThatRedisWentBack(t *testing.T) {
 	}
 	integration.CloseAtEnd(t, server)
 	o := server.Options()
-	w := testenv.New(t, testenv.Options{Shards: 1,
-		Redis: redis.UniversalOptions{Addrs: []string{o.Addr}}})
+	w := testenv.New(t, testenv.Options{
+		Shards: 1,
+		Redis:  redis.UniversalOptions{Addrs: []string{o.Addr}},
+	})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	backup, err := server.CopyData(deadline(t, time.Minute))
@@ -197,8 +199,10 @@ func TestAuditFindsThatRedisWentBackToWhatWasAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	integration.CloseAtEnd(t, server)
-	w := testenv.New(t, testenv.Options{Shards: 1,
-		Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+	w := testenv.New(t, testenv.Options{
+		Shards: 1,
+		Redis:  redis.UniversalOptions{Addrs: []string{server.Addr}},
+	})
 	c := newCarrier(t, w)
 	deliver(t, w, c, 100)
 	if r := audit(t, c.config()); r.Verdict != consistency.Agree {
@@ -276,8 +280,10 @@ func TestAuditDoesNotCallPendingEntriesLost(t *testing.T) {
 		c.last[0]).Err(); err != nil {
 		t.Fatal(err)
 	}
-	read := redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "died",
-		Streams: []string{c.w.Stream(0), ">"}, Count: 10}
+	read := redis.XReadGroupArgs{
+		Group: names.ConsumerGroup, Consumer: "died",
+		Streams: []string{c.w.Stream(0), ">"}, Count: 10,
+	}
 	if err := c.w.Redis.XReadGroup(ctx, &read).Err(); err != nil {
 		t.Fatal(err)
 	}

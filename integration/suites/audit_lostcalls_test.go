@@ -53,8 +53,10 @@ func TestAuditNeverAgreesByALostCall(t *testing.T) {
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
 		faults := integration.RedisFaults("XINFO", "XRANGE", "HGETALL")
 		n, err := faults.EachCall(mode, 100, func(int) error {
-			client := redis.NewClient(&redis.Options{Addr: o.Addr, DB: o.DB, Dialer: faults.Dial,
-				MaxRetries: -1})
+			client := redis.NewClient(&redis.Options{
+				Addr: o.Addr, DB: o.DB, Dialer: faults.Dial,
+				MaxRetries: -1,
+			})
 			defer client.Close()
 			broken := cfg
 			broken.Redis = client

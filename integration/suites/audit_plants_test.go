@@ -49,8 +49,10 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	random := integration.Seed(t)
 	n := max(3000, scaled(t, 200_000)/c.w.Shards)
 	// these need no other entry
-	alone := []string{"lost", "doubled", "payload", "partition", "misdirected", "orphaned",
-		"doubled later"}
+	alone := []string{
+		"lost", "doubled", "payload", "partition", "misdirected", "orphaned",
+		"doubled later",
+	}
 	turn := random.IntN(len(faults))
 	for shard := range c.w.Shards {
 		c.add(shard, n)
@@ -209,7 +211,8 @@ func TestAuditFindsWhatIsPlantedMeanwhile(t *testing.T) {
 // all of a batch, and kills it at a random moment or lets it come to its end; it returns the report
 // in the latter case.
 func auditProcess(t *testing.T, c *carrier, file string,
-	random *rand.Rand) (*consistency.Report, error) {
+	random *rand.Rand,
+) (*consistency.Report, error) {
 	cmd := exec.Command(integration.BuildSluice(t), "audit", "-c", file, "-o", "json", "--settle",
 		"1500ms", "--watch", c.w.Topic()+"*")
 	out, err := cmd.StdoutPipe()

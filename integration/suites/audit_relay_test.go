@@ -39,8 +39,10 @@ func TestAuditExpectsWhatTheRelayDelivers(t *testing.T) {
 			n := 0
 			for _, aggregate := range []string{"order", "invoice", "no topic"} {
 				for _, payload := range []string{"", "text é <&>", `{"b":1.50,"a":[null,"<"]}`, "\xff\x00"} {
-					for _, contentType := range []string{"", "application/json", "text/plain; charset=utf-8",
-						"image/png"} {
+					for _, contentType := range []string{
+						"", "application/json", "text/plain; charset=utf-8",
+						"image/png",
+					} {
 						for _, headers := range []string{"{}", `{"z":"1","a":"é\n"}`, "", `{"id":"reserved"}`} {
 							n++
 							fields := []any{

@@ -13,8 +13,10 @@ import (
 
 // auditConfig is how the audits of these tests look at an environment.
 func auditConfig(w *testenv.Env) consistency.Config {
-	return consistency.Config{Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaDirect(),
-		Route: w.Topic(), Settle: 300 * time.Millisecond}
+	return consistency.Config{
+		Outbox: w.Outbox, Redis: w.Redis, Kafka: w.KafkaDirect(),
+		Route: w.Topic(), Settle: 300 * time.Millisecond,
+	}
 }
 
 // audit runs one audit and checks what must hold of every report.

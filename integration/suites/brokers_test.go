@@ -26,7 +26,8 @@ func replicated(ctx context.Context, t *testing.T, shards int) (*testenv.Env, *s
 
 // replicatedOn is replicated with options for the cluster.
 func replicatedOn(ctx context.Context, t *testing.T, shards int,
-	o servers.KafkaOptions) (*testenv.Env, *servers.Kafka) {
+	o servers.KafkaOptions,
+) (*testenv.Env, *servers.Kafka) {
 	t.Helper()
 	o.Brokers, o.Java = 3, []string{"-Xmx512m"}
 	o.Properties = map[string]string{

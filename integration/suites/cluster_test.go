@@ -25,16 +25,20 @@ func TestRedisClusterCarriesEventsOnce(t *testing.T) {
 	integration.CloseAtEnd(t, cluster)
 	t.Logf("servers: %s as a cluster of %d nodes, %s", cluster.Version, len(cluster.Nodes),
 		integration.Servers(t).Kafka.Version)
-	w := testenv.New(t, testenv.Options{Shards: 12,
-		Redis: redis.UniversalOptions{Addrs: cluster.Addrs()}})
+	w := testenv.New(t, testenv.Options{
+		Shards: 12,
+		Redis:  redis.UniversalOptions{Addrs: cluster.Addrs()},
+	})
 	ctx := deadline(t, 5*time.Minute)
 	logSpread(t, w)
 
 	w.Spawn(nil)
 	w.Spawn(nil)
 	const events = 10_000
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
-		Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{
+		Events: events, Seed: integration.Seed(t).Uint64(),
+		Gated: true, Persistent: true,
+	})
 	shop.Allow(events / 2)
 	shop.Await(time.Minute, events/4)
 	began := time.Now()

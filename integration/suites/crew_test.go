@@ -40,8 +40,10 @@ const session = 6 * time.Second
 
 func newCrew(t *testing.T, w *testenv.Env, size int, random *rand.Rand, s testenv.Settings) *crew {
 	t.Helper()
-	c := &crew{t: t, w: w, random: random, settings: s, pause: session + time.Second,
-		patience: 30 * time.Second}
+	c := &crew{
+		t: t, w: w, random: random, settings: s, pause: session + time.Second,
+		patience: 30 * time.Second,
+	}
 	for range size {
 		c.hire()
 	}

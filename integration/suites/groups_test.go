@@ -22,8 +22,10 @@ func TestGroupsBecomeVisibleTogether(t *testing.T) {
 	w := shared(t, 1)
 	ctx := deadline(t, 5*time.Minute)
 	events := scaled(t, 30_000)
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
-		Group: 40})
+	shop := w.Open(ctx, testenv.ShopOptions{
+		Events: events, Seed: integration.Seed(t).Uint64(),
+		Group: 40,
+	})
 	shop.Await(time.Minute, events/2) // a backlog, and more to come
 
 	if _, err := kadm.NewClient(w.Kafka).CreateTopic(ctx, 1, -1, nil, w.Topic()); err != nil {

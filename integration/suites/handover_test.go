@@ -17,8 +17,10 @@ import (
 func TestDeliveryChangesWhereTheOtherStopped(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 2)
-	for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce,
-		relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce} {
+	for _, d := range []relay.Delivery{
+		relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce,
+		relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce, relay.DeliveryExactlyOnce,
+	} {
 		for shard := range w.Shards {
 			w.Add(shard, 100, "added while nobody runs")
 		}

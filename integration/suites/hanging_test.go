@@ -39,8 +39,10 @@ func (x leftOpen) String() string {
 	for _, part := range []struct {
 		is   bool
 		text string
-	}{{x.committed, "committed"}, {!x.committed, "aborted"}, {x.incomplete,
-		"incomplete"}, {x.noPosition, "without position"}, {x.next, "and one behind it"}} {
+	}{{x.committed, "committed"}, {!x.committed, "aborted"}, {
+		x.incomplete,
+		"incomplete",
+	}, {x.noPosition, "without position"}, {x.next, "and one behind it"}} {
 		if part.is {
 			s = append(s, part.text)
 		}
@@ -182,8 +184,10 @@ func (l leaver) entry(shard, partition int) kmsg.Record {
 func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 	l.t.Helper()
 	lane := fmt.Sprintf("left-%d", shard)
-	ids := map[byte]*rawProducer{'a': newRawProducer(ctx, l.t, l.w, lane, 'a'),
-		'b': newRawProducer(ctx, l.t, l.w, lane, 'b')}
+	ids := map[byte]*rawProducer{
+		'a': newRawProducer(ctx, l.t, l.w, lane, 'a'),
+		'b': newRawProducer(ctx, l.t, l.w, lane, 'b'),
+	}
 	ids[x.id].write(names.PositionsTopic(l.w.Outbox), int32(shard), false, true, kmsg.Record{
 		Key:   fmt.Appendf(nil, "%s/%d/%s", l.w.Outbox, shard, lane),
 		Value: []byte(`{"v":2,"relay":"a test","at":0}`),
@@ -195,7 +199,8 @@ func (l leaver) leave(ctx context.Context, shard int, x leftOpen) {
 }
 
 func (l leaver) transaction(ctx context.Context, p *rawProducer, lane string, shard int,
-	x leftOpen) {
+	x leftOpen,
+) {
 	l.t.Helper()
 	batches := [2][]kmsg.Record{}
 	for partition := range 2 {

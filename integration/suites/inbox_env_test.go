@@ -84,8 +84,10 @@ func runInboxProcess(text string) {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		panic(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: s.Redis.Addr, Username: s.Redis.Username,
-		Password: s.Redis.Password, DB: s.Redis.DB, PoolSize: 32})
+	client := redis.NewClient(&redis.Options{
+		Addr: s.Redis.Addr, Username: s.Redis.Username,
+		Password: s.Redis.Password, DB: s.Redis.DB, PoolSize: 32,
+	})
 	defer client.Close()
 	cfg := s.config(client)
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -170,8 +172,10 @@ func (w *inboxWorld) spawn(instance string, maxRecords int) *process.Process {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p, err := process.Start(process.Command{Name: instance, Path: program,
-		Env: []string{inboxProcessEnv + "=" + string(text)}})
+	p, err := process.Start(process.Command{
+		Name: instance, Path: program,
+		Env: []string{inboxProcessEnv + "=" + string(text)},
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -259,7 +263,8 @@ func (w *inboxWorld) passed(a *inbox.Admin) (n uint64) {
 
 // awaitState waits for a state of a partition of an instance in this process.
 func (w *inboxWorld) awaitState(in *inbox.Inbox, partition int32,
-	want inbox.State) (found inbox.PartitionStatus) {
+	want inbox.State,
+) (found inbox.PartitionStatus) {
 	w.t.Helper()
 	w.await(time.Minute, "state "+string(want), func() bool {
 		for _, st := range in.Status() {

@@ -187,7 +187,7 @@ func TestInboxHaltsWhereKafkaHasLess(t *testing.T) {
 	w := newInboxWorld(t, 1)
 	random := integration.Seed(t)
 	operator := w.operator()
-	in, stop := w.run(func(*inbox.Config) {})
+	_, stop := w.run(func(*inbox.Config) {})
 	w.write(100, 10, random)
 	w.await(time.Minute, "applied", func() bool { return w.passed(operator) == 100 })
 	w.verify()
@@ -200,7 +200,7 @@ func TestInboxHaltsWhereKafkaHasLess(t *testing.T) {
 	if err = errors.Join(err, answers.Error()); err != nil {
 		t.Fatal(err)
 	}
-	in, stop = w.run(func(*inbox.Config) {})
+	in, stop := w.run(func(*inbox.Config) {})
 	st := w.awaitState(in, 0, inbox.Halted)
 	t.Logf("halted: %s (expected %s, found %s)", st.Reason, st.Expected, st.Found)
 	if st.Expected != "offset 100" || st.Found != "a log that starts at 150" {

@@ -37,8 +37,10 @@ func TestLeaderlessPartition(t *testing.T) {
 	watch := w.WatchStillness(stillnessLimit)
 
 	events := scaled(t, 60_000)
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
-		Gated: true})
+	shop := w.Open(ctx, testenv.ShopOptions{
+		Events: events, Seed: integration.Seed(t).Uint64(),
+		Gated: true,
+	})
 	part := func(n int) {
 		shop.Allow(events * n / 4)
 		shop.Await(time.Minute, events*n/4)

@@ -75,7 +75,8 @@ func throughRedis(w *testenv.Env, cfg *relay.Config, f *integration.CallFaults) 
 // lostCalls runs a relay again and again, on one shard, each time with other events and with
 // another call failing, until a run makes no further call.
 func lostCalls(t *testing.T, name string, d relay.Delivery, faults func() *integration.CallFaults,
-	through func(*testenv.Env, *relay.Config, *integration.CallFaults)) {
+	through func(*testenv.Env, *relay.Config, *integration.CallFaults),
+) {
 	t.Helper()
 	for _, mode := range []integration.FaultMode{integration.RequestLost, integration.ReplyLost} {
 		t.Run(d.String()+"/"+name+"/"+mode.String(), func(t *testing.T) {

@@ -43,8 +43,10 @@ func (o *orders) place(t *testing.T, id string, opts ...outbox.TxOption) {
 	ctx := deadline(t, time.Minute)
 	_, err := o.writer.Tx(ctx, "42", func(tx *outbox.Tx) error {
 		tx.Queue().Incr(ctx, tx.StateKey("orders"))
-		return tx.Append(outbox.Event{ID: id, AggregateType: "order", AggregateID: "42",
-			Type: "OrderPlaced", Payload: []byte(id)})
+		return tx.Append(outbox.Event{
+			ID: id, AggregateType: "order", AggregateID: "42",
+			Type: "OrderPlaced", Payload: []byte(id),
+		})
 	}, opts...)
 	switch outcome := outbox.OutcomeOf(err); {
 	case outcome == outbox.Unknown && errors.Is(err, outbox.ErrUnknownOutcome):

@@ -47,8 +47,10 @@ func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			t.Parallel()
 			w := limitedTopic(t)
-			p := w.Spawn(testenv.Settings{"delivery": d.String(), "session_timeout": "30s",
-				"transaction_timeout": "30s"})
+			p := w.Spawn(testenv.Settings{
+				"delivery": d.String(), "session_timeout": "30s",
+				"transaction_timeout": "30s",
+			})
 			large := map[int]map[string]relay.Reason{}
 			writeMixed(w, 1, large)
 			w.AwaitPassed(time.Minute)
@@ -80,7 +82,8 @@ func limitedTopic(t *testing.T) *testenv.Env {
 // verifyLowered waits for all that was written, and wants each of the large entries delivered or
 // dead-lettered: the moment of the change decides. What is added now is dead-lettered for sure.
 func verifyLowered(t *testing.T, w *testenv.Env, large map[int]map[string]relay.Reason,
-	d relay.Delivery) {
+	d relay.Delivery,
+) {
 	t.Helper()
 	want := map[int]map[string]relay.Reason{}
 	writeMixed(w, 1, want)

@@ -36,8 +36,10 @@ func TestMemoryStaysBounded(t *testing.T) {
 	t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
 	for _, delivery := range []string{"exactly-once", "at-least-once"} {
 		t.Run(delivery, func(t *testing.T) {
-			w := testenv.New(t, testenv.Options{Shards: 4,
-				Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+			w := testenv.New(t, testenv.Options{
+				Shards: 4,
+				Redis:  redis.UniversalOptions{Addrs: []string{server.Addr}},
+			})
 			entries := scaled(t, 1_000_000)
 			if delivery == "at-least-once" {
 				entries /= 4 // the same bounds; enough to reach them

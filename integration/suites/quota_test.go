@@ -90,7 +90,8 @@ func incompressible(t *testing.T, size int) string {
 // awaitProgress waits until all that stands in the streams is delivered. The test fails when no
 // position has moved for a while. It returns the longest time in which none has.
 func awaitProgress(ctx context.Context, t *testing.T, w *testenv.Env, each,
-	limit time.Duration) (longest time.Duration) {
+	limit time.Duration,
+) (longest time.Duration) {
 	t.Helper()
 	waiting := len(w.Entries())
 	began, before, moved := time.Now(), uint64(0), time.Now()

@@ -33,10 +33,13 @@ type rawProducer struct {
 }
 
 func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane string,
-	turn byte) *rawProducer {
+	turn byte,
+) *rawProducer {
 	t.Helper()
-	p := &rawProducer{ctx: ctx, t: t, sequence: map[string]int32{},
-		txn: names.LaneID(w.Outbox, lane, turn)}
+	p := &rawProducer{
+		ctx: ctx, t: t, sequence: map[string]int32{},
+		txn: names.LaneID(w.Outbox, lane, turn),
+	}
 	older := kversion.Stable()
 	older.SetMaxKeyVersion(kmsg.Produce.Int16(), 11) // from 12 on a request tells the coordinator
 	var err error
@@ -53,7 +56,8 @@ func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane stri
 
 // write appends one batch, and the marker behind it unless it is to be left open.
 func (p *rawProducer) write(topic string, partition int32, open, commit bool,
-	records ...kmsg.Record) {
+	records ...kmsg.Record,
+) {
 	p.t.Helper()
 	req := kmsg.NewPtrProduceRequest()
 	req.TransactionID, req.Acks, req.TimeoutMillis = &p.txn, -1, 10_000

@@ -17,7 +17,8 @@ import (
 // verifyAllBut is verifyDelivery for an environment some of whose entries, by shard and ID, cannot
 // be delivered.
 func verifyAllBut(t *testing.T, w *testenv.Env, dead map[int]map[string]relay.Reason,
-	d relay.Delivery) {
+	d relay.Delivery,
+) {
 	t.Helper()
 	entries := w.Entries()
 	healthy := make([]testenv.Entry, 0, len(entries))

@@ -28,11 +28,15 @@ func TestRefusedAmongHealthy(t *testing.T) {
 		delivery               relay.Delivery
 	}{
 		{"every second of 6000", scaled(t, 6000), 2, scaled(t, 3000), relay.DeliveryExactlyOnce},
-		{"every second of 6000, at least once", scaled(t, 6000), 2, scaled(t, 3000),
-			relay.DeliveryAtLeastOnce},
+		{
+			"every second of 6000, at least once", scaled(t, 6000), 2, scaled(t, 3000),
+			relay.DeliveryAtLeastOnce,
+		},
 		{"40 at a fresh start", 40, 1, 0, relay.DeliveryExactlyOnce},
-		{"one of 10000", scaled(t, 10_000), scaled(t, 10_000), scaled(t, 3000),
-			relay.DeliveryExactlyOnce},
+		{
+			"one of 10000", scaled(t, 10_000), scaled(t, 10_000), scaled(t, 3000),
+			relay.DeliveryExactlyOnce,
+		},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()

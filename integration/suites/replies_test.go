@@ -50,8 +50,10 @@ var refusals = []refusal{
 			return c.Do(ctx, "REPLICAOF", "NO", "ONE").Err()
 		},
 	},
-	{"NOREPLICAS", outbox.ErrTooFewReplicas, set("min-replicas-to-write", "1"),
-		set("min-replicas-to-write", "0")},
+	{
+		"NOREPLICAS", outbox.ErrTooFewReplicas, set("min-replicas-to-write", "1"),
+		set("min-replicas-to-write", "0"),
+	},
 	{"OOM", outbox.ErrOutOfMemory, set("maxmemory", "1mb"), set("maxmemory", "0")},
 	{"MISCONF", outbox.ErrNotPersisting, failToSave, set("save", "")},
 }
@@ -138,11 +140,13 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 				w.Redis.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
 		}},
 		// 300 µs a command of its append-only file.
-		"LOADING": {[]string{"key-load-delay 300"},
+		"LOADING": {
+			[]string{"key-load-delay 300"},
 			func(ctx context.Context, _ *testenv.Env, server *servers.Redis) error {
 				go func() { _ = server.Restart(ctx) }() // returns when it has loaded
 				return nil
-			}},
+			},
+		},
 	} {
 		for _, d := range []relay.Delivery{relay.DeliveryExactlyOnce, relay.DeliveryAtLeastOnce} {
 			t.Run(name+"/"+d.String(), func(t *testing.T) {
@@ -154,8 +158,10 @@ func TestRedisThatRefusesToRead(t *testing.T) {
 				}
 				integration.CloseAtEnd(t, server)
 				t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
-				w := testenv.New(t, testenv.Options{Shards: 1,
-					Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}})
+				w := testenv.New(t, testenv.Options{
+					Shards: 1,
+					Redis:  redis.UniversalOptions{Addrs: []string{server.Addr}},
+				})
 				ctx := deadline(t, 2*time.Minute)
 				cfg := w.Config()
 				cfg.Delivery = d

@@ -64,8 +64,10 @@ func TestAtLeastOnceWhileServersDie(t *testing.T) {
 	t.Parallel()
 	s := startServers(t)
 	w := s.environment(t, 4)
-	serverChaos(t, s, w, testenv.Settings{"session_timeout": session.String(),
-		"delivery": "at-least-once"})
+	serverChaos(t, s, w, testenv.Settings{
+		"session_timeout": session.String(),
+		"delivery":        "at-least-once",
+	})
 	w.AwaitAcknowledged(2 * time.Minute)
 	verifyAtLeastOnce(t, w)
 }
@@ -77,8 +79,10 @@ func serverChaos(t *testing.T, s ownServers, w *testenv.Env, settings testenv.Se
 	random := integration.Seed(t)
 	ctx := deadline(t, 10*time.Minute)
 	events := scaled(t, 200_000)
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: random.Uint64(), Writers: 32,
-		Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{
+		Events: events, Seed: random.Uint64(), Writers: 32,
+		Gated: true, Persistent: true,
+	})
 	c := newCrew(t, w, 3, random, settings)
 	faults := []struct {
 		name string

@@ -156,6 +156,8 @@ func ownRedis(t *testing.T) (*testenv.Env, *servers.Redis) {
 	}
 	integration.CloseAtEnd(t, server)
 	t.Logf("servers: %s of its own, %s", server.Version, integration.Servers(t).Kafka.Version)
-	return testenv.New(t, testenv.Options{Shards: 1,
-		Redis: redis.UniversalOptions{Addrs: []string{server.Addr}}}), server
+	return testenv.New(t, testenv.Options{
+		Shards: 1,
+		Redis:  redis.UniversalOptions{Addrs: []string{server.Addr}},
+	}), server
 }

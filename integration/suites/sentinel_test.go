@@ -29,8 +29,10 @@ func TestSentinelFailoverCarriesEventsOnce(t *testing.T) {
 	w.Spawn(nil)
 	w.Spawn(nil)
 	const events = 10_000
-	shop := w.Open(ctx, testenv.ShopOptions{Events: events, Seed: integration.Seed(t).Uint64(),
-		Gated: true, Persistent: true})
+	shop := w.Open(ctx, testenv.ShopOptions{
+		Events: events, Seed: integration.Seed(t).Uint64(),
+		Gated: true, Persistent: true,
+	})
 	shop.Allow(events / 10)
 	w.AwaitState(0, relay.StateRunning, time.Minute)
 	var promoted *servers.Redis
@@ -125,8 +127,10 @@ func sentinelWorld(t *testing.T) (*servers.Sentinel, replicatedWorld) {
 	t.Logf("servers: %s behind Sentinel, %s", s.Version, integration.Servers(t).Kafka.Version)
 	o := s.Options()
 	return s, replicatedWorld{testenv.New(t,
-		testenv.Options{Shards: 1, Redis: redis.UniversalOptions{MasterName: o.MasterName,
-			Addrs: o.SentinelAddrs}})}
+		testenv.Options{Shards: 1, Redis: redis.UniversalOptions{
+			MasterName: o.MasterName,
+			Addrs:      o.SentinelAddrs,
+		}})}
 }
 
 // replicated waits until a replica has everything that was written so far.

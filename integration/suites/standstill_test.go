@@ -146,7 +146,8 @@ func awaitAccount(t *testing.T, w *testenv.Env, reason *regexp.Regexp, shards ..
 // awaitRelayAccount is awaitAccount for what the relay itself tells. A relay with such shards is
 // not ready.
 func awaitRelayAccount(t *testing.T, w *testenv.Env, r *testenv.Running, reason *regexp.Regexp,
-	shards ...int) {
+	shards ...int,
+) {
 	t.Helper()
 	began := time.Now()
 	err := testenv.Poll(t.Context(), stillnessLimit, func(context.Context) error {

@@ -87,8 +87,10 @@ func (s *storm) killBrokers(n int) {
 func (s *storm) moveLeader() {
 	s.t.Helper()
 	s.over(&s.brokers) // only a copy in sync can lead
-	topics := []string{"__transaction_state", "__transaction_state", "__consumer_offsets",
-		names.PositionsTopic(s.w.Outbox), s.w.Topic()}
+	topics := []string{
+		"__transaction_state", "__transaction_state", "__consumer_offsets",
+		names.PositionsTopic(s.w.Outbox), s.w.Topic(),
+	}
 	topic := topics[s.random.IntN(len(topics))]
 	partitions := map[string]int{"__transaction_state": 4, "__consumer_offsets": 4}[topic]
 	if partitions == 0 {
@@ -117,7 +119,8 @@ func (s *storm) moveLeader() {
 
 // leadership asks a broker who leads a partition, and who has copies.
 func leadership(ctx context.Context, w *testenv.Env, topic string,
-	partition int32) (leader int32, copies []int32, err error) {
+	partition int32,
+) (leader int32, copies []int32, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = &topic
@@ -136,7 +139,8 @@ func leadership(ctx context.Context, w *testenv.Env, topic string,
 
 // elect makes the first of a partition's copies its leader.
 func elect(ctx context.Context, w *testenv.Env, topic string, partition int32,
-	copies []int32) error {
+	copies []int32,
+) error {
 	admin := kadm.NewClient(w.Kafka)
 	assigned, err := admin.AlterPartitionAssignments(ctx,
 		kadm.AlterPartitionAssignmentsReq{topic: {partition: copies}})

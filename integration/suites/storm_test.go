@@ -83,8 +83,10 @@ type storm struct {
 // proxies.
 func newStorm(t *testing.T) *storm {
 	t.Helper()
-	s := &storm{t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t),
-		counts: map[string]int{}}
+	s := &storm{
+		t: t, ctx: deadline(t, 3*time.Hour), random: integration.Seed(t),
+		counts: map[string]int{},
+	}
 	server, err := servers.StartRedis(s.ctx, servers.RedisOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -48,8 +48,10 @@ func TestTakeover(t *testing.T) {
 			awaitOwners(t, w, first.Instance, second.Instance)
 			ctx, stop := context.WithCancel(deadline(t, 5*time.Minute))
 			defer stop()
-			shop := w.Open(ctx, testenv.ShopOptions{Events: scaled(t, 40_000),
-				Seed: integration.Seed(t).Uint64(), Writers: 2, Gated: true})
+			shop := w.Open(ctx, testenv.ShopOptions{
+				Events: scaled(t, 40_000),
+				Seed:   integration.Seed(t).Uint64(), Writers: 2, Gated: true,
+			})
 			shop.Allow(1000)
 			shop.Await(time.Minute, 1000)
 			w.AwaitPassed(time.Minute)

@@ -62,7 +62,8 @@ func awaitHeld(w *testenv.Env, r *relay.Relay) {
 // limited is a relay that keeps nothing longer than it must, and trims only what audits have
 // compared.
 func limited(t *testing.T, w *testenv.Env,
-	d relay.Delivery) (cfg relay.Config, auditor *consistency.Auditor) {
+	d relay.Delivery,
+) (cfg relay.Config, auditor *consistency.Auditor) {
 	t.Helper()
 	ac := auditConfig(w)
 	ac.AllowDuplicates = d == relay.DeliveryAtLeastOnce

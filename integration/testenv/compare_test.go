@@ -18,26 +18,40 @@ func TestCompare(t *testing.T) {
 		{Shard: 1, ID: id(1), Event: "c", Key: "k", Payload: 7},
 	}
 	record := func(shard int, ms uint64, event string, offset int64) Record {
-		return Record{Shard: shard, Entry: id(ms), Event: event, Key: "k", Payload: 7, Topic: "t",
-			Offset: offset}
+		return Record{
+			Shard: shard, Entry: id(ms), Event: event, Key: "k", Payload: 7, Topic: "t",
+			Offset: offset,
+		}
 	}
 	tests := map[string]struct {
 		records []Record
 		want    string // "": exactly once
 	}{
-		"once": {[]Record{record(1, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2)},
-			""},
+		"once": {
+			[]Record{record(1, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2)},
+			"",
+		},
 		"lost": {[]Record{record(1, 1, "c", 0), record(0, 1, "a", 1)}, "1 lost"},
-		"twice": {[]Record{record(1, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2),
-			record(0, 2, "b", 3)}, "1 duplicated"},
-		"out of order": {[]Record{record(1, 1, "c", 0), record(0, 2, "b", 1), record(0, 1, "a", 2)},
-			"1 out of order"},
-		"without entry": {[]Record{record(1, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2),
-			record(0, 3, "d", 3)}, "1 orphaned"},
-		"another event": {[]Record{record(1, 1, "c", 0), record(0, 1, "x", 1), record(0, 2, "b", 2)},
-			"1 lost"},
-		"in other shard": {[]Record{record(0, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2)},
-			"1 orphaned"},
+		"twice": {[]Record{
+			record(1, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2),
+			record(0, 2, "b", 3),
+		}, "1 duplicated"},
+		"out of order": {
+			[]Record{record(1, 1, "c", 0), record(0, 2, "b", 1), record(0, 1, "a", 2)},
+			"1 out of order",
+		},
+		"without entry": {[]Record{
+			record(1, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2),
+			record(0, 3, "d", 3),
+		}, "1 orphaned"},
+		"another event": {
+			[]Record{record(1, 1, "c", 0), record(0, 1, "x", 1), record(0, 2, "b", 2)},
+			"1 lost",
+		},
+		"in other shard": {
+			[]Record{record(0, 1, "c", 0), record(0, 1, "a", 1), record(0, 2, "b", 2)},
+			"1 orphaned",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

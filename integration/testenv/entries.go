@@ -94,8 +94,10 @@ func (w *Env) Entries() []Entry {
 
 func entryOf(shard int, m redis.XMessage) Entry {
 	text := func(field string) string { s, _ := m.Values[field].(string); return s }
-	e := Entry{Shard: shard, Event: text(outbox.FieldID), Key: text(outbox.FieldKey),
-		Payload: hash([]byte(text(outbox.FieldPayload)))}
+	e := Entry{
+		Shard: shard, Event: text(outbox.FieldID), Key: text(outbox.FieldKey),
+		Payload: hash([]byte(text(outbox.FieldPayload))),
+	}
 	if e.Key == "" {
 		e.Key = text(outbox.FieldAggregateID)
 	}

@@ -72,8 +72,10 @@ func New(t TB, o Options) *Env {
 	if o.RelayKafka == nil {
 		o.RelayKafka = o.Kafka
 	}
-	w := &Env{t: t, Outbox: integration.Prefix(t), Shards: o.Shards, options: o.Redis,
-		brokers: o.RelayKafka, direct: o.Kafka}
+	w := &Env{
+		t: t, Outbox: integration.Prefix(t), Shards: o.Shards, options: o.Redis,
+		brokers: o.RelayKafka, direct: o.Kafka,
+	}
 	w.Redis = w.RedisClient(nil)
 	client, err := kgo.NewClient(kgo.SeedBrokers(o.Kafka...))
 	if err != nil {

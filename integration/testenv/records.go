@@ -94,8 +94,10 @@ func (w *Env) Delivered(others ...string) []Record {
 }
 
 func (w *Env) parse(r *kgo.Record) (Record, error) {
-	parsed := Record{Event: Header(r, "id"), Key: string(r.Key), Payload: hash(r.Value),
-		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+	parsed := Record{
+		Event: Header(r, "id"), Key: string(r.Key), Payload: hash(r.Value),
+		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+	}
 	ref := Header(r, "sluice-entry")
 	shard, entry, ok := strings.Cut(strings.TrimPrefix(ref, w.Outbox+"/"), "/")
 	n, err := strconv.Atoi(shard)

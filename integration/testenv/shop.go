@@ -68,8 +68,10 @@ func (w *Env) Open(ctx context.Context, o ShopOptions) *Shop {
 	if err != nil {
 		w.t.Fatalf("%v", err)
 	}
-	s := &Shop{w: w, o: o, writer: writer, keys: make([][]string, w.Shards),
-		changed: make(chan struct{}), acked: make(map[string]struct{}, o.Events)}
+	s := &Shop{
+		w: w, o: o, writer: writer, keys: make([][]string, w.Shards),
+		changed: make(chan struct{}), acked: make(map[string]struct{}, o.Events),
+	}
 	for n, missing := 0, w.Shards; missing > 0; n++ {
 		key := "order-" + strconv.Itoa(n)
 		shard := outbox.Shard(key, w.Shards)

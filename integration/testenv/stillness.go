@@ -36,8 +36,10 @@ const lookEvery = 500 * time.Millisecond
 func (w *Env) WatchStillness(limit time.Duration) *Stillness {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Stillness{w: w, limit: limit, stop: stop, done: make(chan struct{}),
-		shards: make([]motion, w.Shards)}
+	s := &Stillness{
+		w: w, limit: limit, stop: stop, done: make(chan struct{}),
+		shards: make([]motion, w.Shards),
+	}
 	go func() {
 		defer close(s.done)
 		s.run(ctx)
@@ -135,7 +137,8 @@ const stillEnough = 2 * time.Second
 // judge asks for the status of a shard that stands still. Before it is found guilty the position in
 // Kafka is read: the mirror may be what stands still.
 func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end outbox.EntryID,
-	still time.Duration) {
+	still time.Duration,
+) {
 	st, err := s.w.Status(ctx, shard)
 	if err != nil {
 		return

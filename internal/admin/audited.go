@@ -22,7 +22,8 @@ type Audits struct {
 
 // look fills in how far audits have come, and what waits for them.
 func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxName string,
-	all []facts, shards []Shard) error {
+	all []facts, shards []Shard,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	known, err := a.Progress.Look(ctx)
@@ -55,7 +56,8 @@ func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxN
 // held is how long, in seconds, the first entry that is delivered and not audited could have been
 // trimmed; nil if none is held back.
 func (a *Audits) held(ctx context.Context, client redis.UniversalClient, key, position string,
-	audited outbox.EntryID, now time.Time) (*float64, error) {
+	audited outbox.EntryID, now time.Time,
+) (*float64, error) {
 	due, err := outbox.ParseEntryID(position)
 	if err != nil || a.Keep < 0 {
 		return nil, nil // nothing is delivered

@@ -43,7 +43,8 @@ type Move struct {
 
 // PlanMove says what a new position would do. It changes nothing.
 func PlanMove(ctx context.Context, s Servers, outboxName string, sh Shard,
-	where Where) (Move, error) {
+	where Where,
+) (Move, error) {
 	m := Move{Shard: sh.Shard, FromEntry: sh.Position}
 	key := outbox.StreamKey(outboxName, sh.Shard)
 	info, err := s.Redis.XInfoStream(ctx, key).Result()
@@ -155,7 +156,8 @@ const countChunk = 500
 
 // count counts the entries in (after, last].
 func count(ctx context.Context, client redis.UniversalClient, key string, after,
-	last outbox.EntryID) (n int64, first string, err error) {
+	last outbox.EntryID,
+) (n int64, first string, err error) {
 	for start := after.String(); after.Compare(last) < 0; {
 		entries, err := client.XRangeN(ctx, key, "("+start, last.String(), countChunk).Result()
 		if err != nil {

@@ -74,8 +74,10 @@ func TestMoveWhileTheGroupIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Redis.XReadGroup(t.Context(),
-		&redis.XReadGroupArgs{Group: names.ConsumerGroup, Consumer: "relay-7",
-			Streams: []string{"sluice:{orders:1}", ">"}, Count: 1, Block: -1}).Err(); err != nil {
+		&redis.XReadGroupArgs{
+			Group: names.ConsumerGroup, Consumer: "relay-7",
+			Streams: []string{"sluice:{orders:1}", ">"}, Count: 1, Block: -1,
+		}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for what, err := range map[string]error{

@@ -37,63 +37,91 @@ func TestView(t *testing.T) {
 	}{
 		{
 			"exactly once, behind",
-			facts{report: running, info: stream(4, 11, "9-0"), asked: true, position: exactly,
-				next: &redis.XMessage{ID: "8000-0"}, now: now},
-			Shard{State: "running", Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC()),
+			facts{
+				report: running, info: stream(4, 11, "9-0"), asked: true, position: exactly,
+				next: &redis.XMessage{ID: "8000-0"}, now: now,
+			},
+			Shard{
+				State: "running", Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC()),
 				Delivery: "exactly-once", Position: "5-0", Delivered: ptr(uint64(7)), Missing: 1,
-				LastEntry: "9-0", Retained: ptr(int64(4)), Lag: ptr(int64(3)), OldestUndelivered: ptr(2.0)},
+				LastEntry: "9-0", Retained: ptr(int64(4)), Lag: ptr(int64(3)), OldestUndelivered: ptr(2.0),
+			},
 		},
 		{
 			"current although entries were deleted by hand",
-			facts{report: running, info: stream(1, 11, "9-0"), asked: true, position: exactly, none: true,
-				now: now},
-			Shard{State: "running", Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC()),
+			facts{
+				report: running, info: stream(1, 11, "9-0"), asked: true, position: exactly, none: true,
+				now: now,
+			},
+			Shard{
+				State: "running", Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC()),
 				Delivery: "exactly-once", Position: "5-0", Delivered: ptr(uint64(7)), Missing: 1,
-				LastEntry: "9-0", Retained: ptr(int64(1)), Lag: ptr(int64(0)), OldestUndelivered: ptr(0.0)},
+				LastEntry: "9-0", Retained: ptr(int64(1)), Lag: ptr(int64(0)), OldestUndelivered: ptr(0.0),
+			},
 		},
 		{
 			"Redis without entries-added",
-			facts{info: stream(4, 0, "9-0"), asked: true, position: exactly,
-				next: &redis.XMessage{ID: "9000-0"}, now: now},
-			Shard{State: StateNone, Next: "sluice relay", Delivery: "exactly-once", Position: "5-0",
+			facts{
+				info: stream(4, 0, "9-0"), asked: true, position: exactly,
+				next: &redis.XMessage{ID: "9000-0"}, now: now,
+			},
+			Shard{
+				State: StateNone, Next: "sluice relay", Delivery: "exactly-once", Position: "5-0",
 				Delivered: ptr(uint64(7)), Missing: 1, LastEntry: "9-0", Retained: ptr(int64(4)),
-				OldestUndelivered: ptr(1.0)},
+				OldestUndelivered: ptr(1.0),
+			},
 		},
 		{
 			"at least once, with pending entries",
-			facts{info: stream(9, 9, "9-0"), asked: true, position: atLeast,
+			facts{
+				info: stream(9, 9, "9-0"), asked: true, position: atLeast,
 				group: &redis.XInfoGroup{LastDeliveredID: "6-0", EntriesRead: 6, Pending: 2, Lag: 3},
-				next:  &redis.XMessage{ID: "5000-0"}, now: now},
-			Shard{State: StateNone, Next: "sluice relay", Delivery: "at-least-once", Position: "6-0",
+				next:  &redis.XMessage{ID: "5000-0"}, now: now,
+			},
+			Shard{
+				State: StateNone, Next: "sluice relay", Delivery: "at-least-once", Position: "6-0",
 				Delivered: ptr(uint64(4)), LastEntry: "9-0", Retained: ptr(int64(9)), Lag: ptr(int64(5)),
-				OldestUndelivered: ptr(5.0)},
+				OldestUndelivered: ptr(5.0),
+			},
 		},
 		{
 			"at least once, lag that Redis does not know",
-			facts{info: stream(9, 9, "9-0"), asked: true, position: atLeast,
+			facts{
+				info: stream(9, 9, "9-0"), asked: true, position: atLeast,
 				group: &redis.XInfoGroup{LastDeliveredID: "6-0", Lag: -1}, next: &redis.XMessage{ID: "5000-0"},
-				now: now},
-			Shard{State: StateNone, Next: "sluice relay", Delivery: "at-least-once", Position: "6-0",
-				LastEntry: "9-0", Retained: ptr(int64(9)), OldestUndelivered: ptr(5.0)},
+				now: now,
+			},
+			Shard{
+				State: StateNone, Next: "sluice relay", Delivery: "at-least-once", Position: "6-0",
+				LastEntry: "9-0", Retained: ptr(int64(9)), OldestUndelivered: ptr(5.0),
+			},
 		},
 		{
 			"at least once, group destroyed",
-			facts{info: stream(9, 9, "9-0"), asked: true, position: atLeast,
-				next: &redis.XMessage{ID: "1000-0"}, now: now},
-			Shard{State: StateNone, Next: "sluice relay", Delivery: "at-least-once", LastEntry: "9-0",
-				Retained: ptr(int64(9)), OldestUndelivered: ptr(9.0)},
+			facts{
+				info: stream(9, 9, "9-0"), asked: true, position: atLeast,
+				next: &redis.XMessage{ID: "1000-0"}, now: now,
+			},
+			Shard{
+				State: StateNone, Next: "sluice relay", Delivery: "at-least-once", LastEntry: "9-0",
+				Retained: ptr(int64(9)), OldestUndelivered: ptr(9.0),
+			},
 		},
 		{
 			"no position, nothing trimmed",
 			facts{info: stream(3, 3, "3-0"), asked: true, next: &redis.XMessage{ID: "10000-0"}, now: now},
-			Shard{State: StateNone, Next: "sluice relay", Delivered: ptr(uint64(0)), LastEntry: "3-0",
-				Retained: ptr(int64(3)), Lag: ptr(int64(3)), OldestUndelivered: ptr(0.0)},
+			Shard{
+				State: StateNone, Next: "sluice relay", Delivered: ptr(uint64(0)), LastEntry: "3-0",
+				Retained: ptr(int64(3)), Lag: ptr(int64(3)), OldestUndelivered: ptr(0.0),
+			},
 		},
 		{
 			"no position, trimmed",
 			facts{info: stream(3, 8, "3-0"), asked: true, next: &redis.XMessage{ID: "10000-0"}, now: now},
-			Shard{State: StateNone, Next: "sluice relay", Delivered: ptr(uint64(0)), LastEntry: "3-0",
-				Retained: ptr(int64(3)), OldestUndelivered: ptr(0.0)},
+			Shard{
+				State: StateNone, Next: "sluice relay", Delivered: ptr(uint64(0)), LastEntry: "3-0",
+				Retained: ptr(int64(3)), OldestUndelivered: ptr(0.0),
+			},
 		},
 		{
 			"Kafka not asked",
@@ -102,16 +130,22 @@ func TestView(t *testing.T) {
 		},
 		{
 			"halted",
-			facts{shard: 3, report: &control.Report{State: "halted", Instance: "r1", Reason: "rolled back",
-				Expected: "a", Found: "b", Entry: "5-0"}, alone: true, now: now},
-			Shard{Shard: 3, State: "halted", Owner: "r1", Reason: "rolled back", Expected: "a", Found: "b",
-				Entry: "5-0", Next: "sluice resume --shard 3, with --after ENTRY, --from-start or --at-end"},
+			facts{shard: 3, report: &control.Report{
+				State: "halted", Instance: "r1", Reason: "rolled back",
+				Expected: "a", Found: "b", Entry: "5-0",
+			}, alone: true, now: now},
+			Shard{
+				Shard: 3, State: "halted", Owner: "r1", Reason: "rolled back", Expected: "a", Found: "b",
+				Entry: "5-0", Next: "sluice resume --shard 3, with --after ENTRY, --from-start or --at-end",
+			},
 		},
 		{
 			"killed relay",
 			facts{report: running, alone: true},
-			Shard{State: StateNone, Since: ptr(time.UnixMilli(1000).UTC()),
-				Reason: `r1 reported "running", and the relay group is empty now`, Next: "sluice relay"},
+			Shard{
+				State: StateNone, Since: ptr(time.UnixMilli(1000).UTC()),
+				Reason: `r1 reported "running", and the relay group is empty now`, Next: "sluice relay",
+			},
 		},
 		{
 			"stopped relay",
@@ -131,8 +165,10 @@ func TestView(t *testing.T) {
 		{
 			"stream gone",
 			facts{report: running, noStream: "the stream does not exist: it was deleted"},
-			Shard{State: StateAbsent, Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC()),
-				Reason: "the stream does not exist: it was deleted", Next: "sluice migrate status"},
+			Shard{
+				State: StateAbsent, Owner: "r1", Since: ptr(time.UnixMilli(1000).UTC()),
+				Reason: "the stream does not exist: it was deleted", Next: "sluice migrate status",
+			},
 		},
 	}
 	for _, tt := range tests {

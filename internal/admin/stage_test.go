@@ -57,11 +57,13 @@ func (s *stage) append(t *testing.T, ids ...int) {
 	t.Helper()
 	for _, i := range ids {
 		err := s.Redis.XAdd(t.Context(),
-			&redis.XAddArgs{Stream: outbox.StreamKey("orders", 1), ID: strconv.Itoa(i) + "-0",
+			&redis.XAddArgs{
+				Stream: outbox.StreamKey("orders", 1), ID: strconv.Itoa(i) + "-0",
 				Values: []string{
 					"id", fmt.Sprint(i), "aggregatetype", "order", "aggregateid", "1", "type", "t", "payload", "",
 					"headers", "{}",
-				}}).Err()
+				},
+			}).Err()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -77,8 +77,10 @@ func ReadStatus(ctx context.Context, s Servers, outboxName string) (Status, erro
 		st.Problems = append(st.Problems, fmt.Sprintf("positions and lag are unknown: %v", err))
 	}
 	for i := range all {
-		all[i] = facts{shard: i, pause: pauses.Of(i),
-			alone: !s.Fixed && st.Relays != nil && *st.Relays == 0, asked: err == nil}
+		all[i] = facts{
+			shard: i, pause: pauses.Of(i),
+			alone: !s.Fixed && st.Relays != nil && *st.Relays == 0, asked: err == nil,
+		}
 		if r, ok := reports[i]; ok {
 			all[i].report = &r
 		}
@@ -120,7 +122,8 @@ func (s Servers) members(ctx context.Context, outboxName string) (*int, error) {
 }
 
 func (s Servers) positions(ctx context.Context, outboxName string,
-	shards int) (map[int]relay.Position, error) {
+	shards int,
+) (map[int]relay.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	return relay.ReadPositions(ctx, s.Kafka, outboxName, shards)
@@ -185,7 +188,8 @@ func (s Servers) streams(ctx context.Context, outboxName string, all []facts) er
 // askNext asks for the first entry that is not delivered. In at-least-once delivery that is the
 // first pending one, if there are any.
 func (f *facts) askNext(ctx context.Context, p redis.Pipeliner,
-	key string) func() (*redis.XMessage, error) {
+	key string,
+) func() (*redis.XMessage, error) {
 	after := "0-0"
 	if f.position != nil && f.position.Delivery == relay.DeliveryExactlyOnce {
 		after = f.position.Entry.String()

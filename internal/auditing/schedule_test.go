@@ -91,8 +91,10 @@ func TestLongestGap(t *testing.T) {
 
 // Whatever is typed is accepted or refused, and what is accepted comes.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"*/15 * * * *", "@hourly", "CRON_TZ=", "TZ=Europe/Berlin 0 5 * * *",
-		"TZ= ", "0 0 31 2 *", "@every 15m", "@every -1ns", "TZ=UTC @every 1h", "CRON_TZ=Local"} {
+	for _, s := range []string{
+		"*/15 * * * *", "@hourly", "CRON_TZ=", "TZ=Europe/Berlin 0 5 * * *",
+		"TZ= ", "0 0 31 2 *", "@every 15m", "@every -1ns", "TZ=UTC @every 1h", "CRON_TZ=Local",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -84,8 +84,10 @@ func TestRunKeepsToTheSchedule(t *testing.T) {
 		s.Done = func(*consistency.Report) { reports++ }
 		log := during(t, 50*time.Minute, s, script)
 		// A bubble begins at midnight.
-		if want := []time.Duration{15 * time.Minute, 30 * time.Minute,
-			45 * time.Minute}; !slices.Equal(script.began, want) || reports != 3 {
+		if want := []time.Duration{
+			15 * time.Minute, 30 * time.Minute,
+			45 * time.Minute,
+		}; !slices.Equal(script.began, want) || reports != 3 {
 			t.Errorf("audits at %v, %d reports\n%s", script.began, reports, log)
 		}
 		if strings.Contains(log, "ERROR") || strings.Contains(log, "WARN") ||
@@ -108,8 +110,10 @@ func TestRunSkipsWhatPasses(t *testing.T) {
 				return &consistency.Report{Verdict: consistency.Agree}, nil
 			}}
 		log := during(t, 80*time.Minute, s, script)
-		if want := []time.Duration{15 * time.Minute, 60 * time.Minute,
-			75 * time.Minute}; !slices.Equal(script.began, want) ||
+		if want := []time.Duration{
+			15 * time.Minute, 60 * time.Minute,
+			75 * time.Minute,
+		}; !slices.Equal(script.began, want) ||
 			!strings.Contains(log, "skipped\" times=2") {
 			t.Errorf("audits at %v\n%s", script.began, log)
 		}
@@ -131,19 +135,25 @@ func TestRunOutlivesItsAudits(t *testing.T) {
 			case 2:
 				return nil, errors.New("no layout")
 			case 3:
-				return &consistency.Report{Run: 7, Verdict: consistency.Drift,
-					Counts: map[consistency.Kind]int64{consistency.Lost: 3}}, nil
+				return &consistency.Report{
+					Run: 7, Verdict: consistency.Drift,
+					Counts: map[consistency.Kind]int64{consistency.Lost: 3},
+				}, nil
 			}
-			return &consistency.Report{Run: 8, Verdict: consistency.Incomplete,
-				Incomplete: []string{"one", "two", "three", "four"}}, nil
+			return &consistency.Report{
+				Run: 8, Verdict: consistency.Incomplete,
+				Incomplete: []string{"one", "two", "three", "four"},
+			}, nil
 		}}
 		log := during(t, 65*time.Minute, s, script)
 		if len(script.began) != 4 || !slices.Equal(problems, []bool{false, true, true, false}) {
 			t.Errorf("audits at %v, unready before them: %v\n%s", script.began, problems, log)
 		}
-		for _, want := range []string{"panic: a mistake", "no layout",
+		for _, want := range []string{
+			"panic: a mistake", "no layout",
 			"do not agree\" lost=3 evidence=\"sluice audit show 7\"",
-			"reasons=\"[one two three]\" all=\"sluice audit show 8\"", "nobody to tell"} {
+			"reasons=\"[one two three]\" all=\"sluice audit show 8\"", "nobody to tell",
+		} {
 			if !strings.Contains(log, want) {
 				t.Errorf("not logged: %s\n%s", want, log)
 			}
@@ -177,12 +187,16 @@ func TestRunInTurn(t *testing.T) {
 			return []*consistency.Report{{Verdict: consistency.Agree}}, nil
 		}
 		log := during(t, 80*time.Minute, s, script)
-		if want := []time.Duration{30 * time.Minute, 45 * time.Minute,
-			75 * time.Minute}; !slices.Equal(script.began, want) {
+		if want := []time.Duration{
+			30 * time.Minute, 45 * time.Minute,
+			75 * time.Minute,
+		}; !slices.Equal(script.began, want) {
 			t.Errorf("audits at %v, want %v\n%s", script.began, want, log)
 		}
-		if want := []time.Duration{20 * time.Minute, 20 * time.Minute,
-			70 * time.Minute}; !slices.Equal(recalled, want) {
+		if want := []time.Duration{
+			20 * time.Minute, 20 * time.Minute,
+			70 * time.Minute,
+		}; !slices.Equal(recalled, want) {
 			t.Errorf("recalled at %v, want %v", recalled, want)
 		}
 	})

@@ -96,8 +96,10 @@ func RunAudit(ctx context.Context, o AuditOptions) (report *AuditReport, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.backends.end()) }()
-	report = &AuditReport{Environment: b.backends.env, Entries: b.Entries, Payload: b.Payload,
-		Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort}
+	report = &AuditReport{
+		Environment: b.backends.env, Entries: b.Entries, Payload: b.Payload,
+		Rounds: b.Rounds, Backlog: max(0, o.Backlog), Effort: consistency.GentleEffort,
+	}
 	for i, shards := range b.Shards {
 		backlog := o.Backlog
 		if i > 0 {
@@ -148,7 +150,8 @@ func (b *run) delivered(ctx context.Context, shards int) (*stage, *backlog, erro
 
 // auditSpeed lets the audits and the readers of one side take turns.
 func (b *run) auditSpeed(ctx context.Context, st *stage, l *backlog,
-	gentle bool) ([]AuditResult, error) {
+	gentle bool,
+) ([]AuditResult, error) {
 	kinds := []Kind{RedisBaseline, KafkaRead, Audit}
 	if gentle {
 		kinds = append(kinds, GentleAudit)
@@ -202,7 +205,8 @@ func (b *run) auditSpeedOf(ctx context.Context, c Driver, st *stage, l *backlog)
 // another outbox beside it, which takes more from it than audits of its own: these would sometimes
 // have nothing to compare.
 func (b *run) auditCost(ctx context.Context, audited *stage,
-	entries int) (_ *AuditCost, err error) {
+	entries int,
+) (_ *AuditCost, err error) {
 	b.Progress("filling %d shard(s) with %d entries", audited.shards, entries)
 	l, err := b.backends.fill(ctx, b.newName(), audited.shards, entries, b.source, numbering{})
 	defer func() { err = errors.Join(err, l.remove(context.WithoutCancel(ctx))) }()
@@ -239,8 +243,10 @@ func (b *run) auditCost(ctx context.Context, audited *stage,
 			kept[i] = beside[k][i] / beside[""][i]
 		}
 		cost.Beside = append(cost.Beside,
-			AuditBeside{Kind: k, Rate: median(beside[k]), Kept: median(kept), Runs: kept,
-				Cores: median(busy[k])})
+			AuditBeside{
+				Kind: k, Rate: median(beside[k]), Kept: median(kept), Runs: kept,
+				Cores: median(busy[k]),
+			})
 	}
 	return cost, nil
 }
@@ -248,7 +254,8 @@ func (b *run) auditCost(ctx context.Context, audited *stage,
 // besideAudit is one run of the relay, with audits beside it unless kind is empty; cores is how
 // many of the processor's the audits kept busy.
 func (b *run) besideAudit(ctx context.Context, c Driver, l *backlog, audited *stage, kind Kind,
-	auditedEntries int) (r ThroughputRun, cores float64, err error) {
+	auditedEntries int,
+) (r ThroughputRun, cores float64, err error) {
 	var p *process
 	var began time.Time
 	if kind != "" {

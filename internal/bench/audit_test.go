@@ -11,8 +11,10 @@ func sampleAudit() *AuditReport {
 		return AuditRun{Rate: rate, CPU: ptr(cpu), RedisCPU: redis, Peak: mib << 20}
 	}
 	r := &AuditReport{
-		Environment: Environment{Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2,
-			OS: "linux", Arch: "amd64"},
+		Environment: Environment{
+			Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2,
+			OS: "linux", Arch: "amd64",
+		},
 		Entries: 1_000_000, Payload: 200, Rounds: 3, Backlog: 600_000, Effort: 0.2,
 		Speed: []AuditResult{
 			{Driver: Driver{RedisBaseline, 1}, Median: run(500_000, 1.3, ptr(0.5), 43)},
@@ -65,13 +67,17 @@ func TestAuditOptions(t *testing.T) {
 	if err := (AuditOptions{Drive: drive, Backlog: -1}).Check(); err != nil {
 		t.Error(err)
 	}
-	err := AuditOptions{Drive: drive, Entries: 1, Payload: 5, Rounds: -1, Shards: []int{100},
-		Backlog: 7}.Check()
+	err := AuditOptions{
+		Drive: drive, Entries: 1, Payload: 5, Rounds: -1, Shards: []int{100},
+		Backlog: 7,
+	}.Check()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100",
-		"backlog: 7,"} {
+	for _, want := range []string{
+		"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100",
+		"backlog: 7,",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %q:\n%v", want, err)
 		}

@@ -24,7 +24,8 @@ type backlog struct {
 
 // fill writes entries without transactions, as fast as that goes.
 func (s *backends) fill(ctx context.Context, name string, shards, entries int, source *events,
-	numbers numbering) (*backlog, error) {
+	numbers numbering,
+) (*backlog, error) {
 	b := &backlog{backends: s, name: name, shards: shards, marks: make([][]string, shards)}
 	written := make([]int, shards)
 	for n := 0; n < entries; {
@@ -64,7 +65,8 @@ type stage struct {
 
 // stage lays out an outbox under a new name: with a copy of the backlog, or empty if there is none.
 func (s *backends) stage(ctx context.Context, name string, shards, partitions int,
-	from *backlog) (*stage, error) {
+	from *backlog,
+) (*stage, error) {
 	st := &stage{backends: s, name: name, topic: name + ".events", shards: shards}
 	if from != nil {
 		for shard := range shards {

@@ -55,8 +55,10 @@ func (j job) kafkaBaseline(producer *kgo.Client) driving {
 		e := source.event(n)
 		records[n] = kgo.Record{
 			Topic: j.Topic, Key: []byte(e.AggregateID), Value: e.Payload,
-			Headers: []kgo.RecordHeader{{Key: "id", Value: []byte(e.ID)},
-				{Key: "type", Value: []byte(e.Type)}},
+			Headers: []kgo.RecordHeader{
+				{Key: "id", Value: []byte(e.ID)},
+				{Key: "type", Value: []byte(e.Type)},
+			},
 		}
 	}
 	return func(ctx context.Context, done func(int, time.Duration)) error {

@@ -74,8 +74,10 @@ func (b *run) kafkaLatency(ctx context.Context, c Driver, rate int) (r LatencyRu
 			e := b.source.event(n)
 			records := []*kgo.Record{{Topic: st.topic, Key: []byte(e.AggregateID), Value: e.Payload}}
 			if c.Kind == KafkaTransaction {
-				records = append(records, &kgo.Record{Topic: names.PositionsTopic(st.name),
-					Key: []byte(st.name), Value: []byte("a position")})
+				records = append(records, &kgo.Record{
+					Topic: names.PositionsTopic(st.name),
+					Key:   []byte(st.name), Value: []byte("a position"),
+				})
 			}
 			s.sent[n].Store(int64(time.Since(s.began)))
 			if err := send(ctx, producers[n%2], records); err != nil {

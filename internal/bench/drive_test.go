@@ -16,8 +16,10 @@ func TestDriveTellsItsFailure(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
 		"nothing": {"", "no job"},
 		"no JSON": {"hello\n", "job: invalid character"},
-		"a broken URL": {`{"driver":{"kind":"loop","shards":1},"redis":"redis://%zz"}` + "\n",
-			"redis: "},
+		"a broken URL": {
+			`{"driver":{"kind":"loop","shards":1},"redis":"redis://%zz"}` + "\n",
+			"redis: ",
+		},
 		"nobody there": {`{"driver":{"kind":"loop","shards":1},` +
 			`"redis":"redis://127.0.0.1:1?max_retries=-1"}` + "\n", "redis: "},
 		"no such driver": {`{"driver":{"kind":"pigeon","shards":1},` +

@@ -37,7 +37,8 @@ func (j job) loop(client *redis.Client, producer *kgo.Client) driving {
 }
 
 func (j job) loopShard(ctx context.Context, client *redis.Client, producer *kgo.Client,
-	stream string) error {
+	stream string,
+) error {
 	read := &redis.XReadGroupArgs{
 		Group: names.ConsumerGroup, Consumer: "loop", Streams: []string{stream, ">"},
 		Count: int64(j.Batch), Block: time.Second,

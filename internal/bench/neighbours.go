@@ -48,14 +48,18 @@ const maxBacklog = 5_000_000
 
 // options are those of a run with one driver at one rate.
 func (o NeighboursOptions) options() (Options, error) {
-	for v, def := range map[*int]int{&o.Shards: 64, &o.Rate: 600, &o.Rounds: 1,
-		&o.Backlog: 1_000_000} {
+	for v, def := range map[*int]int{
+		&o.Shards: 64, &o.Rate: 600, &o.Rounds: 1,
+		&o.Backlog: 1_000_000,
+	} {
 		if *v == 0 {
 			*v = def
 		}
 	}
-	for v, def := range map[*time.Duration]time.Duration{&o.For: 15 * time.Second,
-		&o.Limit: 5 * time.Minute} {
+	for v, def := range map[*time.Duration]time.Duration{
+		&o.For:   15 * time.Second,
+		&o.Limit: 5 * time.Minute,
+	} {
 		if *v == 0 {
 			*v = def
 		}
@@ -191,7 +195,8 @@ func (b *run) neighbours(ctx context.Context, leaderless string) (r NeighboursRu
 // bothRuns writes the events of the shards that are well. Trouble begins in the middle of those
 // that count.
 func (b *run) bothRuns(ctx context.Context, name string, s *stream, t *trouble,
-	p *process) (r NeighboursRun, err error) {
+	p *process,
+) (r NeighboursRun, err error) {
 	if err := s.begin(ctx, b, name); err != nil {
 		return r, err
 	}

@@ -18,13 +18,17 @@ func TestNeighboursOptions(t *testing.T) {
 		o.LatencyFor != 15*time.Second || o.Rounds != 1 || o.Payload != 200 || !o.spare {
 		t.Errorf("%+v", o)
 	}
-	if o, err := (NeighboursOptions{Drive: []string{"x"},
-		Kafka: []string{"h:1"}}).options(); err != nil || o.spare {
+	if o, err := (NeighboursOptions{
+		Drive: []string{"x"},
+		Kafka: []string{"h:1"},
+	}).options(); err != nil || o.spare {
 		t.Errorf("a given Kafka is to lose a broker: %v, %v", o.spare, err)
 	}
 	err = NeighboursOptions{Shards: 3, Rate: -1, Backlog: 6_000_000, Lanes: 65}.Check()
-	for _, want := range []string{"shards: 3", "rates: -1", "backlog: 6000000", "lanes: 65",
-		"command that drives"} {
+	for _, want := range []string{
+		"shards: 3", "rates: -1", "backlog: 6000000", "lanes: 65",
+		"command that drives",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
@@ -41,24 +45,36 @@ func TestNeighboursOptions(t *testing.T) {
 
 func neighboursSample() *NeighboursReport {
 	part := func(p50, p99 float64, events int) NeighboursPart {
-		return NeighboursPart{Events: events, Written: 600, P50: p50, P99: p99, Max: 2 * p99,
-			Usage: Usage{CPU: ptr(12), BrokerCPU: ptr(60), Transactions: ptr(110)}}
+		return NeighboursPart{
+			Events: events, Written: 600, P50: p50, P99: p99, Max: 2 * p99,
+			Usage: Usage{CPU: ptr(12), BrokerCPU: ptr(60), Transactions: ptr(110)},
+		}
 	}
 	run := func(round int, calm, troubled, catching NeighboursPart) NeighboursRun {
 		catching.Usage = Usage{}
-		return NeighboursRun{Round: round, Calm: calm, Troubled: troubled, CatchingUp: &catching,
+		return NeighboursRun{
+			Round: round, Calm: calm, Troubled: troubled, CatchingUp: &catching,
 			Trouble: []Trouble{
-				{Shard: 61, What: "an event a second that the broker refuses", Written: 148, Passed: 140,
-					DeadLetters: 14, State: relay.StateRunning},
-				{Shard: 62, What: "its partition has no leader", Written: 148, State: relay.StateWaiting,
-					Reason: strings.Repeat("kafka: no leader; ", 20)},
-				{Shard: 63, What: "a backlog", Written: 1_000_000, Passed: 1_000_000, State: relay.StateRunning,
-					CaughtUp: ptr(4.25)},
-			}}
+				{
+					Shard: 61, What: "an event a second that the broker refuses", Written: 148, Passed: 140,
+					DeadLetters: 14, State: relay.StateRunning,
+				},
+				{
+					Shard: 62, What: "its partition has no leader", Written: 148, State: relay.StateWaiting,
+					Reason: strings.Repeat("kafka: no leader; ", 20),
+				},
+				{
+					Shard: 63, What: "a backlog", Written: 1_000_000, Passed: 1_000_000, State: relay.StateRunning,
+					CaughtUp: ptr(4.25),
+				},
+			},
+		}
 	}
 	return &NeighboursReport{
-		Environment: Environment{Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2,
-			OS: "linux", Arch: "amd64"},
+		Environment: Environment{
+			Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2,
+			OS: "linux", Arch: "amd64",
+		},
 		Shards: 64, Well: 61, Rate: 600, Seconds: 15, Backlog: 1_000_000, Payload: 200,
 		Runs: []NeighboursRun{
 			run(1, part(2, 10, 9_000), part(3, 20, 9_000), part(4, 40, 2_500)),

@@ -75,15 +75,19 @@ type Options struct {
 // everything works, too little for figures to be compared. chosen is asked with the names of the
 // command line's flags.
 func (o Options) Quick(chosen func(flag string) bool) Options {
-	return o.preset(chosen, Options{Entries: 50_000, Rounds: 1, Writes: 1_000,
-		LatencyFor: 3 * time.Second})
+	return o.preset(chosen, Options{
+		Entries: 50_000, Rounds: 1, Writes: 1_000,
+		LatencyFor: 3 * time.Second,
+	})
 }
 
 // Full makes the run long, except where the caller has chosen otherwise: for figures that are
 // written down.
 func (o Options) Full(chosen func(flag string) bool) Options {
-	return o.preset(chosen, Options{Entries: 1_000_000, Rounds: 3, Writes: 5_000,
-		LatencyFor: 10 * time.Second, Rates: []int{20, 200, 5_000}})
+	return o.preset(chosen, Options{
+		Entries: 1_000_000, Rounds: 3, Writes: 5_000,
+		LatencyFor: 10 * time.Second, Rates: []int{20, 200, 5_000},
+	})
 }
 
 func (o Options) preset(chosen func(flag string) bool, p Options) Options {
@@ -107,14 +111,18 @@ func (o Options) Check() error {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	for v, def := range map[*int]int{&o.Entries: 600_000, &o.Payload: 200, &o.Rounds: 2,
-		&o.Batch: 1_000, &o.Writes: 5_000} {
+	for v, def := range map[*int]int{
+		&o.Entries: 600_000, &o.Payload: 200, &o.Rounds: 2,
+		&o.Batch: 1_000, &o.Writes: 5_000,
+	} {
 		if *v == 0 {
 			*v = def
 		}
 	}
-	for v, def := range map[*time.Duration]time.Duration{&o.LatencyFor: 4 * time.Second,
-		&o.Limit: 2 * time.Minute} {
+	for v, def := range map[*time.Duration]time.Duration{
+		&o.LatencyFor: 4 * time.Second,
+		&o.Limit:      2 * time.Minute,
+	} {
 		if *v == 0 {
 			*v = def
 		}

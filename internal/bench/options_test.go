@@ -37,10 +37,17 @@ func TestWhatRuns(t *testing.T) {
 	}{
 		{nil, Sections(), everything, withLatency},
 		{[]string{"writer"}, []Section{Writer}, everything, withLatency},
-		{[]string{"throughput", "loop", "exactly-once/4"}, []Section{Throughput},
-			"loop/1 loop/4 exactly-once/4", "loop/1"},
-		{[]string{"exactly-once"}, []Section{Throughput, Latency}, "exactly-once/1 exactly-once/4",
-			"exactly-once/1"},
+		{
+			[]string{"throughput", "loop", "exactly-once/4"},
+			[]Section{Throughput},
+			"loop/1 loop/4 exactly-once/4", "loop/1",
+		},
+		{
+			[]string{"exactly-once"},
+			[]Section{Throughput, Latency},
+			"exactly-once/1 exactly-once/4",
+			"exactly-once/1",
+		},
 		{[]string{"kafka"}, []Section{Throughput, Latency}, "kafka/1", "kafka/1"},
 	} {
 		o := options(t, Options{Only: c.only})
@@ -91,8 +98,10 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100",
-		"rates: 0 a second", "lanes: 65", "linger: 2s", `unknown "exactly-onec"`} {
+	for _, want := range []string{
+		"entries: 1,", "payload: 5 bytes", "rounds", "shards: 100",
+		"rates: 0 a second", "lanes: 65", "linger: 2s", `unknown "exactly-onec"`,
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %q:\n%v", want, err)
 		}

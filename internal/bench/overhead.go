@@ -49,8 +49,10 @@ func (b *run) overhead(ctx context.Context) (_ *WriterResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &overhead{client: client, writer: w, stream: outbox.StreamKey(st.name, 0),
-		state: outbox.StateKey(st.name, 0, "order"), source: b.source}
+	o := &overhead{
+		client: client, writer: w, stream: outbox.StreamKey(st.name, 0),
+		state: outbox.StateKey(st.name, 0, "order"), source: b.source,
+	}
 	if _, err := o.round(ctx, min(b.Writes, 1_000)); err != nil { // to become warm
 		return nil, err
 	}

@@ -30,8 +30,10 @@ type process struct {
 
 // startProcess starts a driver and returns when it is connected. The caller ends it.
 func (o Options) startProcess(ctx context.Context, j job) (*process, error) {
-	p := &process{name: j.Driver.String(), answers: make(chan answer, 4), log: &logTail{},
-		over: make(chan struct{})}
+	p := &process{
+		name: j.Driver.String(), answers: make(chan answer, 4), log: &logTail{},
+		over: make(chan struct{}),
+	}
 	p.cmd = exec.Command(o.Drive[0], o.Drive[1:]...)
 	p.cmd.Env = append(os.Environ(), o.DriveEnv...)
 	p.cmd.Stderr = p.log

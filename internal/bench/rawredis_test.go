@@ -17,8 +17,10 @@ func TestRawRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.close()
-	for _, n := range []int{0, 1, 100, len(r.buf) - 20, len(r.buf) - 10, len(r.buf),
-		3*len(r.buf) + 7} {
+	for _, n := range []int{
+		0, 1, 100, len(r.buf) - 20, len(r.buf) - 10, len(r.buf),
+		3*len(r.buf) + 7,
+	} {
 		value := string(make([]byte, n))
 		if err := server.Set("k", value); err != nil {
 			t.Fatal(err)

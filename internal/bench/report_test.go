@@ -15,38 +15,50 @@ func ptr(v float64) *float64 { return &v }
 // sample is a report in which some figures are reached, some missed and some missing.
 func sample() *Report {
 	run := func(rate, cpu, redis float64, file *float64) ThroughputRun {
-		return ThroughputRun{Rate: rate, CPU: ptr(cpu), RedisCPU: ptr(redis), FileBytes: file,
-			Peak: 64 << 20, OrderKnown: true, EntriesSeen: 300_000}
+		return ThroughputRun{
+			Rate: rate, CPU: ptr(cpu), RedisCPU: ptr(redis), FileBytes: file,
+			Peak: 64 << 20, OrderKnown: true, EntriesSeen: 300_000,
+		}
 	}
 	latency := func(k Kind, shards, rate int, p50, p99 float64) LatencyResult {
-		m := LatencyRun{Events: 100, Written: float64(rate), P50: p50, P99: p99, Max: 2 * p99,
-			Usage: Usage{CPU: ptr(3), BrokerCPU: ptr(11.5)}}
+		m := LatencyRun{
+			Events: 100, Written: float64(rate), P50: p50, P99: p99, Max: 2 * p99,
+			Usage: Usage{CPU: ptr(3), BrokerCPU: ptr(11.5)},
+		}
 		if k == ExactlyOnce {
 			m.Transactions = ptr(0.9 * float64(rate))
 		}
 		return LatencyResult{Driver: Driver{k, shards}, Rate: rate, Median: m}
 	}
 	r := &Report{
-		Environment: Environment{Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2,
-			OS: "linux", Arch: "amd64"},
+		Environment: Environment{
+			Redis: "Redis 7.0.15", Kafka: "Kafka 4.3.0", Go: "go1.26", Cores: 2,
+			OS: "linux", Arch: "amd64",
+		},
 		Entries: 300_000, Payload: 200, Rounds: 3, Batch: 1_000, Partitions: 64,
 		Settings: Settings{Lanes: 2, Linger: 5},
 		Throughput: []ThroughputResult{
 			{Driver: Driver{Loop, 1}, Median: run(70_000, 8.4, 6.1, ptr(208))},
 			{Driver: Driver{ExactlyOnce, 1}, Median: run(182_000, 4.3, 1.7, ptr(0.01))},
 			{Driver: Driver{ExactlyOnce, 4}, Median: run(181_000, 4.4, 1.7, nil)},
-			{Driver: Driver{RedisBaseline, 1},
-				Median: ThroughputRun{Rate: 700_000, CPU: ptr(0.5), RedisCPU: ptr(1.1), FileBytes: ptr(0)}},
-			{Driver: Driver{KafkaBaseline, 1},
-				Median: ThroughputRun{Rate: 400_000, CPU: ptr(1.5), OrderKnown: true}},
+			{
+				Driver: Driver{RedisBaseline, 1},
+				Median: ThroughputRun{Rate: 700_000, CPU: ptr(0.5), RedisCPU: ptr(1.1), FileBytes: ptr(0)},
+			},
+			{
+				Driver: Driver{KafkaBaseline, 1},
+				Median: ThroughputRun{Rate: 400_000, CPU: ptr(1.5), OrderKnown: true},
+			},
 		},
 		Latency: []LatencyResult{
 			latency(Loop, 1, 20, 3.4, 20), latency(ExactlyOnce, 1, 20, 5.2, 27),
 			latency(Loop, 1, 200, 1.6, 35), latency(ExactlyOnce, 1, 200, 8.8, 36),
 			latency(ExactlyOnce, 64, 200, 80, 360),
 		},
-		Writer: &WriterResult{Transactions: 5_000,
-			Median: WriterRun{BareP50: 50, BareMean: 60, OutboxP50: 54, OutboxMean: 67}},
+		Writer: &WriterResult{
+			Transactions: 5_000,
+			Median:       WriterRun{BareP50: 50, BareMean: 60, OutboxP50: 54, OutboxMean: 67},
+		},
 	}
 	r.Throughput[0].Median.OutOfOrder = 12
 	r.Latency[1].Median.Written = 15
@@ -111,8 +123,10 @@ func TestTargets(t *testing.T) {
 
 // What was not measured is not judged, and a report of nothing is no panic.
 func TestNothingMeasuredIsNothingJudged(t *testing.T) {
-	r := &Report{Throughput: []ThroughputResult{{Driver: Driver{ExactlyOnce, 4}}},
-		Latency: []LatencyResult{{Driver: Driver{ExactlyOnce, 1}, Rate: 50}}}
+	r := &Report{
+		Throughput: []ThroughputResult{{Driver: Driver{ExactlyOnce, 4}}},
+		Latency:    []LatencyResult{{Driver: Driver{ExactlyOnce, 1}, Rate: 50}},
+	}
 	r.judge()
 	if len(r.Targets) != 0 {
 		t.Errorf("%+v", r.Targets)

@@ -32,8 +32,10 @@ type stream struct {
 
 // newStream writes for warm before the events of length count.
 func newStream(rate int, warm, length time.Duration, first int, numbers numbering) *stream {
-	s := &stream{numbering: numbers, rate: rate, first: first,
-		counted: max(1, int(float64(rate)*length.Seconds())), firstSeen: make(chan struct{})}
+	s := &stream{
+		numbering: numbers, rate: rate, first: first,
+		counted: max(1, int(float64(rate)*length.Seconds())), firstSeen: make(chan struct{}),
+	}
 	s.total = first + int(float64(rate)*warm.Seconds()) + s.counted
 	s.sent, s.seen = make([]atomic.Int64, s.total), make([]time.Duration, s.total)
 	s.began = time.Now()
@@ -123,7 +125,8 @@ func (s *stream) begin(ctx context.Context, b *run, name string) error {
 // metered writes events from to up to and returns how fast that went, and what was spent meanwhile.
 // The driver is p.
 func (s *stream) metered(ctx context.Context, b *run, name string, p *process, from,
-	to int) (written float64, spent Usage, err error) {
+	to int,
+) (written float64, spent Usage, err error) {
 	before, err := b.meter(ctx, p)
 	if err != nil {
 		return 0, spent, err

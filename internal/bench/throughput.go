@@ -78,7 +78,8 @@ func perEntry(us *float64) string {
 
 // throughputOf is one run, on a copy of the backlog unless the driver is KafkaBaseline.
 func (b *run) throughputOf(ctx context.Context, c Driver,
-	from *backlog) (r ThroughputRun, err error) {
+	from *backlog,
+) (r ThroughputRun, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
 	if c.Kind == KafkaBaseline {
@@ -181,8 +182,10 @@ func (b *run) untilDone(ctx context.Context, p *process) (r ThroughputRun, err e
 	if err != nil {
 		return r, err
 	}
-	r = ThroughputRun{Rate: float64(done.Entries) / done.Elapsed.Seconds(), EntriesSeen: done.Entries,
-		LastAfter: ms(done.Elapsed), Peak: spent.Peak}
+	r = ThroughputRun{
+		Rate: float64(done.Entries) / done.Elapsed.Seconds(), EntriesSeen: done.Entries,
+		LastAfter: ms(done.Elapsed), Peak: spent.Peak,
+	}
 	r.spent(spent.CPU, before, after, done.Entries)
 	return r, nil
 }

@@ -137,7 +137,8 @@ func (t *trouble) make(ctx, until context.Context) error {
 }
 
 func (t *trouble) write(ctx context.Context, w *outbox.Writer, e outbox.Event,
-	written *atomic.Int64) error {
+	written *atomic.Int64,
+) error {
 	_, err := w.Tx(ctx, e.AggregateID, func(tx *outbox.Tx) error { return tx.Append(e) })
 	if err == nil {
 		written.Add(1)
@@ -222,8 +223,10 @@ func (t *trouble) state(ctx context.Context, p *process) ([]Trouble, error) {
 	}
 	of := func(shard int, what string, written int) Trouble {
 		st := status(a, shard)
-		return Trouble{Shard: shard, What: what, Written: written, Passed: int(st.Position.Count),
-			State: st.State, Reason: st.Reason}
+		return Trouble{
+			Shard: shard, What: what, Written: written, Passed: int(st.Position.Count),
+			State: st.State, Reason: st.Reason,
+		}
 	}
 	poison := of(t.poison, "an event a second that the broker refuses", int(t.written[0].Load()))
 	poison.DeadLetters = int(a.DeadLetters)

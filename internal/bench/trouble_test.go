@@ -47,8 +47,10 @@ func TestHowLongTheBacklogLasts(t *testing.T) {
 }
 
 func TestStatusOfAShard(t *testing.T) {
-	a := answer{Shards: []relay.ShardStatus{{Shard: 1, State: relay.StateRunning},
-		{Shard: 2, State: relay.StateWaiting}}}
+	a := answer{Shards: []relay.ShardStatus{
+		{Shard: 1, State: relay.StateRunning},
+		{Shard: 2, State: relay.StateWaiting},
+	}}
 	if st := status(a, 2); st.State != relay.StateWaiting {
 		t.Errorf("%+v", st)
 	}

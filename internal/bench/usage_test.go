@@ -11,10 +11,14 @@ func TestUsage(t *testing.T) {
 	start := time.Unix(1_000, 0)
 	span := func(d time.Duration) *time.Duration { return &d }
 	count := func(n int64) *int64 { return &n }
-	before := meter{at: start, own: span(time.Second), broker: span(10 * time.Second),
-		transactions: count(100)}
-	after := meter{at: start.Add(4 * time.Second), own: span(1200 * time.Millisecond),
-		broker: span(12 * time.Second), transactions: count(900)}
+	before := meter{
+		at: start, own: span(time.Second), broker: span(10 * time.Second),
+		transactions: count(100),
+	}
+	after := meter{
+		at: start.Add(4 * time.Second), own: span(1200 * time.Millisecond),
+		broker: span(12 * time.Second), transactions: count(900),
+	}
 	u := after.since(before)
 	if u.CPU == nil || *u.CPU != 5 || u.BrokerCPU == nil || *u.BrokerCPU != 50 ||
 		u.Transactions == nil || *u.Transactions != 200 {
@@ -33,10 +37,14 @@ func TestUsage(t *testing.T) {
 func TestBrokerCPUIsUnknown(t *testing.T) {
 	for name, s := range map[string]*backends{
 		"given": {},
-		"in a container": {started: &servers.Kafka{Origin: servers.OriginDocker,
-			Brokers: []*servers.Broker{{}}}},
-		"not running": {started: &servers.Kafka{Origin: servers.OriginLocal,
-			Brokers: []*servers.Broker{{}}}},
+		"in a container": {started: &servers.Kafka{
+			Origin:  servers.OriginDocker,
+			Brokers: []*servers.Broker{{}},
+		}},
+		"not running": {started: &servers.Kafka{
+			Origin:  servers.OriginLocal,
+			Brokers: []*servers.Broker{{}},
+		}},
 	} {
 		if cpu := s.brokerCPU(); cpu != nil {
 			t.Errorf("%s: %v", name, *cpu)

@@ -167,7 +167,8 @@ func (w *watcher) until(ctx context.Context, see func(n int, now time.Time) bool
 var errSeenAll = errors.New("seen all")
 
 func deliver(mu *sync.Mutex, fetches kgo.Fetches, now time.Time,
-	see func(int, time.Time) bool) (more bool) {
+	see func(int, time.Time) bool,
+) (more bool) {
 	mu.Lock()
 	defer mu.Unlock()
 	more = true

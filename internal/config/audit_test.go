@@ -53,8 +53,10 @@ func TestAuditSettingsHaveAnEffect(t *testing.T) {
 				}
 			})
 	}
-	for _, field := range []string{"Outbox", "Route", "Format", "Source", "Tombstones",
-		"DeadLetterTopic", "Watch", "Settle", "AllowDuplicates", "Rate", "Effort"} {
+	for _, field := range []string{
+		"Outbox", "Route", "Format", "Source", "Tombstones",
+		"DeadLetterTopic", "Watch", "Settle", "AllowDuplicates", "Rate", "Effort",
+	} {
 		if !changed[field] {
 			t.Errorf("no setting reaches consistency.Config.%s", field)
 		}
@@ -70,8 +72,10 @@ func TestAuditDefaults(t *testing.T) {
 		"":                                 {30 * time.Second, false},
 		"relay: {delivery: at-least-once}": {30 * time.Second, true},
 		"relay: {delivery: at-least-once}\naudit: {on_duplicate: drift, settle: 0s}": {-1, false},
-		"audit: {on_duplicate: report, settle: 5s, schedule: '@every 15m'}": {5 * time.Second,
-			true},
+		"audit: {on_duplicate: report, settle: 5s, schedule: '@every 15m'}": {
+			5 * time.Second,
+			true,
+		},
 	} {
 		c := AuditConfig(load(t, minimal+text))
 		if c.Settle != want.settle || c.AllowDuplicates != want.allow {
@@ -83,8 +87,10 @@ func TestAuditDefaults(t *testing.T) {
 // Audits on a schedule take their time, unless they are told not to; one by hand does not.
 func TestAuditEffort(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string][2]float64{"": {0, consistency.GentleEffort},
-		"audit: {effort: 100}": {1, 1}, "audit: {effort: 5}": {0.05, 0.05}} {
+	for text, want := range map[string][2]float64{
+		"":                     {0, consistency.GentleEffort},
+		"audit: {effort: 100}": {1, 1}, "audit: {effort: 5}": {0.05, 0.05},
+	} {
 		c := load(t, minimal+text)
 		if got := [2]float64{AuditConfig(c).Effort, ScheduledAuditConfig(c).Effort}; got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)

@@ -18,8 +18,10 @@ func TestKafkaSASL(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for config, server := range map[string]string{"plain": "PLAIN", "scram-sha-256": "SCRAM-SHA-256",
-		"scram-sha-512": "SCRAM-SHA-512"} {
+	for config, server := range map[string]string{
+		"plain": "PLAIN", "scram-sha-256": "SCRAM-SHA-256",
+		"scram-sha-512": "SCRAM-SHA-512",
+	} {
 		t.Run(config, func(t *testing.T) {
 			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(),
 				kfake.Superuser(server, "relay", "hunter2"))
@@ -114,8 +116,10 @@ func TestCompression(t *testing.T) {
 					got := "none"
 					if compressor, _ := client.OptValue(kgo.WithCompressor).(kgo.Compressor); compressor != nil {
 						_, used := compressor.Compress(new(bytes.Buffer), bytes.Repeat([]byte("a"), 1000))
-						got = map[kgo.CompressionCodecType]string{kgo.CodecGzip: "gzip", kgo.CodecSnappy: "snappy",
-							kgo.CodecLz4: "lz4", kgo.CodecZstd: "zstd"}[used]
+						got = map[kgo.CompressionCodecType]string{
+							kgo.CodecGzip: "gzip", kgo.CodecSnappy: "snappy",
+							kgo.CodecLz4: "lz4", kgo.CodecZstd: "zstd",
+						}[used]
 					}
 					if got != name {
 						t.Errorf("got %s", got)

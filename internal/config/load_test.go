@@ -174,9 +174,11 @@ func TestMistakes(t *testing.T) {
 		{
 			name: "--set",
 			file: minimal,
-			src: Source{Set: []string{"relay.delivery", "relay.delivry=x", "relay=x",
+			src: Source{Set: []string{
+				"relay.delivery", "relay.delivry=x", "relay=x",
 				"redis.password=hunter2", "relay.trim.keep=soon", "keep=1h", "relay.topics.partitions=-1",
-				"relay.lanes=65", "relay.linger=2s"}},
+				"relay.lanes=65", "relay.linger=2s",
+			}},
 			want: []string{
 				`--set: expected path=value, for example relay.delivery=at-least-once, got "relay.delivery"`,
 				`--set: unknown setting "relay.delivry" (did you mean "relay.delivery"?)`,

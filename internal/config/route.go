@@ -28,8 +28,10 @@ func Topic(route string, e RouteEvent) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	if err := t.Execute(&b, routeFields{e.AggregateType, e.AggregateID, e.Type, e.Key,
-		e.ContentType}); err != nil {
+	if err := t.Execute(&b, routeFields{
+		e.AggregateType, e.AggregateID, e.Type, e.Key,
+		e.ContentType,
+	}); err != nil {
 		return "", err
 	}
 	return b.String(), names.ValidateEventTopic(b.String())
@@ -41,8 +43,10 @@ func checkRoute(text string) error {
 	if text == "" {
 		return fmt.Errorf("expected a template such as outbox.event.{{.AggregateType}}, got nothing")
 	}
-	topic, err := Topic(text, RouteEvent{AggregateType: "order", AggregateID: "42",
-		Type: "OrderPlaced", Key: "42", ContentType: "application/json"})
+	topic, err := Topic(text, RouteEvent{
+		AggregateType: "order", AggregateID: "42",
+		Type: "OrderPlaced", Key: "42", ContentType: "application/json",
+	})
 	switch {
 	case err == nil:
 		return nil

@@ -27,8 +27,10 @@ func Schema() map[string]any {
 }
 
 func object(doc string) map[string]any {
-	return map[string]any{"type": "object", "description": doc, "additionalProperties": false,
-		"properties": map[string]any{}}
+	return map[string]any{
+		"type": "object", "description": doc, "additionalProperties": false,
+		"properties": map[string]any{},
+	}
 }
 
 func parentOf(root map[string]any, path string) (properties map[string]any, name string) {

@@ -106,12 +106,18 @@ func TestEverySettingThroughEveryLayer(t *testing.T) {
 			if wrong == "" {
 				return
 			}
-			check(FromEnvironment, Source{File: write(t, nested(t, s, wrong)),
-				Environ: []string{s.Env + "=" + text}})
-			check(FromSet, Source{File: empty, Environ: []string{s.Env + "=" + wrong},
-				Set: []string{s.Path + "=" + text}})
-			check(FromFlag, Source{File: empty, Set: []string{s.Path + "=" + wrong},
-				Flags: []Flag{{"x", s.Path, text}}})
+			check(FromEnvironment, Source{
+				File:    write(t, nested(t, s, wrong)),
+				Environ: []string{s.Env + "=" + text},
+			})
+			check(FromSet, Source{
+				File: empty, Environ: []string{s.Env + "=" + wrong},
+				Set: []string{s.Path + "=" + text},
+			})
+			check(FromFlag, Source{
+				File: empty, Set: []string{s.Path + "=" + wrong},
+				Flags: []Flag{{"x", s.Path, text}},
+			})
 		})
 	}
 }
@@ -155,8 +161,10 @@ func TestDefaults(t *testing.T) {
 
 // What YAML writes is read back to the same values.
 func TestYAMLRoundTrip(t *testing.T) {
-	c, err := Load(Source{File: write(t, minimal),
-		Set: []string{"relay.trim.keep=off", "relay.assign=1,3", "relay.route=a.{{.Type}}"}})
+	c, err := Load(Source{
+		File: write(t, minimal),
+		Set:  []string{"relay.trim.keep=off", "relay.assign=1,3", "relay.route=a.{{.Type}}"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,8 +93,10 @@ func serve(t *testing.T, a *authority) string {
 		t.Fatal(err)
 	}
 	l, err := tls.Listen("tcp", "127.0.0.1:0",
-		&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert,
-			ClientCAs: a.pool(), MinVersion: tls.VersionTLS12})
+		&tls.Config{
+			Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert,
+			ClientCAs: a.pool(), MinVersion: tls.VersionTLS12,
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +128,10 @@ func put(t *testing.T, path string, content []byte) {
 func TestCertificatesRotate(t *testing.T) {
 	a := newAuthority(t)
 	dir := t.TempDir()
-	settings := TLS{CAFile: filepath.Join(dir, "ca"), CertFile: filepath.Join(dir, "cert"),
-		KeyFile: filepath.Join(dir, "key"), ServerName: "server.test"}
+	settings := TLS{
+		CAFile: filepath.Join(dir, "ca"), CertFile: filepath.Join(dir, "cert"),
+		KeyFile: filepath.Join(dir, "key"), ServerName: "server.test",
+	}
 	cert, key := a.issue(t, "first")
 	put(t, settings.CAFile, a.pem())
 	put(t, settings.CertFile, cert)

@@ -25,8 +25,15 @@ type unit struct {
 }
 
 // The order is that of formatting: the first unit that divides the size is used.
-var sizeUnits = []unit{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9},
-	{"MB", 1e6}, {"KB", 1e3}, {"B", 1}}
+var sizeUnits = []unit{
+	{"GiB", 1 << 30},
+	{"MiB", 1 << 20},
+	{"KiB", 1 << 10},
+	{"GB", 1e9},
+	{"MB", 1e6},
+	{"KB", 1e3},
+	{"B", 1},
+}
 
 func (d Duration) String() string {
 	if d == Off {

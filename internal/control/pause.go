@@ -47,7 +47,8 @@ func pauseField(shard int) string {
 // SetPause pauses a shard, or All, and replaces a pause that is there. It is durable: relays that
 // start later follow it, too.
 func SetPause(ctx context.Context, client redis.UniversalClient, outboxName string, shard int,
-	p Pause) error {
+	p Pause,
+) error {
 	value, err := json.Marshal(pauseJSON{At: p.At.UnixMilli(), By: p.By, Reason: p.Reason})
 	if err != nil {
 		return err
@@ -62,7 +63,8 @@ func SetPause(ctx context.Context, client redis.UniversalClient, outboxName stri
 // RemovePause ends the pause of a shard, or the pause of All, which leaves pauses of single shards.
 // It reports whether there was one.
 func RemovePause(ctx context.Context, client redis.UniversalClient, outboxName string,
-	shard int) (bool, error) {
+	shard int,
+) (bool, error) {
 	n, err := client.HDel(ctx, names.ControlKey(outboxName), pauseField(shard)).Result()
 	if err != nil {
 		return false, fmt.Errorf("redis: HDEL %s: %w", names.ControlKey(outboxName), err)
@@ -72,7 +74,8 @@ func RemovePause(ctx context.Context, client redis.UniversalClient, outboxName s
 
 // ReadPauses reads the control hash.
 func ReadPauses(ctx context.Context, client redis.UniversalClient,
-	outboxName string) (Pauses, error) {
+	outboxName string,
+) (Pauses, error) {
 	fields, err := client.HGetAll(ctx, names.ControlKey(outboxName)).Result()
 	if err != nil {
 		return Pauses{}, fmt.Errorf("redis: HGETALL %s: %w", names.ControlKey(outboxName), err)

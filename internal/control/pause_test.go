@@ -24,9 +24,11 @@ func TestParsePauses(t *testing.T) {
 		p.Shards[12].String() != "paused: by hand" {
 		t.Errorf("got %v", p)
 	}
-	for value, want := range map[string]string{`{"by":"ops"}`: "paused by ops",
+	for value, want := range map[string]string{
+		`{"by":"ops"}`:   "paused by ops",
 		`{"reason":"r"}`: "paused: r", `{}`: "paused", "": "paused", "yes": "paused: yes",
-		`"text"`: `paused: "text"`} {
+		`"text"`: `paused: "text"`,
+	} {
 		p := parsePauses(map[string]string{"pause": value})
 		if p.All == nil || p.All.String() != want || len(p.Shards) != 0 {
 			t.Errorf("%q: got %v, want %s", value, p, want)

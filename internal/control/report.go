@@ -29,7 +29,8 @@ type Report struct {
 
 // WriteReports writes the reports of some shards, and leaves those of the others.
 func WriteReports(ctx context.Context, client redis.UniversalClient, outboxName string,
-	reports []Report) error {
+	reports []Report,
+) error {
 	if len(reports) == 0 {
 		return nil
 	}
@@ -51,7 +52,8 @@ func WriteReports(ctx context.Context, client redis.UniversalClient, outboxName 
 // ReadReports reads the reports of all shards that have one. A value that is no report is passed
 // over.
 func ReadReports(ctx context.Context, client redis.UniversalClient,
-	outboxName string) (map[int]Report, error) {
+	outboxName string,
+) (map[int]Report, error) {
 	key := names.StatusKey(outboxName)
 	fields, err := client.HGetAll(ctx, key).Result()
 	if err != nil {

@@ -16,10 +16,14 @@ func TestReports(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	key := names.StatusKey("orders")
 	mini.HSet(key, "7", "typed by hand", "x", "{}")
-	running := Report{Shard: 3, State: "running", Instance: "r1", Delivery: "exactly-once", SinceMS: 1,
-		AtMS: 2}
-	halted := Report{Shard: 0, State: "halted", Instance: "r1", Reason: "rolled back", Entry: "5-0",
-		Expected: "a", Found: "b"}
+	running := Report{
+		Shard: 3, State: "running", Instance: "r1", Delivery: "exactly-once", SinceMS: 1,
+		AtMS: 2,
+	}
+	halted := Report{
+		Shard: 0, State: "halted", Instance: "r1", Reason: "rolled back", Entry: "5-0",
+		Expected: "a", Found: "b",
+	}
 	for _, reports := range [][]Report{{running, halted}, {}, {halted}} {
 		if err := WriteReports(t.Context(), client, "orders", reports); err != nil {
 			t.Fatal(err)

@@ -28,8 +28,10 @@ func TestDecodeFields(t *testing.T) {
 	if got, err := decodeFields(resp("alone")); err != nil || len(got) != 1 || got[0].Value != nil {
 		t.Errorf("a name without a value: got %v, %v", got, err)
 	}
-	for _, bad := range []string{"", "*1", "*1\r\n", "*1\r\n$5\r\nab\r\n", "$1\r\na\r\n", "*-1\r\n",
-		"*x\r\n", "*1\r\n$-1\r\n", "*0\r\nrest", "*99999999999999999999\r\n"} {
+	for _, bad := range []string{
+		"", "*1", "*1\r\n", "*1\r\n$5\r\nab\r\n", "$1\r\na\r\n", "*-1\r\n",
+		"*x\r\n", "*1\r\n$-1\r\n", "*0\r\nrest", "*99999999999999999999\r\n",
+	} {
 		if _, err := decodeFields([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

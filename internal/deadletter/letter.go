@@ -116,8 +116,10 @@ func (x *Index) add(r *kgo.Record) {
 		return
 	}
 	if l == nil {
-		l = &Letter{Outbox: id.outbox, Shard: id.shard, Entry: id.entry, chunks: map[int]place{},
-			wanted: 1}
+		l = &Letter{
+			Outbox: id.outbox, Shard: id.shard, Entry: id.entry, chunks: map[int]place{},
+			wanted: 1,
+		}
 		x.letters[id] = l
 	}
 	l.chunks[chunk] = place{r.Partition, r.Offset, len(r.Value)}

@@ -69,8 +69,10 @@ func TestSelect(t *testing.T) {
 		{Selection{Shard: -1, Reason: "too_large"}, "1/1-0 1/2-0"},
 		{Selection{Shard: 0, Reason: "too_large"}, ""},
 		{Selection{Shard: -1, Refs: []string{"2-0", "1/2-0", "orders/0/1-0"}}, "1/2-0 0/1-0"},
-		{Selection{Shard: -1, Refs: []string{"1-0"}},
-			"error: 1-0 is in several shards: name it as 0/1-0 or 1/1-0"},
+		{
+			Selection{Shard: -1, Refs: []string{"1-0"}},
+			"error: 1-0 is in several shards: name it as 0/1-0 or 1/1-0",
+		},
 		{Selection{Shard: 1, Refs: []string{"1-0"}}, "1/1-0"},
 		{Selection{Shard: -1, Refs: []string{"9-0"}}, "error: no dead letter 9-0"},
 	} {

@@ -35,7 +35,8 @@ func newRedis(t *testing.T) (*redis.Client, *miniredis.Miniredis) {
 
 // prepared puts one letter into the topic and prepares it.
 func prepared(t *testing.T, topic *Topic, cluster *kfake.Cluster, edit Edit,
-	words ...string) Replay {
+	words ...string,
+) Replay {
 	t.Helper()
 	put(t, cluster, kgo.TryCommit, record("orders/1/1000-5", resp(words...)))
 	l := letters(t, topic)[0]

@@ -26,8 +26,10 @@ type Topic struct {
 
 // ProducerOpts are the options a client needs beside its brokers and credentials.
 func ProducerOpts() []kgo.Opt {
-	return []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(30 * time.Second)}
+	return []kgo.Opt{
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(30 * time.Second),
+	}
 }
 
 // Open makes a Topic. It does no I/O.
@@ -136,7 +138,8 @@ const attempts = 10
 // because a consumer does not tell that it has come to an end which consists of transaction
 // markers, or of offsets that compaction has emptied.
 func (t *Topic) read(ctx context.Context, partition int32, from, end int64,
-	visit func(*kgo.Record)) error {
+	visit func(*kgo.Record),
+) error {
 	for failed := 0; from < end; {
 		detail, err := t.detail(ctx)
 		if err != nil {
@@ -164,7 +167,8 @@ const fetchBytes = 4 << 20
 
 // fetch reads from one leader until end or an error, and gives the offset it has come to.
 func (t *Topic) fetch(ctx context.Context, detail kadm.TopicDetail, leader, partition int32, from,
-	end int64, visit func(*kgo.Record)) (int64, error) {
+	end int64, visit func(*kgo.Record),
+) (int64, error) {
 	broker := t.client.Broker(int(leader))
 	for from < end {
 		req := kmsg.NewPtrFetchRequest()

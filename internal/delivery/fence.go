@@ -111,8 +111,10 @@ func (f *fencer) fence(ctx context.Context, name string, note func(string)) erro
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
 	began := time.Now()
-	ids := [2]string{names.LaneID(f.engine.cfg.Outbox, name, 'a'),
-		names.LaneID(f.engine.cfg.Outbox, name, 'b')}
+	ids := [2]string{
+		names.LaneID(f.engine.cfg.Outbox, name, 'a'),
+		names.LaneID(f.engine.cfg.Outbox, name, 'b'),
+	}
 	var done [2]bool
 	dead := false
 	note("the transaction coordinator fences lane " + name)

@@ -74,8 +74,10 @@ func (f *flow) add(n int, at ...place) {
 
 func (f *flow) record(n int) *kgo.Record {
 	at := f.entries[n-1]
-	r := &kgo.Record{Topic: at.topic, Partition: at.partition,
-		Key: fmt.Appendf(nil, "%d/%d", f.shard, n), Value: []byte("value")}
+	r := &kgo.Record{
+		Topic: at.topic, Partition: at.partition,
+		Key: fmt.Appendf(nil, "%d/%d", f.shard, n), Value: []byte("value"),
+	}
 	if f.refused[n] != nil {
 		r.Topic, r.Partition = letters, 0
 	}

@@ -130,8 +130,10 @@ func TestJoinAgain(t *testing.T) {
 // Whatever becomes of the request, what is delivered is the same: leaders join by themselves.
 func TestJoinRefused(t *testing.T) {
 	t.Parallel()
-	for _, refusal := range []*kerr.Error{kerr.ConcurrentTransactions, kerr.NotCoordinator,
-		kerr.CoordinatorLoadInProgress, kerr.TransactionalIDAuthorizationFailed} {
+	for _, refusal := range []*kerr.Error{
+		kerr.ConcurrentTransactions, kerr.NotCoordinator,
+		kerr.CoordinatorLoadInProgress, kerr.TransactionalIDAuthorizationFailed,
+	} {
 		t.Run(refusal.Message, func(t *testing.T) {
 			t.Parallel()
 			inLabOf(t, 3, 2, func(t *testing.T, l *lab) {

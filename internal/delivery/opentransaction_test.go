@@ -31,14 +31,18 @@ func TestOpenTransactionOfADeadProcess(t *testing.T) {
 			if err := client.BeginTransaction(); err != nil {
 				t.Fatal(err)
 			}
-			value, err := json.Marshal(Position{V: RecordVersion, Lane: "dead", Records: 1,
-				Wrote: Places{"events": {0}}, Position: fmt.Appendf(nil, `{"n":%d}`, round+1)})
+			value, err := json.Marshal(Position{
+				V: RecordVersion, Lane: "dead", Records: 1,
+				Wrote: Places{"events": {0}}, Position: fmt.Appendf(nil, `{"n":%d}`, round+1),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			err = client.ProduceSync(t.Context(), k.claim("dead", "", time.Now()),
-				&kgo.Record{Topic: "events", Key: fmt.Appendf(nil, "0/%d", round+1),
-					Value: []byte("value")}, k.position(value)).FirstErr()
+				&kgo.Record{
+					Topic: "events", Key: fmt.Appendf(nil, "0/%d", round+1),
+					Value: []byte("value"),
+				}, k.position(value)).FirstErr()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,8 +86,10 @@ func TestOpenTransactionOfAStranger(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := client.ProduceSync(t.Context(),
-			&kgo.Record{Topic: labTopic, Key: []byte("what"),
-				Value: []byte("ever")}).FirstErr(); err != nil {
+			&kgo.Record{
+				Topic: labTopic, Key: []byte("what"),
+				Value: []byte("ever"),
+			}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 		e, end := l.engine()

@@ -68,8 +68,10 @@ func TestProducersTakeTurns(t *testing.T) {
 			}
 		}
 		a, b := names.LaneID(labOutbox, "one", 'a'), names.LaneID(labOutbox, "one", 'b')
-		if got, want := committed(), []string{a + " true", b + " true", a + " true",
-			b + " true"}; !slices.Equal(got, want) {
+		if got, want := committed(), []string{
+			a + " true", b + " true", a + " true",
+			b + " true",
+		}; !slices.Equal(got, want) {
 			t.Errorf("got %v\nwant %v", got, want)
 		}
 		got := inits()
@@ -167,9 +169,11 @@ func TestProducersEnd(t *testing.T) {
 		}
 	})
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID},
+		l.cluster.Fault(kfake.Fault{
+			Keys:  []kmsg.Key{kmsg.InitProducerID},
 			TxnID: names.LaneID(labOutbox, "one", 'b'), Err: kerr.TransactionalIDAuthorizationFailed,
-			Count: -1})
+			Count: -1,
+		})
 		cfg := l.config()
 		if _, err := newProducers(t.Context(), &cfg, "one", &connectionWatch{}); !errors.Is(err,
 			kerr.TransactionalIDAuthorizationFailed) || !strings.Contains(err.Error(), "lane one") {

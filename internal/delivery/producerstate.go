@@ -28,7 +28,8 @@ type question struct {
 // ask returns the transactions that stand open in topics, and the partitions of which nobody could
 // say.
 func (s *producerStates) ask(ctx context.Context,
-	topics []string) ([]openTransaction, map[place]error, error) {
+	topics []string,
+) ([]openTransaction, map[place]error, error) {
 	s.mu.Lock()
 	if s.next == nil {
 		s.next = &question{done: make(chan struct{})}

@@ -156,8 +156,10 @@ func (r *ruin) transaction(turn string, parts ...ruined) {
 		for i, n := range p.entries {
 			at := p.at[i%len(p.at)]
 			set[at]++
-			produce(&kgo.Record{Topic: at.topic, Partition: at.partition,
-				Key: fmt.Appendf(nil, "%d/%d", p.shard, n), Value: []byte("value")})
+			produce(&kgo.Record{
+				Topic: at.topic, Partition: at.partition,
+				Key: fmt.Appendf(nil, "%d/%d", p.shard, n), Value: []byte("value"),
+			})
 		}
 		if p.position > 0 {
 			counts := len(p.entries)
@@ -200,7 +202,8 @@ func (r *ruin) commit(turn string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.open, func(at standing,
-		_ kmsg.DescribeProducersResponseTopicPartitionActiveProducer) bool {
+		_ kmsg.DescribeProducersResponseTopicPartitionActiveProducer,
+	) bool {
 		return at.producer == id
 	})
 }

@@ -15,8 +15,10 @@ import (
 // well.
 func TestStalledPartition(t *testing.T) {
 	t.Parallel()
-	for name, together := range map[string]bool{"with others in its transaction": true,
-		"alone in its transaction": false} {
+	for name, together := range map[string]bool{
+		"with others in its transaction": true,
+		"alone in its transaction":       false,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 4, func(t *testing.T, l *lab) { stalledPartition(t, l, together) })
@@ -37,8 +39,10 @@ func stalledPartition(t *testing.T, l *lab, together bool) {
 	defer end()
 	l.run(e, flows...)
 	l.delivered(flows...)
-	stall := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "stalled",
-		Err: kerr.NotLeaderForPartition, Count: -1})
+	stall := l.cluster.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: "stalled",
+		Err: kerr.NotLeaderForPartition, Count: -1,
+	})
 	flows[0].add(5, place{"stalled", 0})
 	if !together {
 		time.Sleep(60 * time.Millisecond) // behind the linger

@@ -31,8 +31,10 @@ func TestSuspend(t *testing.T) {
 			t.Errorf("%d committed, %s: %s", b.seen().committed, b.seen().state, b.seen().reason)
 		}
 		// Nor a new one, when the lane has ended.
-		l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError,
-			TopLevel: true, Count: 1})
+		l.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError,
+			TopLevel: true, Count: 1,
+		})
 		a.add(5, place{"events", 0})
 		l.state(a, Waiting)
 		time.Sleep(time.Minute)

@@ -221,7 +221,8 @@ func (a *attempt) partition(ctx context.Context, at place,
 // from the coordinator that the partition is in the transaction says NOT_ENOUGH_REPLICAS to clients
 // of this version (KIP-890).
 func (a *attempt) persist(ctx context.Context, at place, records []*kgo.Record,
-	sequence int32) (named []int, err error) {
+	sequence int32,
+) (named []int, err error) {
 	for wait := retry.Backoff(5*time.Millisecond, 200*time.Millisecond); ; {
 		named, err = a.produce(ctx, at, records, sequence)
 		if err == nil || IsRefusal(err) || !kerr.IsRetriable(err) {

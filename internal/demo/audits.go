@@ -49,8 +49,10 @@ type Audited struct {
 }
 
 func newAudits(w *world, o Options) (*audits, error) {
-	a := &audits{pause: auditPause, upTo: make([]outbox.EntryID, o.Shards),
-		sum: Audited{First: []consistency.Finding{}, Reasons: []string{}}}
+	a := &audits{
+		pause: auditPause, upTo: make([]outbox.EntryID, o.Shards),
+		sum: Audited{First: []consistency.Finding{}, Reasons: []string{}},
+	}
 	if o.Events == 0 {
 		a.pause = auditLongPause
 	}

@@ -34,8 +34,10 @@ func Run(ctx context.Context, o Options) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demo{Options: o, ledger: newLedger(), fleet: newFleet(w, a, o), audits: a,
-		started: time.Now()}
+	d := &demo{
+		Options: o, ledger: newLedger(), fleet: newFleet(w, a, o), audits: a,
+		started: time.Now(),
+	}
 	d.shop = &shop{writer: writer, ledger: d.ledger, limit: o.Events, rate: o.Rate, seed: o.Seed}
 	// The first audit comes before the shop opens, so that everything is in the range of one.
 	if _, err := d.audits.run(inner); err != nil {
@@ -93,7 +95,8 @@ type demo struct {
 
 // background runs fn until inner ends; an error of fn ends the run.
 func (d *demo) background(inner context.Context, cancel context.CancelCauseFunc,
-	fn func(context.Context) error) {
+	fn func(context.Context) error,
+) {
 	go func() {
 		if err := fn(inner); err != nil {
 			cancel(err)

@@ -104,19 +104,27 @@ func TestVerdictReads(t *testing.T) {
 		Chaos: true, Kills: 5, Pauses: 4, Seed: 42,
 		Audit: Audited{Verdict: consistency.Agree, Runs: 14, Entries: 20000, Records: 20000, Late: 148},
 	}
-	bad := &Verdict{counts: counts{Written: 100, Delivered: 99, Duplicates: 2, OutOfOrder: 1,
-		Unknown: 3}, Lost: 1, P50: 1, P99: 2, EventsPerSecond: 50, Seconds: 2, Audit: Audited{
+	bad := &Verdict{counts: counts{
+		Written: 100, Delivered: 99, Duplicates: 2, OutOfOrder: 1,
+		Unknown: 3,
+	}, Lost: 1, P50: 1, P99: 2, EventsPerSecond: 50, Seconds: 2, Audit: Audited{
 		Verdict: consistency.Drift, Runs: 3, Entries: 100, Records: 101, Findings: 3,
 		Reasons: []string{"topic outbox.event.\x1border: it may not be seen"},
-		First: []consistency.Finding{{Kind: consistency.Lost, Shard: 1,
+		First: []consistency.Finding{{
+			Kind: consistency.Lost, Shard: 1,
 			Entry: consistency.EntryID{MS: 1700000000000}, ID: "e-1", Topic: "outbox.event.order",
-			Partition: 1, Offset: -1, Detail: "no committed record of this entry"}},
+			Partition: 1, Offset: -1, Detail: "no committed record of this entry",
+		}},
 	}}
-	behind := &Verdict{counts: counts{Written: 100, Delivered: 100},
-		Audit: Audited{Verdict: consistency.Agree, Runs: 2, Entries: 90, Records: 90}}
-	for name, v := range map[string]*Verdict{"verdict-fine.txt": fine, "verdict-bad.txt": bad,
+	behind := &Verdict{
+		counts: counts{Written: 100, Delivered: 100},
+		Audit:  Audited{Verdict: consistency.Agree, Runs: 2, Entries: 90, Records: 90},
+	}
+	for name, v := range map[string]*Verdict{
+		"verdict-fine.txt": fine, "verdict-bad.txt": bad,
 		"verdict-behind.txt": behind, "planted.txt": planted(true),
-		"planted-missed.txt": planted(false)} {
+		"planted-missed.txt": planted(false),
+	} {
 		var out bytes.Buffer
 		v.write(&out, false)
 		file := filepath.Join("testdata", name)

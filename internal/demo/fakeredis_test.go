@@ -17,8 +17,10 @@ func TestStreamsAreCounted(t *testing.T) {
 	ctx := t.Context()
 	add := func(id string) {
 		t.Helper()
-		if err := client.XAdd(ctx, &redis.XAddArgs{Stream: "s", ID: id,
-			Values: []string{"a", "b"}}).Err(); err != nil {
+		if err := client.XAdd(ctx, &redis.XAddArgs{
+			Stream: "s", ID: id,
+			Values: []string{"a", "b"},
+		}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

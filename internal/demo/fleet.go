@@ -38,8 +38,10 @@ type member struct {
 }
 
 func newFleet(w *world, a *audits, o Options) *fleet {
-	return &fleet{world: w, audits: a, delivery: o.Delivery, log: o.Logger,
-		failed: make(chan error, 1)}
+	return &fleet{
+		world: w, audits: a, delivery: o.Delivery, log: o.Logger,
+		failed: make(chan error, 1),
+	}
 }
 
 // start adds a relay. It outlives ctx: it runs until it is killed or the fleet ends.
@@ -48,8 +50,10 @@ func (f *fleet) start(ctx context.Context) error {
 	defer f.mu.Unlock()
 	f.born++
 	m := &member{name: fmt.Sprintf("relay-%d", f.born), gate: newGate(), done: make(chan struct{})}
-	client := redis.NewClient(&redis.Options{Addr: f.world.miniredis.Addr(), Dialer: m.gate.dial,
-		PoolSize: 64})
+	client := redis.NewClient(&redis.Options{
+		Addr: f.world.miniredis.Addr(), Dialer: m.gate.dial,
+		PoolSize: 64,
+	})
 	var err error
 	m.relay, err = relay.New(relay.Config{
 		Outbox: outboxName, Redis: client, Kafka: []kgo.Opt{f.world.brokers, kgo.Dialer(m.gate.dial)},

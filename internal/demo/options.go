@@ -74,8 +74,10 @@ func (o Options) Check() error {
 		name  string
 		value int
 		most  int
-	}{{"events", o.Events, maxEvents}, {"rate", o.Rate, 100_000}, {"relays", o.Relays, 16}, {"shards",
-		o.Shards, 64}} {
+	}{{"events", o.Events, maxEvents}, {"rate", o.Rate, 100_000}, {"relays", o.Relays, 16}, {
+		"shards",
+		o.Shards, 64,
+	}} {
 		if n.value < 0 || n.value > n.most {
 			errs = append(errs, fmt.Errorf("%s: %d, want 0 (the default) to %d", n.name, n.value, n.most))
 		}

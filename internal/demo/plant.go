@@ -215,8 +215,9 @@ var faults = map[consistency.Kind]fault{
 		again := *lane[victim]
 		return append(lane, &again)
 	}},
-	consistency.Reordered: {"the carrier sent the entry after a later one of the same order, as " +
-		"one does that retries record by record",
+	consistency.Reordered: {
+		"the carrier sent the entry after a later one of the same order, as " +
+			"one does that retries record by record",
 		func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
 			for i := victim + 1; i < len(lane); i++ {
 				if bytes.Equal(lane[i].Key, lane[victim].Key) {
@@ -225,24 +226,29 @@ var faults = map[consistency.Kind]fault{
 				}
 			}
 			return lane
-		}},
+		},
+	},
 	consistency.Altered: {"the carrier changed the payload, as one does that reads it into a " +
 		"structure and writes it again", func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
 		lane[victim].Value = bytes.Replace(lane[victim].Value, []byte(`"cents":`), []byte(`"cents": `), 1)
 		return lane
 	}},
-	consistency.Misdirected: {"the carrier sent the entry to topic " + strayTopic +
-		", as one does whose routes are mixed up",
+	consistency.Misdirected: {
+		"the carrier sent the entry to topic " + strayTopic +
+			", as one does whose routes are mixed up",
 		func(_ *carrier, lane []*kgo.Record, victim int) []*kgo.Record {
 			lane[victim].Topic = strayTopic
 			return lane
-		}},
+		},
+	},
 	consistency.Orphaned: {"the entry was delivered, and then Redis went back to a state " +
 		"without it, as after a failover to a replica that lacked it", asIs},
 	consistency.Unverifiable: {"the entry was delivered, and then deleted by hand before an audit " +
 		"had seen it", asIs},
-	consistency.Late: {"the carrier sent the entry only after the audit had missed it",
-		leaveOut},
+	consistency.Late: {
+		"the carrier sent the entry only after the audit had missed it",
+		leaveOut,
+	},
 }
 
 func asIs(_ *carrier, lane []*kgo.Record, _ int) []*kgo.Record { return lane }

@@ -34,8 +34,10 @@ func TestEveryPlantIsFound(t *testing.T) {
 
 // In at-least-once delivery a duplicate is found and allowed.
 func TestPlantInAtLeastOnceDelivery(t *testing.T) {
-	v, out := play(t.Context(), t, Options{Events: 200, Plant: consistency.Duplicated,
-		Delivery: relay.DeliveryAtLeastOnce})
+	v, out := play(t.Context(), t, Options{
+		Events: 200, Plant: consistency.Duplicated,
+		Delivery: relay.DeliveryAtLeastOnce,
+	})
 	if v.Planted == nil || !v.Planted.Found || v.Planted.Report.Verdict != consistency.Agree {
 		t.Errorf("%+v\n%s", v.Planted, out)
 	}
@@ -49,15 +51,21 @@ func TestPlantOfNoKind(t *testing.T) {
 
 // planted is a verdict with a fault that the audit has found, or has not.
 func planted(found bool) *Verdict {
-	v := &Verdict{OK: true, counts: counts{Written: 200, Delivered: 200}, P50: 2, P99: 9,
+	v := &Verdict{
+		OK: true, counts: counts{Written: 200, Delivered: 200}, P50: 2, P99: 9,
 		EventsPerSecond: 900, Seconds: 1.2,
-		Audit: Audited{Verdict: consistency.Agree, Runs: 2, Entries: 200, Records: 200}}
-	r := &consistency.Report{Outbox: outboxName, Run: 3, Verdict: consistency.Agree,
+		Audit: Audited{Verdict: consistency.Agree, Runs: 2, Entries: 200, Records: 200},
+	}
+	r := &consistency.Report{
+		Outbox: outboxName, Run: 3, Verdict: consistency.Agree,
 		Started: time.Unix(0, 0), Finished: time.Unix(1, 0), Entries: 128, Records: 128,
-		Counts: map[consistency.Kind]int64{}}
-	v.Planted = &Planted{Kind: consistency.Altered, Shard: 2,
+		Counts: map[consistency.Kind]int64{},
+	}
+	v.Planted = &Planted{
+		Kind: consistency.Altered, Shard: 2,
 		Entry: consistency.EntryID{MS: 1700000000000, Seq: 4}, What: faults[consistency.Altered].what,
-		Found: found, Report: r}
+		Found: found, Report: r,
+	}
 	if found {
 		r.Verdict = consistency.Drift
 		r.Counts[consistency.Altered] = 1

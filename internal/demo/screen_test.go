@@ -18,8 +18,10 @@ func drawn(t *testing.T, onTerminal, color bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &demo{Options: o, ledger: written(3), fleet: &fleet{}, shop: &shop{}, chaos: &chaos{},
-		audits: &audits{}, started: time.Now()}
+	d := &demo{
+		Options: o, ledger: written(3), fleet: &fleet{}, shop: &shop{}, chaos: &chaos{},
+		audits: &audits{}, started: time.Now(),
+	}
 	d.shop.last.Store("order-000000 OrderShipped")
 	s := screen{demo: d, Painter: terminal.Painter{Color: color && onTerminal}, at: d.started}
 	s.head()

@@ -65,8 +65,10 @@ func (v *Verdict) write(w io.Writer, colors bool) {
 	for _, line := range []struct {
 		name  string
 		count int
-	}{{"duplicates", v.Duplicates}, {"out of order", v.OutOfOrder}, {"lost", v.Lost}, {"unknown",
-		v.Unknown}} {
+	}{{"duplicates", v.Duplicates}, {"out of order", v.OutOfOrder}, {"lost", v.Lost}, {
+		"unknown",
+		v.Unknown,
+	}} {
 		if line.name == "unknown" && line.count == 0 {
 			continue
 		}

@@ -14,8 +14,10 @@ import (
 const failed = "failed"
 
 // verdicts are all values of the label verdict.
-var verdicts = []string{string(consistency.Agree), string(consistency.Drift),
-	string(consistency.Incomplete), failed}
+var verdicts = []string{
+	string(consistency.Agree), string(consistency.Drift),
+	string(consistency.Incomplete), failed,
+}
 
 // Audits is the metrics of the audits that a process runs. What the last audit said is absent as
 // long as it is not this process's turn to audit, or nobody has audited yet: of many relays one has
@@ -131,8 +133,10 @@ func (a *Audits) take(r *consistency.Report) {
 
 // Describe implements prometheus.Collector.
 func (a *Audits) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{a.findings, a.verdict, a.success, a.last, a.took, a.upTo,
-		a.pending, a.unverified, a.missing} {
+	for _, d := range []*prometheus.Desc{
+		a.findings, a.verdict, a.success, a.last, a.took, a.upTo,
+		a.pending, a.unverified, a.missing,
+	} {
 		ch <- d
 	}
 }

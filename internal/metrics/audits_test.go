@@ -17,10 +17,14 @@ func auditReport(run int64, v consistency.Verdict) *consistency.Report {
 		Records: 101,
 		Counts:  map[consistency.Kind]int64{consistency.Lost: 3},
 		Range: []consistency.ShardRange{
-			{Shard: 0, To: consistency.EntryID{MS: 1_700_000_000_500},
-				Watermark: consistency.EntryID{MS: 1_700_000_000_500}, Missing: 3},
-			{Shard: 1, To: consistency.EntryID{MS: 1_700_000_000_250},
-				Watermark: consistency.EntryID{MS: 1_700_000_000_900}, Pending: 7, Unverified: 2},
+			{
+				Shard: 0, To: consistency.EntryID{MS: 1_700_000_000_500},
+				Watermark: consistency.EntryID{MS: 1_700_000_000_500}, Missing: 3,
+			},
+			{
+				Shard: 1, To: consistency.EntryID{MS: 1_700_000_000_250},
+				Watermark: consistency.EntryID{MS: 1_700_000_000_900}, Pending: 7, Unverified: 2,
+			},
 			{Shard: 2, Watermark: consistency.EntryID{MS: 1_700_000_000_900}},
 		},
 	}
@@ -39,8 +43,10 @@ func TestAudits(t *testing.T) {
 	if n := testutil.CollectAndCount(m); n != 0 {
 		t.Errorf("%d series of no audit", n)
 	}
-	m.Recall([]*consistency.Report{auditReport(1, consistency.Agree),
-		auditReport(2, consistency.Incomplete)})
+	m.Recall([]*consistency.Report{
+		auditReport(1, consistency.Agree),
+		auditReport(2, consistency.Incomplete),
+	})
 	m.Audited(auditReport(3, consistency.Drift))
 	m.Skipped(2)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`

@@ -19,8 +19,10 @@ const maxTopics = 200
 const otherTopics = "(other)"
 
 // states are all values of the label state.
-var states = []relay.State{relay.StateStarting, relay.StateRunning, relay.StateWaiting,
-	relay.StatePaused, relay.StateHalted, relay.StateStopped}
+var states = []relay.State{
+	relay.StateStarting, relay.StateRunning, relay.StateWaiting,
+	relay.StatePaused, relay.StateHalted, relay.StateStopped,
+}
 
 // Build labels sluice_build_info.
 type Build struct{ Version, Revision, Go string }
@@ -68,8 +70,10 @@ func NewRelay(outbox string, build Build) *Relay {
 			Help: "From the entry ID's time in Redis to the commit in Kafka, " +
 				"one observation an entry.",
 			ConstLabels: label,
-			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300, 1800,
-				7200},
+			Buckets: []float64{
+				.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300, 1800,
+				7200,
+			},
 		}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sluice_relay_commit_seconds",
@@ -106,8 +110,10 @@ func NewRelay(outbox string, build Build) *Relay {
 	}
 	// A rate over a counter that appears with its first event misses that event: begin at 0 what can
 	// be named.
-	for _, r := range []relay.Reason{relay.ReasonUndecodable, relay.ReasonTooLarge,
-		relay.ReasonNoRoute, relay.ReasonUnknownTopic, relay.ReasonRejected} {
+	for _, r := range []relay.Reason{
+		relay.ReasonUndecodable, relay.ReasonTooLarge,
+		relay.ReasonNoRoute, relay.ReasonUnknownTopic, relay.ReasonRejected,
+	} {
 		m.dead.WithLabelValues(string(r))
 	}
 	for _, s := range states {
@@ -122,8 +128,10 @@ func NewRelay(outbox string, build Build) *Relay {
 func newRegistry(build Build) *prometheus.Registry {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sluice_build_info", Help: "1, labelled with what this binary was made from.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision,
-			"goversion": build.Go},
+		ConstLabels: prometheus.Labels{
+			"version": build.Version, "revision": build.Revision,
+			"goversion": build.Go,
+		},
 	})
 	info.Set(1)
 	r := prometheus.NewRegistry()
@@ -222,8 +230,10 @@ func newShards(outbox string, status func() []relay.ShardStatus, ready func() er
 }
 
 func (s *shards) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.isReady, s.lag, s.oldest, s.state, s.since, s.missing,
-		s.delivered, s.held} {
+	for _, d := range []*prometheus.Desc{
+		s.isReady, s.lag, s.oldest, s.state, s.since, s.missing,
+		s.delivered, s.held,
+	} {
 		ch <- d
 	}
 }

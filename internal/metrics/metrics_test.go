@@ -35,10 +35,14 @@ func TestObserverIsComplete(t *testing.T) {
 func TestCounters(t *testing.T) {
 	m := NewRelay("orders", Build{Version: "v1", Go: "go1"})
 	o := m.Observer()
-	o.Committed(relay.Commit{Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1},
-		Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond})
-	o.Transaction(relay.Transaction{Lane: "a", Shards: 3, Entries: 3, Bytes: 300,
-		Took: time.Millisecond})
+	o.Committed(relay.Commit{
+		Entries: 3, Bytes: 300, Topics: map[string]int{"a": 2, "b": 1},
+		Ages: []time.Duration{time.Millisecond, -time.Hour}, Took: time.Millisecond,
+	})
+	o.Transaction(relay.Transaction{
+		Lane: "a", Shards: 3, Entries: 3, Bytes: 300,
+		Took: time.Millisecond,
+	})
 	o.DeadLettered(1, outbox.EntryID{}, relay.ReasonTooLarge)
 	o.Trimmed(1, 7)
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
@@ -86,8 +90,10 @@ sluice_relay_trimmed_total{outbox="orders"} 7
 func TestShardGauges(t *testing.T) {
 	m := NewRelay("orders", Build{})
 	m.Watch(&fakeRelay{status: []relay.ShardStatus{
-		{Shard: 0, State: relay.StateRunning, Lag: 5, OldestUndelivered: 1500 * time.Millisecond,
-			TrimHeld: time.Minute},
+		{
+			Shard: 0, State: relay.StateRunning, Lag: 5, OldestUndelivered: 1500 * time.Millisecond,
+			TrimHeld: time.Minute,
+		},
 		{Shard: 1, State: relay.StateHalted, Lag: -1, OldestUndelivered: -1, TrimHeld: -1},
 	}})
 	err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`

@@ -36,8 +36,10 @@ func relayCommands(outboxName string, shard int, delivery string) []command {
 	}
 	if delivery == "at-least-once" {
 		list = append(list,
-			command{[]any{"XREADGROUP", "GROUP", group, "check", "COUNT", "1", "STREAMS", stream, ">"},
-				false},
+			command{
+				[]any{"XREADGROUP", "GROUP", group, "check", "COUNT", "1", "STREAMS", stream, ">"},
+				false,
+			},
 			command{[]any{"XAUTOCLAIM", stream, group, "check", "0", "0", "COUNT", "1"}, false},
 			command{[]any{"XINFO", "CONSUMERS", stream, group}, true},
 			command{[]any{"XGROUP", "DELCONSUMER", stream, group, "check"}, false},
@@ -83,7 +85,8 @@ func (c *checker) checkRedisPermissions(ctx context.Context) {
 
 // dryRun gives the commands that the user may not run; the error says that it could not be asked.
 func (c *checker) dryRun(ctx context.Context, user string,
-	commands []command) (denied []string, err error) {
+	commands []command,
+) (denied []string, err error) {
 	for _, cmd := range commands {
 		answer, err := c.redis.Do(ctx, append([]any{"ACL", "DRYRUN", user}, cmd.args...)...).Text()
 		if err != nil {

@@ -130,8 +130,10 @@ func (c *checker) checkReplica(ctx context.Context, l list, level Level) {
 		return
 	}
 	stream := outbox.StreamKey(c.cfg.Outbox.Name, 0)
-	for _, args := range [][]any{{"XINFO", "STREAM", stream},
-		{"XRANGE", stream, "-", "+", "COUNT", "1"}} {
+	for _, args := range [][]any{
+		{"XINFO", "STREAM", stream},
+		{"XRANGE", stream, "-", "+", "COUNT", "1"},
+	} {
 		err := c.replica.Do(ctx, args...).Err()
 		switch {
 		case err == nil || errors.Is(err, redis.Nil):

@@ -24,8 +24,10 @@ func TestRunAuditSettings(t *testing.T) {
 		{"after audits that nobody makes", []string{"relay.trim.after_audit=true"}, "audit.schedule"},
 		{"after audits", []string{"relay.trim.after_audit=true", "audit.schedule=0 5 * * *"}, ""},
 		{"trimmed between audits", []string{"audit.schedule=@hourly"}, "audit.schedule"},
-		{"never trimmed", []string{"audit.schedule=@hourly", "relay.trim.keep=off",
-			"relay.trim.after_audit=true"}, "relay.trim.after_audit"},
+		{"never trimmed", []string{
+			"audit.schedule=@hourly", "relay.trim.keep=off",
+			"relay.trim.after_audit=true",
+		}, "relay.trim.after_audit"},
 		{"longer than the schedule", []string{"audit.schedule=@every 30s"}, "audit.settle"},
 	} {
 		c := &checker{cfg: load(t, append([]string{"kafka.brokers=h:1", "redis.url=redis://h"},
@@ -44,8 +46,10 @@ func TestRunAuditSettings(t *testing.T) {
 // are asked for.
 func TestRunAuditsTopic(t *testing.T) {
 	t.Parallel()
-	for set, level := range map[string]Level{"audit.schedule=*/5 * * * *": Fail,
-		"audit.rate=0": Warn} {
+	for set, level := range map[string]Level{
+		"audit.schedule=*/5 * * * *": Fail,
+		"audit.rate=0":               Warn,
+	} {
 		s := newStage(t, set).migrate(t)
 		s.kafka.ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			s.kafka.KeepControl()

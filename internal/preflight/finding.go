@@ -29,8 +29,10 @@ type list struct {
 }
 
 func (l list) add(level Level, name, fix, format string, args ...any) {
-	*l.all = append(*l.all, Finding{Level: level, Area: l.area, Name: name,
-		Detail: fmt.Sprintf(format, args...), Fix: fix})
+	*l.all = append(*l.all, Finding{
+		Level: level, Area: l.area, Name: name,
+		Detail: fmt.Sprintf(format, args...), Fix: fix,
+	})
 }
 
 func (l list) ok(name, format string, args ...any) { l.add(OK, name, "", format, args...) }

@@ -121,8 +121,10 @@ func opsText(ops []kadm.ACLOperation) string {
 }
 
 func isAuthorization(err error) bool {
-	for _, denied := range []error{kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed,
-		kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed} {
+	for _, denied := range []error{
+		kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed,
+		kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed,
+	} {
 		if errors.Is(err, denied) {
 			return true
 		}

@@ -38,8 +38,10 @@ func (c *checker) topics(ctx context.Context, names ...string) (map[string]topic
 		if t.Topic == nil {
 			continue
 		}
-		d := topic{err: kerr.ErrorForCode(t.ErrorCode), partitions: len(t.Partitions),
-			ops: kadm.DecodeACLOperations(t.AuthorizedOperations)}
+		d := topic{
+			err: kerr.ErrorForCode(t.ErrorCode), partitions: len(t.Partitions),
+			ops: kadm.DecodeACLOperations(t.AuthorizedOperations),
+		}
 		if len(t.Partitions) > 0 {
 			d.replicas = len(t.Partitions[0].Replicas)
 		}

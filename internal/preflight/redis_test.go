@@ -9,8 +9,10 @@ import (
 
 // What INFO says leads to one level each.
 func TestNode(t *testing.T) {
-	fine := map[string]string{"redis_version": "7.0.15", "role": "master",
-		"maxmemory_policy": "noeviction", "maxmemory": "0", "aof_enabled": "1"}
+	fine := map[string]string{
+		"redis_version": "7.0.15", "role": "master",
+		"maxmemory_policy": "noeviction", "maxmemory": "0", "aof_enabled": "1",
+	}
 	tests := []struct {
 		name        string
 		key, value  string
@@ -23,13 +25,20 @@ func TestNode(t *testing.T) {
 		{"no version", "redis_version", "", nil, Warn, "does not tell its version"},
 		{"replica", "role", "slave", nil, Fail, "cannot be written to"},
 		{"cluster node", "cluster_enabled", "1", nil, Fail, "node of a cluster"},
-		{"evicts", "maxmemory_policy", "allkeys-lru",
-			map[string]string{"maxmemory": "1048576", "maxmemory_human": "1.00M"}, Fail,
-			"may delete a whole stream"},
+		{
+			"evicts", "maxmemory_policy", "allkeys-lru",
+			map[string]string{"maxmemory": "1048576", "maxmemory_human": "1.00M"},
+			Fail,
+			"may delete a whole stream",
+		},
 		{"would evict", "maxmemory_policy", "allkeys-lru", nil, Warn, "as long as there is no maxmemory"},
 		{"evicts markers", "maxmemory_policy", "volatile-ttl", nil, Warn, "appends twice"},
-		{"limited", "maxmemory", "1048576", map[string]string{"maxmemory_human": "1.00M"}, OK,
-			"refuses appends, and loses nothing"},
+		{
+			"limited", "maxmemory", "1048576",
+			map[string]string{"maxmemory_human": "1.00M"},
+			OK,
+			"refuses appends, and loses nothing",
+		},
 		{"no append-only file", "aof_enabled", "0", nil, Warn, "loses what came after the last snapshot"},
 		{"append-only file fails", "aof_last_write_status", "err", nil, Fail, "refuses writes"},
 	}

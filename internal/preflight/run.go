@@ -40,8 +40,10 @@ func (c *checker) area(name string) list { return list{name, &c.all} }
 
 // Run makes every check. It does not fail: what goes wrong is a finding.
 func Run(ctx context.Context, cfg *config.Config, s Servers) []Finding {
-	c := &checker{cfg: cfg, redis: s.Redis, replica: s.Replica, kafka: s.Kafka,
-		admin: kadm.NewClient(s.Kafka)}
+	c := &checker{
+		cfg: cfg, redis: s.Redis, replica: s.Replica, kafka: s.Kafka,
+		admin: kadm.NewClient(s.Kafka),
+	}
 	c.checkConfiguration()
 	redisUp := c.checkRedis(ctx)
 	kafkaUp := c.checkKafka(ctx)

@@ -67,8 +67,10 @@ func load(t *testing.T, set ...string) *config.Config {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(config.Source{File: file,
-		Set: append([]string{"outbox.name=orders"}, set...)})
+	cfg, err := config.Load(config.Source{
+		File: file,
+		Set:  append([]string{"outbox.name=orders"}, set...),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +192,10 @@ func TestRunConfiguration(t *testing.T) {
 		"redis.url=redis://u:secret@h", "relay.on_mismatch=continue",
 		"relay.topics.on_changed=continue")}
 	c.checkConfiguration()
-	for _, name := range []string{"kafka.sasl", "redis.url", "http.listen", "http.pprof",
-		"relay.trim.keep", "relay.on_mismatch", "relay.topics.on_changed"} {
+	for _, name := range []string{
+		"kafka.sasl", "redis.url", "http.listen", "http.pprof",
+		"relay.trim.keep", "relay.on_mismatch", "relay.topics.on_changed",
+	} {
 		wants(t, c.all, Warn, "configuration", name, "")
 	}
 	for _, f := range c.all {
@@ -205,8 +209,10 @@ func TestWorst(t *testing.T) {
 	for _, tt := range []struct {
 		levels []Level
 		want   Level
-	}{{nil, OK}, {[]Level{OK, Warn, OK}, Warn}, {[]Level{Fail, Warn}, Fail}, {[]Level{Warn, Fail, OK},
-		Fail}} {
+	}{{nil, OK}, {[]Level{OK, Warn, OK}, Warn}, {[]Level{Fail, Warn}, Fail}, {
+		[]Level{Warn, Fail, OK},
+		Fail,
+	}} {
 		var all []Finding
 		for _, l := range tt.levels {
 			all = append(all, Finding{Level: l})

@@ -75,8 +75,10 @@ func TestBufferLeavesTheRest(t *testing.T) {
 func TestBufferRefuses(t *testing.T) {
 	t.Parallel()
 	whole := entries(event(), bulks("a", "\r\n"))
-	replies := []string{"*2\r\n$1\r\na\r\nx\r\n", "*2\r\n$1\r\na\r\n$x\r\n", "*2\r\n$1\r\na\r\n\n",
-		"*2\r\n$1\r\na\r\n" + strings.Repeat("1", 100_000)}
+	replies := []string{
+		"*2\r\n$1\r\na\r\nx\r\n", "*2\r\n$1\r\na\r\n$x\r\n", "*2\r\n$1\r\na\r\n\n",
+		"*2\r\n$1\r\na\r\n" + strings.Repeat("1", 100_000),
+	}
 	for n := range whole {
 		if n > 0 { // nothing at all is no reply
 			replies = append(replies, whole[:n])

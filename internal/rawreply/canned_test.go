@@ -43,7 +43,8 @@ func (c *canned) SetWriteDeadline(time.Time) error { return nil }
 
 // cannedClient has one connection at a time; dials counts them.
 func cannedClient(slowly func(io.Reader) io.Reader,
-	next func() []byte) (c *redis.Client, dials *int) {
+	next func() []byte,
+) (c *redis.Client, dials *int) {
 	dials = new(int)
 	c = redis.NewClient(&redis.Options{
 		Dialer: func(context.Context, string, string) (net.Conn, error) {

@@ -9,7 +9,8 @@ type remainder struct{ values int }
 // have to its end, or else the end of b or of the reply. missing is how many bytes come after b of
 // a bulk string that begins in it.
 func (r *remainder) walk(b []byte) (whole, missing int, err error) {
-	for i := 0; r.values > 0; whole = i {
+	var i int
+	for ; r.values > 0; whole = i {
 		kind := byte('$')
 		n, end := Size(b, whole, kind)
 		if end == 0 {

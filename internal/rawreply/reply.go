@@ -32,7 +32,8 @@ type Client interface {
 // An error that Redis answered is an [Error]. MOVED and ASK are such errors: go-redis does not
 // follow them here.
 func Do(ctx context.Context, client Client, into []byte, limit int, firstKey int8,
-	args ...any) ([]byte, error) {
+	args ...any,
+) ([]byte, error) {
 	b := buffer{b: into[:0], limit: limit}
 	cmd := redis.NewRawWriteToCmd(ctx, &b, args...)
 	cmd.SetFirstKeyPos(firstKey)

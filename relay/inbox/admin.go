@@ -34,8 +34,10 @@ func NewAdmin(cfg Config) (*Admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return &Admin{cfg: cfg, client: client,
-		letters: &letterbox{client: client, inbox: cfg.Inbox, topic: cfg.DeadLetterTopic}}, nil
+	return &Admin{
+		cfg: cfg, client: client,
+		letters: &letterbox{client: client, inbox: cfg.Inbox, topic: cfg.DeadLetterTopic},
+	}, nil
 }
 
 // Close closes the Kafka client. The Redis client stays the caller's.
@@ -227,7 +229,8 @@ func (a *Admin) Letters(ctx context.Context) ([]*Letter, error) {
 // ReplayKey asks the owner of a partition to apply what waits of a parked key, in its order, and to
 // free the key.
 func (a *Admin) ReplayKey(ctx context.Context, topic string, partition int32, key string,
-	mode ReplayMode) error {
+	mode ReplayMode,
+) error {
 	return a.wish(ctx, topic, partition, keyWish+key, string(mode))
 }
 

@@ -78,8 +78,10 @@ func (p *partition) check(ctx context.Context) error {
 }
 
 func (p *partition) halt(offset int64, reason, expected, found string) *HaltError {
-	return &HaltError{Topic: p.topic, Partition: p.number, Offset: offset, Reason: reason,
-		Expected: expected, Found: found}
+	return &HaltError{
+		Topic: p.topic, Partition: p.number, Offset: offset, Reason: reason,
+		Expected: expected, Found: found,
+	}
 }
 
 // truncated is the halt for a log that was cut off below the position and has grown again.

@@ -238,8 +238,10 @@ func (c Config) validate() error {
 		{"MaxBytes", int64(c.MaxBytes), 1, math.MaxInt32},
 		{"MaxTime", int64(c.MaxTime), int64(time.Millisecond), int64(time.Minute)},
 		{"MaxInFlight", int64(c.MaxInFlight), 1 << 10, math.MaxInt64},
-		{"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond),
-			math.MaxInt32 * int64(time.Millisecond)},
+		{
+			"SessionTimeout", int64(c.SessionTimeout), int64(100 * time.Millisecond),
+			math.MaxInt32 * int64(time.Millisecond),
+		},
 		{"HousekeepingInterval", int64(c.HousekeepingInterval), int64(time.Millisecond), math.MaxInt64},
 		{"DrainTimeout", int64(c.DrainTimeout), int64(time.Millisecond), math.MaxInt64},
 	} {

@@ -35,8 +35,10 @@ func TestConfigRefuses(t *testing.T) {
 		"Ring":              func(c *Config) { c.Redis = ring },
 		"Kafka is required": func(c *Config) { c.Kafka = nil },
 		"Config.Kafka": func(c *Config) {
-			c.Kafka = []kgo.Opt{kgo.ClientID(""), kgo.MaxVersions(nil), kgo.RequestRetries(-1),
-				kgo.MetadataMaxAge(time.Microsecond)}
+			c.Kafka = []kgo.Opt{
+				kgo.ClientID(""), kgo.MaxVersions(nil), kgo.RequestRetries(-1),
+				kgo.MetadataMaxAge(time.Microsecond),
+			}
 		},
 		"Topics is required":        func(c *Config) { c.Topics = nil },
 		`topic "t"`:                 func(c *Config) { c.Topics = []string{"t", "t"} },

@@ -27,8 +27,10 @@ type control struct {
 }
 
 func newControl(cfg *Config) *control {
-	return &control{client: cfg.Redis, inbox: cfg.Inbox, log: cfg.Logger,
-		told: map[string]PartitionStatus{}, wake: make(chan struct{}, 1)}
+	return &control{
+		client: cfg.Redis, inbox: cfg.Inbox, log: cfg.Logger,
+		told: map[string]PartitionStatus{}, wake: make(chan struct{}, 1),
+	}
 }
 
 // pauseField is the field of the control hash that pauses a partition, or all of them.
@@ -88,7 +90,8 @@ const heartbeat = 5
 // run polls and writes until ctx ends, and then writes what is still queued. changed is called when
 // the pauses are others than before.
 func (c *control) run(ctx context.Context, interval time.Duration, current func() []PartitionStatus,
-	changed func()) {
+	changed func(),
+) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false

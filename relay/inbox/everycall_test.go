@@ -38,10 +38,12 @@ func (c *call) now() bool {
 // kafkaFaults are the ways in which a call to Kafka fails.
 var kafkaFaults = map[string]func(l *lab, c *call){
 	"refused": func(l *lab, c *call) {
-		l.cluster.Fault(kfake.Fault{Err: kerr.UnknownServerError, Count: -1,
+		l.cluster.Fault(kfake.Fault{
+			Err: kerr.UnknownServerError, Count: -1,
 			When: func(kmsg.Request) bool {
 				return c.now()
-			}})
+			},
+		})
 	},
 	"timed out": func(l *lab, c *call) { // and done all the same, where the broker can say so
 		l.cluster.Fault(kfake.Fault{Err: kerr.RequestTimedOut, Count: -1, When: func(kmsg.Request) bool {
@@ -179,8 +181,10 @@ func applyWith(t *testing.T, fault func(l *lab, c *call), n int64) (hit bool) {
 // once, in order, and no call's failure is held against a record.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
-	for server, faults := range map[string]map[string]func(*lab, *call){"Kafka": kafkaFaults,
-		"Redis": redisFaults} {
+	for server, faults := range map[string]map[string]func(*lab, *call){
+		"Kafka": kafkaFaults,
+		"Redis": redisFaults,
+	} {
 		for name, fault := range faults {
 			t.Run(server+", "+name, func(t *testing.T) {
 				t.Parallel()

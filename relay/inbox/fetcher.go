@@ -28,8 +28,10 @@ type fetcher struct {
 }
 
 func newFetcher(client *kgo.Client, budget int) *fetcher {
-	return &fetcher{client: client, budget: budget, wake: func() {}, sources: map[string]*source{},
-		ids: map[string]TopicID{}}
+	return &fetcher{
+		client: client, budget: budget, wake: func() {}, sources: map[string]*source{},
+		ids: map[string]TopicID{},
+	}
 }
 
 // fetchOpts are the options of the client that fetches. It does nothing else: an explicit request

@@ -173,8 +173,10 @@ func TestHaltsBehindTheEnd(t *testing.T) {
 // Where an inbox begins: at 0, at what there is, or behind it. The beginning that is gone halts.
 func TestStart(t *testing.T) {
 	t.Parallel()
-	for start, want := range map[Start][]string{Beginning: nil, Earliest: numbers(3, 8),
-		End: numbers(6, 8)} {
+	for start, want := range map[Start][]string{
+		Beginning: nil, Earliest: numbers(3, 8),
+		End: numbers(6, 8),
+	} {
 		t.Run(start.String(), func(t *testing.T) {
 			t.Parallel()
 			inLab(t, 1, func(t *testing.T, l *lab) {
@@ -262,8 +264,10 @@ func TestPassesMarkers(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := client.ProduceSync(t.Context(),
-				&kgo.Record{Topic: events, Key: []byte("a"),
-					Value: []byte(fmt.Sprint(i))}).FirstErr(); err != nil {
+				&kgo.Record{
+					Topic: events, Key: []byte("a"),
+					Value: []byte(fmt.Sprint(i)),
+				}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 			if err := client.EndTransaction(t.Context(), i != 1); err != nil { // the second one is aborted

@@ -84,8 +84,10 @@ func newLab(t *testing.T, partitions int) *lab {
 		t.Fatal(err)
 	}
 	l.cluster = cluster
-	l.opts = []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext),
-		kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics()}
+	l.opts = []kgo.Opt{
+		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(network.DialContext),
+		kgo.MetadataMinAge(10 * time.Millisecond), kgo.DisableClientMetrics(),
+	}
 	if l.kafka, err = kgo.NewClient(
 		append(slices.Clone(l.opts), kgo.RecordPartitioner(kgo.ManualPartitioner()))...); err != nil {
 		t.Fatal(err)
@@ -167,8 +169,10 @@ func (l *lab) produce(partition int32, key string, from, to int) {
 	l.t.Helper()
 	var records []*kgo.Record
 	for i := from; i < to; i++ {
-		records = append(records, &kgo.Record{Topic: events, Partition: partition, Key: []byte(key),
-			Value: []byte(strconv.Itoa(i))})
+		records = append(records, &kgo.Record{
+			Topic: events, Partition: partition, Key: []byte(key),
+			Value: []byte(strconv.Itoa(i)),
+		})
 	}
 	l.write(records...)
 }

@@ -120,7 +120,8 @@ func (in *Inbox) prepare(ctx context.Context, known *Layout) (*Layout, error) {
 // complete fills in what the layout lacks: from what this process knows, else from the group's
 // offsets, else anew.
 func (in *Inbox) complete(ctx context.Context, layout, known *Layout,
-	found map[string]*kafkalog.Topic) error {
+	found map[string]*kafkalog.Topic,
+) error {
 	var err error
 	for _, name := range in.cfg.Topics {
 		if _, ok := layout.Topics[name]; ok {
@@ -150,7 +151,8 @@ func (in *Inbox) complete(ctx context.Context, layout, known *Layout,
 
 // firstSlots are the tags of an inbox that starts for the first time.
 func (in *Inbox) firstSlots(ctx context.Context,
-	found map[string]*kafkalog.Topic) (tags string, slots int, err error) {
+	found map[string]*kafkalog.Topic,
+) (tags string, slots int, err error) {
 	if in.cfg.Outbox != "" {
 		layout, err := outbox.ReadLayout(ctx, in.cfg.Redis, in.cfg.Outbox)
 		return in.cfg.Outbox, layout.Shards, err
@@ -174,7 +176,8 @@ func gcd(a, b int) int {
 // firstStart is where the partitions of a topic begin by the configuration. known are those that
 // began before.
 func (in *Inbox) firstStart(ctx context.Context, t *kafkalog.Topic,
-	known map[int32]int64) (TopicStart, error) {
+	known map[int32]int64,
+) (TopicStart, error) {
 	start := TopicStart{ID: t.ID, Start: make([]int64, len(t.Partitions))}
 	for i := range t.Partitions {
 		if offset, ok := known[int32(i)]; ok {

@@ -85,8 +85,10 @@ func (l *letter) records(inbox, topic string, id TopicID) []*kgo.Record {
 		headers = append(headers, kgo.RecordHeader{Key: "sluice-parked", Value: []byte("1")})
 	}
 	if chunks > 1 {
-		headers = append(headers, kgo.RecordHeader{Key: "sluice-chunks",
-			Value: []byte(strconv.Itoa(chunks))})
+		headers = append(headers, kgo.RecordHeader{
+			Key:   "sluice-chunks",
+			Value: []byte(strconv.Itoa(chunks)),
+		})
 	}
 	records := make([]*kgo.Record, chunks)
 	for i := range records {

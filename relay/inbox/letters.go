@@ -109,8 +109,10 @@ func (b *letterbox) drop(ctx context.Context, letters []*Letter) error {
 			if c.number == 0 {
 				first = append(first, &kgo.Record{Topic: b.topic, Partition: c.partition, Key: []byte(key)})
 			} else {
-				later = append(later, &kgo.Record{Topic: b.topic, Partition: c.partition,
-					Key: []byte(key + "#" + strconv.Itoa(c.number))})
+				later = append(later, &kgo.Record{
+					Topic: b.topic, Partition: c.partition,
+					Key: []byte(key + "#" + strconv.Itoa(c.number)),
+				})
 			}
 		}
 	}

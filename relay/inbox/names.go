@@ -36,8 +36,10 @@ type keys struct {
 func keysOf(inbox, tagName string, slot int, topic string, partition int32) keys {
 	tag := outbox.SlotTag(tagName, slot)
 	base := "sluice:" + tag + ":inbox:" + inbox + ":" + topic + ":" + strconv.Itoa(int(partition))
-	return keys{tag: tag, position: base, parked: base + ":parked", replay: base + ":replay",
-		owed: base + ":owed"}
+	return keys{
+		tag: tag, position: base, parked: base + ":parked", replay: base + ":replay",
+		owed: base + ":owed",
+	}
 }
 
 func (k keys) state(name string) string { return k.tag + ":" + name }

@@ -27,7 +27,8 @@ type memory struct {
 // remembered is the layout as the group's offsets have it. What they do not have is missing, or
 // begins by the configuration.
 func (in *Inbox) remembered(ctx context.Context,
-	found map[string]*kafkalog.Topic) (*Layout, error) {
+	found map[string]*kafkalog.Topic,
+) (*Layout, error) {
 	l := &Layout{Topics: map[string]TopicStart{}}
 	offsets, err := in.groupOffsets(ctx)
 	if err != nil {
@@ -70,7 +71,8 @@ func (in *Inbox) groupOffsets(ctx context.Context) (kadm.OffsetResponses, error)
 // reached is how far the group's offsets say that a partition once was; 0 if they do not say. It
 // tells an older Redis from a newer one, and decides nothing.
 func (in *Inbox) reached(ctx context.Context, topic string, partition int32,
-	id TopicID) (int64, error) {
+	id TopicID,
+) (int64, error) {
 	offsets, err := in.groupOffsets(ctx)
 	if err != nil {
 		return 0, err
@@ -96,8 +98,10 @@ func (in *Inbox) commitOffsets(ctx context.Context, client *kgo.Client, parts []
 		if offsets[p.topic] == nil {
 			offsets[p.topic], memories[p.topic] = map[int32]kgo.EpochOffset{}, map[int32]string{}
 		}
-		text, err := json.Marshal(memory{1, layout.Tags, layout.Slots, pos.Topic,
-			layout.Topics[p.topic].of(p.number)})
+		text, err := json.Marshal(memory{
+			1, layout.Tags, layout.Slots, pos.Topic,
+			layout.Topics[p.topic].of(p.number),
+		})
 		if err != nil {
 			return err
 		}

@@ -43,16 +43,20 @@ func (t *transaction) isParked(r *kgo.Record) bool {
 
 // park puts a record into the dead letters and its key among the parked.
 func (t *transaction) park(r *kgo.Record, f *failure) {
-	t.letters = append(t.letters, &letter{record: r, reason: f.reason, detail: f.err.Error(),
-		parked: true})
+	t.letters = append(t.letters, &letter{
+		record: r, reason: f.reason, detail: f.err.Error(),
+		parked: true,
+	})
 	key := string(r.Key)
 	k, ok := t.parked[key]
 	if !ok {
 		k, ok = t.p.parked[key]
 	}
 	if !ok {
-		k = parkedKey{First: r.Offset, Done: r.Offset - 1, Reason: f.reason,
-			Detail: oneLine(f.err.Error()), SinceMS: time.Now().UnixMilli()}
+		k = parkedKey{
+			First: r.Offset, Done: r.Offset - 1, Reason: f.reason,
+			Detail: oneLine(f.err.Error()), SinceMS: time.Now().UnixMilli(),
+		}
 	}
 	k.Last = r.Offset
 	k.Count++

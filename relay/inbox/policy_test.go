@@ -177,8 +177,10 @@ func TestUndecodable(t *testing.T) {
 		cfg.OnError = DeadLetter
 		l.write(&kgo.Record{
 			Topic: events, Value: []byte("{"),
-			Headers: []kgo.RecordHeader{{Key: "content-type",
-				Value: []byte("application/cloudevents+json")}},
+			Headers: []kgo.RecordHeader{{
+				Key:   "content-type",
+				Value: []byte("application/cloudevents+json"),
+			}},
 		})
 		l.produce(0, "a", 1, 2)
 		_, stop := l.start(cfg)

@@ -18,8 +18,10 @@ func header(name, value string) kgo.RecordHeader {
 // The three formats of docs/wire-format.md say the same.
 func TestUnfold(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	common := []kgo.RecordHeader{header("tenant", "t1"),
-		header("sluice-entry", "orders/3/1767319445000-3")}
+	common := []kgo.RecordHeader{
+		header("tenant", "t1"),
+		header("sluice-entry", "orders/3/1767319445000-3"),
+	}
 	structured := func(more string) []byte {
 		return []byte(`{"specversion":"1.0","id":"e1","source":"sluice/orders",` +
 			`"type":"OrderPlaced","subject":"42","time":"2026-01-02T03:04:05.000Z",` +
@@ -40,9 +42,13 @@ func TestUnfold(t *testing.T) {
 		want   Record
 	}{
 		"raw": {
-			kgo.Record{Value: []byte(`{"n":1}`),
-				Headers: append([]kgo.RecordHeader{header("id", "e1"), header("type", "OrderPlaced"),
-					header("content-type", "application/json")}, common...)},
+			kgo.Record{
+				Value: []byte(`{"n":1}`),
+				Headers: append([]kgo.RecordHeader{
+					header("id", "e1"), header("type", "OrderPlaced"),
+					header("content-type", "application/json"),
+				}, common...),
+			},
 			with(event, "application/json", []byte(`{"n":1}`)),
 		},
 		"binary": {
@@ -54,33 +60,43 @@ func TestUnfold(t *testing.T) {
 			cloud,
 		},
 		"structured, JSON": {
-			kgo.Record{Value: structured(`,"data":{"n":1}`),
+			kgo.Record{
+				Value: structured(`,"data":{"n":1}`),
 				Headers: append([]kgo.RecordHeader{header("content-type",
-					"application/cloudevents+json; charset=UTF-8")}, common...)},
+					"application/cloudevents+json; charset=UTF-8")}, common...),
+			},
 			cloud,
 		},
 		"structured, text": {
-			kgo.Record{Value: structured(`,"datacontenttype":"text/plain","data":"a \"b\""`),
+			kgo.Record{
+				Value: structured(`,"datacontenttype":"text/plain","data":"a \"b\""`),
 				Headers: append([]kgo.RecordHeader{header("content-type", "application/cloudevents+json")},
-					common...)},
+					common...),
+			},
 			with(cloud, "text/plain", []byte(`a "b"`)),
 		},
 		"structured, a JSON string stays JSON": {
-			kgo.Record{Value: structured(`,"datacontenttype":"application/json","data":"a"`),
+			kgo.Record{
+				Value: structured(`,"datacontenttype":"application/json","data":"a"`),
 				Headers: append([]kgo.RecordHeader{header("content-type", "Application/CloudEvents+json")},
-					common...)},
+					common...),
+			},
 			with(cloud, "application/json", []byte(`"a"`)),
 		},
 		"structured, bytes": {
-			kgo.Record{Value: structured(`,"datacontenttype":"image/png","data_base64":"AAH/"`),
+			kgo.Record{
+				Value: structured(`,"datacontenttype":"image/png","data_base64":"AAH/"`),
 				Headers: append([]kgo.RecordHeader{header("content-type", "application/cloudevents+json")},
-					common...)},
+					common...),
+			},
 			with(cloud, "image/png", []byte{0, 1, 255}),
 		},
 		"structured, without data": {
-			kgo.Record{Value: structured(""),
+			kgo.Record{
+				Value: structured(""),
 				Headers: append([]kgo.RecordHeader{header("content-type", "application/cloudevents+json")},
-					common...)},
+					common...),
+			},
 			with(cloud, "", nil),
 		},
 		"a tombstone": {
@@ -122,8 +138,10 @@ func TestUnfoldRefuses(t *testing.T) {
 		sound + `,"data":1,"data_base64":"AA=="}`:                "both",
 		sound + `,"data_base64":"!"}`:                            "not a CloudEvent",
 	} {
-		_, err := unfold(&kgo.Record{Value: []byte(value),
-			Headers: []kgo.RecordHeader{header("content-type", "application/cloudevents+json")}})
+		_, err := unfold(&kgo.Record{
+			Value:   []byte(value),
+			Headers: []kgo.RecordHeader{header("content-type", "application/cloudevents+json")},
+		})
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", value, err, says)
 		}
@@ -132,13 +150,17 @@ func TestUnfoldRefuses(t *testing.T) {
 
 func TestLetterCodec(t *testing.T) {
 	for name, r := range map[string]kgo.Record{
-		"plain": {Topic: "t", Partition: 3, Offset: 7, Key: []byte("k"), Value: []byte("v\r\n$5"),
+		"plain": {
+			Topic: "t", Partition: 3, Offset: 7, Key: []byte("k"), Value: []byte("v\r\n$5"),
 			Timestamp: time.UnixMilli(5),
-			Headers:   []kgo.RecordHeader{header("a", "1"), header("a", "2"), header("", "")}},
+			Headers:   []kgo.RecordHeader{header("a", "1"), header("a", "2"), header("", "")},
+		},
 		"nulls":        {Topic: "t", Timestamp: time.UnixMilli(0)},
 		"empty values": {Topic: "t", Key: []byte{}, Value: []byte{}, Timestamp: time.UnixMilli(0)},
-		"large": {Topic: "t", Value: bytes.Repeat([]byte("x"), 3*letterChunk/2),
-			Timestamp: time.UnixMilli(1)},
+		"large": {
+			Topic: "t", Value: bytes.Repeat([]byte("x"), 3*letterChunk/2),
+			Timestamp: time.UnixMilli(1),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := &letter{record: &r, reason: Failed, detail: "because\nof this", parked: true}
@@ -195,8 +217,10 @@ func TestForeignRecordsAreNoLetters(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	f.Add(encodeRecord(&kgo.Record{Topic: "t", Key: []byte("k"), Value: []byte("v"),
-		Headers: []kgo.RecordHeader{header("h", "v")}}))
+	f.Add(encodeRecord(&kgo.Record{
+		Topic: "t", Key: []byte("k"), Value: []byte("v"),
+		Headers: []kgo.RecordHeader{header("h", "v")},
+	}))
 	f.Add([]byte("*2\r\n$5\r\ntopic\r\n$99999999999\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord(b)
@@ -212,14 +236,18 @@ func FuzzDecodeRecord(f *testing.F) {
 }
 
 func TestPosition(t *testing.T) {
-	p := Position{Next: 7, Topic: TopicID{1}, Epoch: 3, Count: 5, Letters: 1, Instance: "i1",
-		At: time.Unix(1, 0).UTC()}
+	p := Position{
+		Next: 7, Topic: TopicID{1}, Epoch: 3, Count: 5, Letters: 1, Instance: "i1",
+		At: time.Unix(1, 0).UTC(),
+	}
 	got, err := ParsePosition(p.encode())
 	if err != nil || got != p {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"", "7", "{}", `{"v":1}`, `{"v":2,"next":1}`, `{"v":1,"next":-1}`,
-		`{"v":1,"next":"1"}`, `{"v":1,"next":1,"topic":"01"}`} {
+	for _, bad := range []string{
+		"", "7", "{}", `{"v":1}`, `{"v":2,"next":1}`, `{"v":1,"next":-1}`,
+		`{"v":1,"next":"1"}`, `{"v":1,"next":1,"topic":"01"}`,
+	} {
 		if _, err := ParsePosition(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

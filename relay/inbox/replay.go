@@ -145,7 +145,8 @@ func (p *partition) openLog(ctx context.Context) (*kafkalog.Log, error) {
 // replayOffset applies one letter. If it is gone although nothing says that it was applied, Redis
 // has lost its replay: the record is taken from the topic.
 func (p *partition) replayOffset(ctx context.Context, wish, value string, own []*Letter,
-	loaded map[int64]*Letter) error {
+	loaded map[int64]*Letter,
+) error {
 	offset, err := strconv.ParseInt(strings.TrimPrefix(wish, offsetWish), 10, 64)
 	if err != nil {
 		return p.unwish(ctx, wish)
@@ -205,8 +206,10 @@ func (p *partition) fetchOne(ctx context.Context, offset int64) (*kgo.Record, er
 		}
 	}
 	if r == nil || r.Offset != offset {
-		return nil, &failure{offset: offset,
-			err: errors.New("it is neither among the dead letters nor in the topic any more")}
+		return nil, &failure{
+			offset: offset,
+			err:    errors.New("it is neither among the dead letters nor in the topic any more"),
+		}
 	}
 	return r, nil
 }
@@ -215,7 +218,8 @@ func (p *partition) fetchOne(ctx context.Context, offset int64) (*kgo.Record, er
 // failed, so that its letter stands again, with that reason. What the record fails by is a
 // *failure.
 func (p *partition) replayRecord(ctx context.Context, r *kgo.Record,
-	note func(redis.Pipeliner)) (partial bool, err error) {
+	note func(redis.Pipeliner),
+) (partial bool, err error) {
 	for attempt := 0; ; attempt++ {
 		partial, err = p.replayOnce(ctx, r, note)
 		if !errors.Is(err, errConflict) || attempt == 10 {
@@ -225,10 +229,13 @@ func (p *partition) replayRecord(ctx context.Context, r *kgo.Record,
 }
 
 func (p *partition) replayOnce(ctx context.Context, r *kgo.Record,
-	note func(redis.Pipeliner)) (partial bool, err error) {
+	note func(redis.Pipeliner),
+) (partial bool, err error) {
 	err = p.watch(ctx, func(conn *redis.Tx) error {
-		t := &transaction{p: p, soft: ctx, hard: ctx, conn: conn, scratch: conn.TxPipeline(),
-			replaying: true}
+		t := &transaction{
+			p: p, soft: ctx, hard: ctx, conn: conn, scratch: conn.TxPipeline(),
+			replaying: true,
+		}
 		if err := t.recognise(); err != nil {
 			return err
 		}

@@ -21,7 +21,8 @@ type step struct {
 // replayKey applies what waits of a parked key, as far as it is loaded, and frees the key if that
 // was all.
 func (p *partition) replayKey(ctx context.Context, key string, mode ReplayMode, wanted []*Letter,
-	loaded map[int64]*Letter) error {
+	loaded map[int64]*Letter,
+) error {
 	k, ok := p.parked[key]
 	if !ok {
 		return p.unwish(ctx, keyWish+key)
@@ -105,7 +106,8 @@ func (p *partition) loadStep(l *Letter, loaded map[int64]*Letter) (step, error) 
 // refetch adds the records of a parked key that have no letter, from the topic itself. whole: these
 // are all.
 func (p *partition) refetch(ctx context.Context, key string, k parkedKey,
-	steps []step) (merged []step, whole bool, err error) {
+	steps []step,
+) (merged []step, whole bool, err error) {
 	log, err := p.openLog(ctx)
 	if err != nil {
 		return nil, false, err

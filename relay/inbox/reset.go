@@ -102,9 +102,12 @@ func (to ResetTo) check() error {
 }
 
 func (a *Admin) planOne(ctx context.Context, layout *Layout, t *kafkalog.Topic, partition int32,
-	to ResetTo) (Reset, error) {
-	r := Reset{Topic: t.Name, Partition: partition, topic: t.ID,
-		keys: layout.keys(a.cfg.Inbox, t.Name, partition)}
+	to ResetTo,
+) (Reset, error) {
+	r := Reset{
+		Topic: t.Name, Partition: partition, topic: t.ID,
+		keys: layout.keys(a.cfg.Inbox, t.Name, partition),
+	}
 	log, err := a.log(t, partition)
 	if err != nil {
 		return r, err

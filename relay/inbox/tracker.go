@@ -20,11 +20,13 @@ type tracker struct {
 }
 
 func newTracker(in *Inbox, topic string, partition int32, log *slog.Logger) *tracker {
-	return &tracker{log: log, observer: in.cfg.Observer, tell: in.control.tell,
+	return &tracker{
+		log: log, observer: in.cfg.Observer, tell: in.control.tell,
 		status: PartitionStatus{
 			Topic: topic, Partition: partition, Record: -1, Lag: -1, OldestUnapplied: -1, ParkedKeys: -1,
 			Instance: in.cfg.Instance,
-		}}
+		},
+	}
 }
 
 // set moves the partition to a state. A reason that only changes its text while a server is down is

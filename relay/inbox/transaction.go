@@ -54,7 +54,8 @@ type transaction struct {
 // transact applies as many of the records as fit, and says how many it has committed. forced is the
 // failure by which the first of them is condemned.
 func (p *partition) transact(soft, hard context.Context, records []*kgo.Record,
-	forced *failure) (done int, err error) {
+	forced *failure,
+) (done int, err error) {
 	t := &transaction{p: p, soft: soft, hard: hard, began: time.Now()}
 	err = p.watch(hard, func(conn *redis.Tx) error {
 		t.conn, t.scratch = conn, conn.TxPipeline()
@@ -139,8 +140,10 @@ func (t *transaction) pass(r *kgo.Record, forced *failure) error {
 		return t.condemn(r, forced)
 	}
 	if t.isParked(r) {
-		t.park(r, &failure{offset: r.Offset, reason: Parked,
-			err: errors.New("an earlier record of its key is parked")})
+		t.park(r, &failure{
+			offset: r.Offset, reason: Parked,
+			err: errors.New("an earlier record of its key is parked"),
+		})
 		t.records = append(t.records, r)
 		return nil
 	}

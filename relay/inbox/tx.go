@@ -168,7 +168,8 @@ func (q queue) Pipelined(_ context.Context, fn func(redis.Pipeliner) error) ([]r
 }
 
 func (q queue) TxPipelined(ctx context.Context,
-	fn func(redis.Pipeliner) error) ([]redis.Cmder, error) {
+	fn func(redis.Pipeliner) error,
+) ([]redis.Cmder, error) {
 	return q.Pipelined(ctx, fn)
 }
 

@@ -55,7 +55,7 @@ func TestWatchedKeysAreProtected(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		cfg := l.config()
 		runs := 0
-		cfg.Handle = func(ctx context.Context, tx *Tx, r Record) error {
+		cfg.Handle = func(ctx context.Context, tx *Tx, _ Record) error {
 			stock, err := tx.Read("stock").Get(ctx, "stock").Int()
 			if err != nil {
 				return err
@@ -119,8 +119,10 @@ func (l *lab) newOutbox(name string, shards int) {
 }
 
 func placed(r Record) outbox.Event {
-	return outbox.Event{AggregateType: "shipment", AggregateID: r.Key, Type: "Shipped",
-		Payload: r.Value}
+	return outbox.Event{
+		AggregateType: "shipment", AggregateID: r.Key, Type: "Shipped",
+		Payload: r.Value,
+	}
 }
 
 // Append is part of the same EXEC: one event for each record, in the shard of its key.
@@ -191,7 +193,7 @@ func TestAppendErrors(t *testing.T) {
 		state  State
 		says   string
 	}{
-		"not an event": {func(r Record) outbox.Event {
+		"not an event": {func(Record) outbox.Event {
 			return outbox.Event{AggregateType: "x", Type: "y"}
 		}, true, Halted, "AggregateID"},
 		"another shard": {func(r Record) outbox.Event {
@@ -236,7 +238,7 @@ func TestOtherSlotsAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, queue := range map[string]func(ctx context.Context, tx *Tx){
 		"queued":  func(ctx context.Context, tx *Tx) { tx.Queue().Incr(ctx, "elsewhere") },
-		"watched": func(ctx context.Context, tx *Tx) { tx.Read("elsewhere") },
+		"watched": func(_ context.Context, tx *Tx) { tx.Read("elsewhere") },
 		"many": func(ctx context.Context, tx *Tx) {
 			tx.Queue().MSet(ctx, tx.StateKey("here"), 1, "elsewhere", 1)
 		},
@@ -251,7 +253,7 @@ func TestOtherSlotsAreRefused(t *testing.T) {
 				l.mini.HSet("unrelated", "a", "b")
 				cfg := l.config()
 				cfg.RequireSameSlot, cfg.OnError = true, DeadLetter
-				cfg.Handle = func(ctx context.Context, tx *Tx, r Record) error {
+				cfg.Handle = func(ctx context.Context, tx *Tx, _ Record) error {
 					tx.Queue().Incr(ctx, tx.StateKey("here"))
 					queue(ctx, tx)
 					return nil

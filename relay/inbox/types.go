@@ -17,13 +17,19 @@ var typesOf = func() map[string]string {
 			"setrange", "setbit", "bitfield",
 			"pfadd", "get", "strlen",
 		},
-		"hash": {"hset", "hsetnx", "hmset", "hdel", "hincrby", "hincrbyfloat", "hexpire", "hpexpire",
-			"hget", "hgetall", "hmget"},
-		"list": {"lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "lset", "lrem", "ltrim",
-			"linsert", "lmove", "rpoplpush", "lrange"},
+		"hash": {
+			"hset", "hsetnx", "hmset", "hdel", "hincrby", "hincrbyfloat", "hexpire", "hpexpire",
+			"hget", "hgetall", "hmget",
+		},
+		"list": {
+			"lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "lset", "lrem", "ltrim",
+			"linsert", "lmove", "rpoplpush", "lrange",
+		},
 		"set": {"sadd", "srem", "spop", "smove", "smembers", "sismember"},
-		"zset": {"zadd", "zrem", "zincrby", "zremrangebyrank", "zremrangebyscore", "zremrangebylex",
-			"zpopmin", "zpopmax", "geoadd", "zrange"},
+		"zset": {
+			"zadd", "zrem", "zincrby", "zremrangebyrank", "zremrangebyscore", "zremrangebylex",
+			"zpopmin", "zpopmax", "geoadd", "zrange",
+		},
 		"stream": {"xadd", "xtrim", "xdel", "xack", "xgroup", "xsetid", "xclaim", "xautoclaim"},
 	} {
 		for _, c := range commands {
