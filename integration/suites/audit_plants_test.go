@@ -86,12 +86,13 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	c.compare(audit(t, full))
 
 	outside := c.config()
-	outside.Outside = true
+	outside.Outside = &consistency.Outside{}
 	c.compare(audit(t, outside))
-	// Within bounds: nothing was planted among the first hundred of each shard, which stand before all
+	// Within bounds: nothing was planted among the first hundred of each shard, which come before all
 	// others.
 	var err error
-	if outside.To, err = consistency.ParseEntryID(c.entries(c.w.Shards-1, "0")[99].ID); err != nil {
+	last := c.entries(c.w.Shards-1, "0")[99]
+	if outside.Outside.To, err = consistency.ParseEntryID(last.ID); err != nil {
 		t.Fatal(err)
 	}
 	if r := audit(t, outside); r.Verdict != consistency.Agree || r.Entries != int64(100*c.w.Shards) {
