@@ -43,13 +43,13 @@ func TestDecode(t *testing.T) {
 		"id is empty":          set(1, ""),
 		"aggregateid is empty": set(5, ""),
 		"unknown field":        with("x", "y"),
-		"stands twice":         with("id", "2"),
+		"occurs twice":         with("id", "2"),
 		"format version":       with("v", "2"),
 		"field time":           with("time", "-5"),
 		"field more":           with("more", "x"),
 		"reserved":             set(11, `{"ce_id":"x"}`),
 		"JSON object":          set(11, `["a"]`),
-		"header \"a\" stands":  set(11, `{"a":"1","a":"2"}`),
+		"header \"a\" occurs":  set(11, `{"a":"1","a":"2"}`),
 		"after the object":     set(11, `{"a":"1"} x`),
 	} {
 		if e := decoded(fields...); !strings.Contains(e.bad, want) {

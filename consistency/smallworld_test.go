@@ -23,7 +23,7 @@ type smallWorld struct {
 	// is, is then undecidable.
 	deletes bool
 	again   []func() // duplicates for a later stage
-	// where the stage began: what stands before it has been audited and cannot change
+	// where the stage began: what comes before it has been audited and cannot change
 	old     map[*memoryPartition]int64
 	stalls  []bool           // shards that deliver nothing any more in this stage
 	queued  [][]func()       // what they will deliver in the next one

@@ -85,7 +85,7 @@ func (c *carrier) add(shard, n int) {
 	}
 }
 
-// entries reads a shard behind an entry, "0" for the whole.
+// entries reads a shard after an entry, "0" for the whole.
 func (c *carrier) entries(shard int, after string) []redis.XMessage {
 	c.t.Helper()
 	var all []redis.XMessage
@@ -130,7 +130,7 @@ func (c *carrier) plant(k consistency.Kind, shard int, entry string) {
 	c.planted[fmt.Sprint(k, " shard ", shard, " entry ", entry)] = true
 }
 
-// plan is what becomes of entries: the records of each, and those that come behind all.
+// plan is what becomes of entries: the records of each, and those that come after all.
 type plan struct {
 	records [][]*kgo.Record
 	tail    []*kgo.Record
@@ -226,7 +226,7 @@ func millisecond(id string) string {
 	return ms
 }
 
-// never is an entry behind m that nobody has written, with a key of its own.
+// never is an entry after m that nobody has written, with a key of its own.
 func (c *carrier) never(m redis.XMessage) redis.XMessage {
 	c.t.Helper()
 	var ms, seq uint64
@@ -243,7 +243,7 @@ func (c *carrier) never(m redis.XMessage) redis.XMessage {
 	return never
 }
 
-// send delivers a plan, and then the position behind its entries, as a relay's transaction would.
+// send delivers a plan, and then the position after its entries, as a relay's transaction would.
 func (c *carrier) send(p *plan, shard int, entries []redis.XMessage) {
 	c.t.Helper()
 	for _, group := range append(p.records, p.tail) {

@@ -125,7 +125,7 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 	}
 }
 
-// TestWhatIsLostIsNotTrimmed: an entry that an audit found lost stands in Redis alone. It stays
+// TestWhatIsLostIsNotTrimmed: an entry that an audit found lost is in Redis alone. It stays
 // until a repair has sent it.
 func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,7 @@ func stalledPartition(t *testing.T, l *lab, together bool) {
 		Err: kerr.NotLeaderForPartition, Count: -1})
 	flows[0].add(5, place{"stalled", 0})
 	if !together {
-		time.Sleep(60 * time.Millisecond) // behind the linger
+		time.Sleep(60 * time.Millisecond) // past the linger
 	}
 	others := flows[1:]
 	began := time.Now()

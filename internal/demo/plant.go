@@ -33,7 +33,7 @@ type Planted struct {
 // strayTopic is on no route of the shop's events, and begins as the route does.
 const strayTopic = "outbox.event.refund"
 
-// ordersForPlant are written for each shard, so that the fault stands among others.
+// ordersForPlant are written for each shard, so that the fault is among others.
 const ordersForPlant = 8
 
 // plant stops the relays, lets the shop go on, and carries its events itself, as a relay does but
@@ -88,7 +88,7 @@ type carrier struct {
 	world    *world
 	producer *kgo.Client
 	after    []string           // by shard: the last entry that the relays have carried
-	entries  [][]redis.XMessage // by shard: those behind it
+	entries  [][]redis.XMessage // by shard: those after it
 	shard    int                // where the fault is: the one with the most entries
 	failed   error              // of what is sent while an audit runs
 }
