@@ -36,7 +36,8 @@ type smallWorld struct {
 func newSmallWorld(t *rapid.T) *smallWorld {
 	w := &smallWorld{
 		streams: &memoryStreams{shards: make([]memoryStream, rapid.IntRange(1, 3).Draw(t, "shards"))},
-		logs:    &memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}},
+		logs: &memoryLogs{byName: map[string][]*memoryPartition{},
+			positions: map[int]EntryID{}},
 		deletes: rapid.Bool().Draw(t, "deletes"), clock: 1000, late: map[EntryID]bool{},
 		removes: rapid.IntRange(0, 3).Draw(t, "removes") == 0,
 	}
@@ -50,7 +51,7 @@ func newSmallWorld(t *rapid.T) *smallWorld {
 
 func (w *smallWorld) id(t *rapid.T) EntryID {
 	w.clock += uint64(rapid.IntRange(1, 3).Draw(t, "gap"))
-	return EntryID{w.clock, 0}
+	return EntryID{MS: w.clock}
 }
 
 // stage adds entries and their records, and plants faults among them.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/config"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // auditFlags are the flags of an audit that are not settings.
@@ -150,12 +152,15 @@ func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 	}
 	for _, x := range []struct {
 		flag, text string
-		into       *consistency.EntryID
+		into       *outbox.EntryID
 	}{{"from", f.from, &outside.From}, {"to", f.to, &outside.To}} {
 		if x.text == "" {
 			continue
 		}
-		if *x.into, err = consistency.ParseEntryID(x.text); err != nil {
+		if !strings.Contains(x.text, "-") { // Redis reads a last ID without one as the whole millisecond
+			return nil, usagef("--%s: %q: want <milliseconds>-<sequence>", x.flag, x.text)
+		}
+		if *x.into, err = outbox.ParseEntryID(x.text); err != nil {
 			return nil, usagef("--%s: %w", x.flag, err)
 		}
 	}

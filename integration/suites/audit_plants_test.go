@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // begun is an environment whose first entries were delivered and audited, so that audits begin
@@ -92,7 +93,7 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	// others.
 	var err error
 	last := c.entries(c.w.Shards-1, "0")[99]
-	if outside.Outside.To, err = consistency.ParseEntryID(last.ID); err != nil {
+	if outside.Outside.To, err = outbox.ParseEntryID(last.ID); err != nil {
 		t.Fatal(err)
 	}
 	if r := audit(t, outside); r.Verdict != consistency.Agree || r.Entries != int64(100*c.w.Shards) {

@@ -78,8 +78,7 @@ func limited(t *testing.T, w *testenv.Env,
 	cfg = w.Config()
 	cfg.Delivery, cfg.Trim.Keep = d, time.Millisecond
 	cfg.Trim.Limit = func(_ context.Context, shard int) (outbox.EntryID, error) {
-		id, err := progress.UpTo(shard)
-		return outbox.EntryID(id), err
+		return progress.UpTo(shard)
 	}
 	return cfg, auditor
 }

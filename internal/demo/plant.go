@@ -20,9 +20,9 @@ import (
 
 // Planted is a fault that was made on purpose, and what the audit said.
 type Planted struct {
-	Kind  consistency.Kind    `json:"kind"`
-	Shard int                 `json:"shard"`
-	Entry consistency.EntryID `json:"entry"`
+	Kind  consistency.Kind `json:"kind"`
+	Shard int              `json:"shard"`
+	Entry outbox.EntryID   `json:"entry"`
 	// What was done.
 	What string `json:"what"`
 	// Found: the audit has reported this, with its kind, shard and entry, and nothing else.
@@ -54,7 +54,7 @@ func (d *demo) plant(ctx context.Context, w *world, writer *outbox.Writer) (*Pla
 	p := &Planted{Kind: d.Plant}
 	victim := c.choose(d.Plant)
 	p.Shard, p.What = c.shard, faults[d.Plant].what
-	if p.Entry, err = consistency.ParseEntryID(c.entries[c.shard][victim].ID); err != nil {
+	if p.Entry, err = outbox.ParseEntryID(c.entries[c.shard][victim].ID); err != nil {
 		return nil, err
 	}
 	if err := c.carry(ctx, d.audits, d.Plant, victim); err != nil {
