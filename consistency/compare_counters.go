@@ -1,8 +1,6 @@
 package consistency
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // judgeCounters compares what Redis says it has added to a stream with what was found: entries that
 // are gone and have no record are found by their number alone. holes: records were out of sight.
