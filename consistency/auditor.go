@@ -78,13 +78,13 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 	if err != nil {
 		return a.failed(ctx, began, err)
 	}
-	if before, err = before.forRun(c.Outbox, shards, c.Full || c.Outside); err != nil {
+	if before, err = before.forRun(c.Outbox, shards, c.Full || c.Outside != nil); err != nil {
 		return nil, err
 	}
 	report := newReport(c.Outbox, before.Run)
-	report.Started, report.Full, report.DuplicatesAllowed = began, c.Full || c.Outside,
+	report.Started, report.Full, report.DuplicatesAllowed = began, c.Full || c.Outside != nil,
 		c.AllowDuplicates
-	if c.Outside {
+	if c.Outside != nil {
 		report.Run, report.Outside = 0, true
 	}
 	reader := &collector{
@@ -100,7 +100,7 @@ func (a *Auditor) run(ctx context.Context, began time.Time) (*Report, error) {
 		return nil, err
 	}
 	report.Finished = time.Now()
-	if c.Outside {
+	if c.Outside != nil {
 		return report, nil
 	}
 	if err := s.save(ctx, keep, nil, report); err != nil {
@@ -128,7 +128,7 @@ func (a *Auditor) failed(ctx context.Context, began time.Time, err error) (*Repo
 // load reads what earlier runs remember. A run from outside wants none of it, and a full one only
 // the number of the last run, if it can be read.
 func (a *Auditor) load(ctx context.Context, s *store) (state, error) {
-	if a.cfg.Outside {
+	if a.cfg.Outside != nil {
 		return state{}, nil
 	}
 	before, _, err := s.load(ctx)
@@ -140,7 +140,7 @@ func (a *Auditor) load(ctx context.Context, s *store) (state, error) {
 
 // saveRound keeps what a round has compared; a run from outside keeps the tiles alone, in memory.
 func (a *Auditor) saveRound(s *store) saveFunc {
-	if a.cfg.Outside {
+	if a.cfg.Outside != nil {
 		return func(_ context.Context, _ state, tiles []Tile) error {
 			a.outside = MergeTiles(append(a.outside, tiles...), mostInMemory)
 			return nil
@@ -154,18 +154,22 @@ func (a *Auditor) saveRound(s *store) saveFunc {
 // settings are what the comparison depends on.
 func (a *Auditor) settings() settings {
 	c := &a.cfg
-	return settings{
+	s := settings{
 		outbox: c.Outbox, route: c.Route, format: c.Format, source: c.Source, tombstones: c.Tombstones,
 		deadLetter: c.DeadLetterTopic, watch: c.Watch,
-		settle: max(0, c.Settle), outside: c.Outside, from: c.From, to: c.To,
+		settle:      max(0, c.Settle),
 		tileEntries: a.tile, roundEntries: a.round, workers: auditWorkers, mostSuspects: mostSuspects,
 	}
+	if o := c.Outside; o != nil {
+		s.outside, s.from, s.to = true, o.From, o.To
+	}
+	return s
 }
 
 var errNoStreams = errors.New("there is no stream of the outbox")
 
 func (a *Auditor) shards(ctx context.Context, streams *redisStreams) (int, error) {
-	if !a.cfg.Outside {
+	if a.cfg.Outside == nil {
 		l, err := outbox.ReadLayout(ctx, a.cfg.Redis, a.cfg.Outbox)
 		if err == nil && l.Format != 1 {
 			return 0, &outbox.LayoutError{
@@ -175,8 +179,8 @@ func (a *Auditor) shards(ctx context.Context, streams *redisStreams) (int, error
 		}
 		return l.Shards, err
 	}
-	if a.cfg.Shards > 0 {
-		return a.cfg.Shards, nil
+	if a.cfg.Outside.Shards > 0 {
+		return a.cfg.Outside.Shards, nil
 	}
 	for n := 0; ; n++ {
 		st, err := streams.state(ctx, n)

@@ -26,10 +26,10 @@ func TestReportOfAnInterruptedRunStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		if run > 0 {
-			g.add(t, EntryID{uint64(5 + run), 0}.String())
+			g.add(t, EntryID{MS: uint64(5 + run)}.String())
 		}
 		r, err := a.Run(t.Context())
-		if err != nil || r.Run != int64(run+1) || r.Range[0].After != (EntryID{5, 0}).before() {
+		if err != nil || r.Run != int64(run+1) || r.Range[0].After != (EntryID{MS: 5}).Prev() {
 			t.Fatalf("run %d: %v: %+v", run+1, err, r)
 		}
 		if refused := strings.Contains(strings.Join(r.Incomplete, ""),

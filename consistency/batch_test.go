@@ -258,7 +258,7 @@ func FuzzBatches(f *testing.F) {
 func eventBatch(n int) []byte {
 	var records []*kgo.Record
 	for i := range n {
-		r := rawRecord(0, EntryID{1700000000000, uint64(i)},
+		r := rawRecord(0, EntryID{MS: 1700000000000, Seq: uint64(i)},
 			fmt.Sprintf("01890000-0000-7000-8000-%012d", i), "OrderPlaced", fmt.Sprint("order-", i%1000),
 			string(make([]byte, 200)))
 		r.Offset = int64(i)

@@ -67,10 +67,10 @@ func beginShard(set settings, s shardRun, back string) (next shardRun, note stri
 func firstPoint(set settings, s shardRun) shardPoint {
 	p := shardPoint{Begun: true, BaseAdded: -1, Lost: s.point.Lost, Since: s.sample.last}
 	if !s.sample.first.IsZero() {
-		p.Since = s.sample.first.before()
+		p.Since = s.sample.first.Prev()
 	}
 	if !set.from.IsZero() {
-		p.Since = minID(maxID(p.Since, set.from.before()), s.watermark)
+		p.Since = minID(maxID(p.Since, set.from.Prev()), s.watermark)
 	}
 	p.Point = p.Since
 	nothingGone := s.sample.added == s.sample.length
@@ -104,7 +104,7 @@ func whyBack(ctx context.Context, streams streams, shard int, point shardPoint,
 		return "", nil // the entry may be gone in good order
 	}
 	anchor := ""
-	err := streams.read(ctx, shard, point.Point.before(), point.Point, func(raw rawEntry) error {
+	err := streams.read(ctx, shard, point.Point.Prev(), point.Point, func(raw rawEntry) error {
 		anchor = anchorOf(raw)
 		return nil
 	})

@@ -124,7 +124,7 @@ func (c *collector) lateRecord(ctx context.Context, shard int, x *expecter,
 	f found,
 ) (lateRecord, error) {
 	r := lateRecord{found: f}
-	err := c.streams.read(ctx, shard, f.id.before(), f.id, func(raw rawEntry) error {
+	err := c.streams.read(ctx, shard, f.id.Prev(), f.id, func(raw rawEntry) error {
 		e, err := x.expect(ctx, raw)
 		if err != nil {
 			return err

@@ -143,7 +143,7 @@ func arrived(s settings, c *collected, m *mismatch) []Finding {
 		}
 	}
 	var out []Finding
-	for _, id := range slices.SortedFunc(maps.Keys(m.unseen), EntryID.compare) {
+	for _, id := range slices.SortedFunc(maps.Keys(m.unseen), EntryID.Compare) {
 		records := c.late.records[reference{m.shard, id}]
 		// What was there at the first look, after the place where the round had stopped, is not
 		// late.

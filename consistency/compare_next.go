@@ -19,7 +19,7 @@ func nextShard(s shardRun, r *shardRead) (next shardRun, compared []comparedTile
 	if s.point.Point != r.upTo {
 		s.point.Point, s.point.Anchor = r.upTo, r.anchor
 	} else if !s.done && s.point.Point != s.watermark && s.pending == 0 {
-		note = fmt.Sprintf("shard %d: nothing behind %s could be compared", s.number, s.point.Point)
+		note = fmt.Sprintf("shard %d: nothing after %s could be compared", s.number, s.point.Point)
 		s.done = true
 	}
 	s.done = s.done || s.point.Point == s.watermark || s.pending > 0

@@ -60,7 +60,7 @@ func (c *collected) further(topics topicSet) map[place]bool {
 }
 
 func (o *overtaken) finding() Finding {
-	detail := fmt.Sprintf("stands behind the record of entry %s, which has the same key", o.by)
+	detail := fmt.Sprintf("comes after the record of entry %s, which has the same key", o.by)
 	f := o.record.finding(Reordered, o.shard, detail)
 	f.ID = o.eventID
 	return f

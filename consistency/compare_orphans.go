@@ -1,6 +1,8 @@
 package consistency
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // removed reports whether an entry that is not in the stream can be one that Redis has trimmed or
 // deleted.

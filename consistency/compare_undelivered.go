@@ -1,6 +1,8 @@
 package consistency
 
-import "slices"
+import (
+	"slices"
+)
 
 // disagrees reports whether a tile has to be looked into.
 func (s *shardRead) disagrees() bool {

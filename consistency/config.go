@@ -55,19 +55,24 @@ type Config struct {
 	// audits that run all the time.
 	Effort float64
 
-	// Outside compares what is in the two systems without layout, positions and earlier audits, and
-	// remembers nothing. Every entry counts as one that should be there.
-	Outside bool
-	// Shards of the outbox, for Outside; 0: as many as there are streams.
-	Shards int
-	// From and To bound the entries compared, both inclusive, for Outside. Zero: from the first, up
-	// to the watermark.
-	From, To EntryID
+	// Outside makes audits from outside; nil: ordinary ones.
+	Outside *Outside
 
 	// OnPhase is told when a phase of a run begins; nil: nobody is. The run waits for it.
 	OnPhase func(Phase)
 	// Logger takes a line about each run; nil: slog.Default().
 	Logger *slog.Logger
+}
+
+// Outside is an audit from outside. It compares what is in the two systems without layout,
+// positions and earlier audits, and remembers nothing. Every entry counts as one that should be
+// there.
+type Outside struct {
+	// Shards of the outbox; 0: as many as there are streams.
+	Shards int
+	// From and To bound the entries compared, both inclusive. Zero: from the first, up to the
+	// watermark.
+	From, To EntryID
 }
 
 // Sizes of tiles and rounds. A round is what is compared between two savings of the state; its
@@ -103,6 +108,10 @@ func (c Config) withDefaults() Config {
 			c.Watch = []string{prefix + "*"}
 		}
 	}
+	if c.Outside != nil {
+		outside := *c.Outside // the caller may change its own
+		c.Outside = &outside
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -128,14 +137,11 @@ func (c *Config) validate() error {
 			return fmt.Errorf("consistency: watched topic %q: %w", p, err)
 		}
 	}
-	if !c.Outside && (c.Shards != 0 || !c.From.IsZero() || !c.To.IsZero()) {
-		return errors.New("consistency: Shards, From and To are for audits from outside")
-	}
 	if c.Effort < 0 || c.Effort > 1 {
 		return fmt.Errorf("consistency: Effort is %g, want 0 to 1", c.Effort)
 	}
-	if c.Rate < 0 || c.Shards < 0 {
-		return errors.New("consistency: Rate and Shards cannot be negative")
+	if c.Rate < 0 || c.Outside != nil && c.Outside.Shards < 0 {
+		return errors.New("consistency: Rate and Outside.Shards cannot be negative")
 	}
 	return nil
 }

@@ -41,7 +41,8 @@ func TestEveryPartOfAnImageCounts(t *testing.T) {
 	t.Parallel()
 	base := func() image {
 		return image{
-			shard: 1, id: EntryID{5, 1}, topic: "t", partition: 2, key: []byte("key"),
+			shard: 1, id: EntryID{MS: 5, Seq: 1}, topic: "t", partition: 2,
+			key:   []byte("key"),
 			value: []byte("value"), headers: []header{{"a", []byte("1")}, {"b", []byte("2")}},
 		}
 	}

@@ -61,7 +61,7 @@ func dumb(streams *memoryStreams, logs *memoryLogs,
 					if h.Key == "sluice-entry" {
 						parts := strings.Split(string(h.Value), "/")
 						d.shard, _ = strconv.Atoi(parts[1])
-						d.entry, _ = ParseEntryID(parts[2])
+						d.entry, _ = outbox.ParseEntryID(parts[2])
 					} else {
 						content = append(content, h.Key+"="+string(h.Value))
 					}

@@ -87,7 +87,7 @@ func (e *entry) read(raw rawEntry) (bad string) {
 		case f < 0:
 			return fmt.Sprintf("unknown field %q", clip(name))
 		case has[f]:
-			return fmt.Sprintf("field %s stands twice", fieldNames[f])
+			return fmt.Sprintf("field %s occurs twice", fieldNames[f])
 		}
 		values[f], has[f] = raw.fields[i+1], true
 	}

@@ -17,7 +17,7 @@ import (
 
 func decoded(fields ...string) entry {
 	var e entry
-	e.decode(raw(EntryID{7, 1}, fields...))
+	e.decode(raw(EntryID{MS: 7, Seq: 1}, fields...))
 	return e
 }
 
@@ -45,13 +45,13 @@ func TestDecode(t *testing.T) {
 		"id is empty":          set(1, ""),
 		"aggregateid is empty": set(5, ""),
 		"unknown field":        with("x", "y"),
-		"stands twice":         with("id", "2"),
+		"occurs twice":         with("id", "2"),
 		"format version":       with("v", "2"),
 		"field time":           with("time", "-5"),
 		"field more":           with("more", "x"),
 		"reserved":             set(11, `{"ce_id":"x"}`),
 		"JSON object":          set(11, `["a"]`),
-		"header \"a\" stands":  set(11, `{"a":"1","a":"2"}`),
+		"header \"a\" occurs":  set(11, `{"a":"1","a":"2"}`),
 		"after the object":     set(11, `{"a":"1"} x`),
 	} {
 		if e := decoded(fields...); !strings.Contains(e.bad, want) {
@@ -137,7 +137,7 @@ func TestReply(t *testing.T) {
 		"*2\r\n$3\r\n6-0\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n"
 	r := reply{b: []byte(text)}
 	got, err := r.entries(nil)
-	if err != nil || len(got) != 2 || got[0].id != (EntryID{5, 1}) ||
+	if err != nil || len(got) != 2 || got[0].id != (EntryID{MS: 5, Seq: 1}) ||
 		string(got[0].fields[3]) != "\r\n" || string(got[1].raw) != "*2\r\n$1\r\nc\r\n$1\r\nd\r\n" {
 		t.Fatalf("%v %v", got, err)
 	}

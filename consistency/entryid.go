@@ -2,22 +2,20 @@ package consistency
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math"
-	"strconv"
+
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// EntryID is the ID of a stream entry, Redis's ms-seq. It is ordered by MS, then Seq. 0-0 is before
-// every entry.
-type EntryID struct{ MS, Seq uint64 }
+// EntryID is that of package outbox, under a name that pure code can use without importing it.
+type EntryID = outbox.EntryID
 
 // lastID is at or above every entry.
-var lastID = EntryID{math.MaxUint64, math.MaxUint64}
+var lastID = EntryID{MS: math.MaxUint64, Seq: math.MaxUint64}
 
-// ParseEntryID reads ms-seq.
-func ParseEntryID(s string) (EntryID, error) { return parseEntryID([]byte(s)) }
-
+// parseEntryID reads ms-seq from a reply or a record. It is not the parser of the writer and the
+// relay, so that a mistake of that one shows.
 func parseEntryID(b []byte) (EntryID, error) {
 	var id EntryID
 	dash := bytes.IndexByte(b, '-')
@@ -48,35 +46,6 @@ func parseUint(b []byte, v *uint64) bool {
 	return true
 }
 
-func (id EntryID) String() string {
-	b := strconv.AppendUint(make([]byte, 0, 24), id.MS, 10)
-	b = append(b, '-')
-	return string(strconv.AppendUint(b, id.Seq, 10))
-}
-
-// Less reports whether id is before other.
-func (id EntryID) Less(other EntryID) bool {
-	return id.MS < other.MS || id.MS == other.MS && id.Seq < other.Seq
-}
-
-func (id EntryID) compare(other EntryID) int {
-	return cmp.Or(cmp.Compare(id.MS, other.MS), cmp.Compare(id.Seq, other.Seq))
-}
-
-// IsZero reports whether id is 0-0, which no entry can have.
-func (id EntryID) IsZero() bool { return id == EntryID{} }
-
-// before is the greatest ID below id.
-func (id EntryID) before() EntryID {
-	switch {
-	case id.Seq > 0:
-		return EntryID{id.MS, id.Seq - 1}
-	case id.MS > 0:
-		return EntryID{id.MS - 1, math.MaxUint64}
-	}
-	return EntryID{}
-}
-
 func minID(a, b EntryID) EntryID {
 	if b.Less(a) {
 		return b
@@ -89,15 +58,6 @@ func maxID(a, b EntryID) EntryID {
 		return b
 	}
 	return a
-}
-
-// MarshalText makes EntryID a string in JSON.
-func (id EntryID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
-
-// UnmarshalText is the inverse of MarshalText.
-func (id *EntryID) UnmarshalText(b []byte) (err error) {
-	*id, err = parseEntryID(b)
-	return err
 }
 
 // clip keeps text from an entry short enough for a message.

@@ -11,7 +11,7 @@ import (
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	const id, eventTimeText = "o/0/1700000000000-0", "2023-11-14T22:13:20.000Z"
-	at := EntryID{1700000000000, 0}
+	at := EntryID{MS: 1700000000000}
 	headers := func(pairs ...string) (out []kgo.RecordHeader) {
 		for i := 0; i < len(pairs); i += 2 {
 			out = append(out, kgo.RecordHeader{Key: pairs[i], Value: []byte(pairs[i+1])})

@@ -30,7 +30,7 @@ func noneTwice(headers []header) error {
 	for i, h := range headers {
 		for _, other := range headers[:i] {
 			if h.name == other.name {
-				return fmt.Errorf("header %q stands twice", clip([]byte(h.name)))
+				return fmt.Errorf("header %q occurs twice", clip([]byte(h.name)))
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func scanHeaders(dst []header, text []byte) ([]header, bool) {
 	}
 }
 
-// nameAgain is name as a string: that of the entry before, whose headers had the memory behind dst,
+// nameAgain is name as a string: that of the entry before, whose headers had the memory after dst,
 // if it is the same.
 func nameAgain(dst []header, name []byte) string {
 	if n := len(dst); n < cap(dst) {

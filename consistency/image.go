@@ -157,7 +157,7 @@ func difference(want, got []trait, wantPartition, gotPartition int32) string {
 	found := make(map[string]trait, len(got))
 	for _, t := range got {
 		if _, twice := found[t.name]; twice {
-			out = append(out, t.name+" stands twice in the record")
+			out = append(out, t.name+" occurs twice in the record")
 		}
 		found[t.name] = t
 	}

@@ -13,7 +13,7 @@ func benchReply(n int) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", n)
 	for i := range n {
-		id := EntryID{1700000000000, uint64(i)}.String()
+		id := EntryID{MS: 1700000000000, Seq: uint64(i)}.String()
 		fmt.Fprintf(&b, "*2\r\n$%d\r\n%s\r\n*12\r\n", len(id), id)
 		for _, f := range entryFields(fmt.Sprintf("01890000-0000-7000-8000-%012d", i), "order",
 			fmt.Sprint("order-", i%1000), "OrderPlaced", strings.Repeat("x", 200)) {
@@ -84,7 +84,8 @@ func BenchmarkEntries(b *testing.B) {
 
 // BenchmarkRecords takes what an audit does with records apart.
 func BenchmarkRecords(b *testing.B) {
-	r := rawRecord(0, EntryID{1700000000000, 1}, "01890000-0000-7000-8000-000000000001", "OrderPlaced",
+	r := rawRecord(0, EntryID{MS: 1700000000000, Seq: 1},
+		"01890000-0000-7000-8000-000000000001", "OrderPlaced",
 		"order-1", strings.Repeat("x", 200))
 	var (
 		im image
@@ -99,7 +100,7 @@ func BenchmarkRecords(b *testing.B) {
 		})
 	})
 	b.Run("observe", func(b *testing.B) {
-		perEvent(b, 1, func() { sh.observe(&im, rs[0], 0, EntryID{1700000000000, 1}) })
+		perEvent(b, 1, func() { sh.observe(&im, rs[0], 0, EntryID{MS: 1700000000000, Seq: 1}) })
 	})
 	b.Run("observe/structured", func(b *testing.B) {
 		sh := shape{format: CloudEventsStructured}
@@ -108,6 +109,6 @@ func BenchmarkRecords(b *testing.B) {
 				`"type":"OrderPlaced","subject":"order-1",` +
 				`"time":"2023-11-14T22:13:20.000Z","aggregatetype":"order","data":{"total":9.5,"note":"` +
 				strings.Repeat("x", 170) + `"}}`)
-		perEvent(b, 1, func() { sh.observe(&im, r, 0, EntryID{1700000000000, 1}) })
+		perEvent(b, 1, func() { sh.observe(&im, r, 0, EntryID{MS: 1700000000000, Seq: 1}) })
 	})
 }

@@ -165,17 +165,21 @@ func (k *kafkaLogs) position(ctx context.Context, shard int) (EntryID, error) {
 	var record struct {
 		V        int `json:"v"`
 		Position struct {
-			Entry EntryID `json:"entry"`
+			Entry string `json:"entry"`
 		} `json:"position"`
 	}
 	err = json.Unmarshal(last.Value, &record)
 	if err == nil && record.V != 2 {
 		err = fmt.Errorf("version %d, this audit knows 2", record.V)
 	}
+	var entry EntryID
+	if err == nil {
+		entry, err = parseEntryID([]byte(record.Position.Entry))
+	}
 	if err != nil {
 		return EntryID{}, fmt.Errorf("topic %s, partition %d: position: %w", name, shard, err)
 	}
-	return record.Position.Entry, nil
+	return entry, nil
 }
 
 func (k *kafkaLogs) losesRecords(ctx context.Context, name string) (string, error) {

@@ -108,7 +108,7 @@ func (c *collector) resend(ctx context.Context, shard int,
 	}
 	var record *kgo.Record
 	why := "it is no longer in Redis"
-	err = c.streams.read(ctx, shard, id.before(), id, func(raw rawEntry) error {
+	err = c.streams.read(ctx, shard, id.Prev(), id, func(raw rawEntry) error {
 		e, err := x.expect(ctx, raw)
 		switch {
 		case err != nil:

@@ -36,7 +36,7 @@ func (a Audited) Disposable() EntryID {
 	case a.Problem != "":
 		return EntryID{}
 	case a.Lost > 0 && !a.UpTo.Less(a.First):
-		return a.First.before()
+		return a.First.Prev()
 	}
 	return a.UpTo
 }

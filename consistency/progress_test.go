@@ -78,7 +78,7 @@ func (g *progressStage) add(t *testing.T, id string) {
 func (g *progressStage) anchor(t *testing.T, id EntryID) (anchor string) {
 	t.Helper()
 	s := &redisStreams{primary: g.cfg.Redis, outbox: "o"}
-	if err := s.read(t.Context(), 0, id.before(), id, func(raw rawEntry) error {
+	if err := s.read(t.Context(), 0, id.Prev(), id, func(raw rawEntry) error {
 		anchor = anchorOf(raw)
 		return nil
 	}); err != nil {
@@ -123,13 +123,13 @@ func TestProgress(t *testing.T) {
 	for _, id := range []string{"5-0", "6-0", "7-0"} {
 		g.add(t, id)
 	}
-	six := EntryID{6, 0}
+	six := EntryID{MS: 6}
 	g.save(t, shardPoint{Point: six, Anchor: g.anchor(t, six)})
 	upTo(six)
 	// Behind many reports and tiles, the first time as well as later.
 	var tiles []Tile
 	for i := range 500 {
-		tiles = append(tiles, Tile{Shard: 0, To: EntryID{uint64(i), 0}})
+		tiles = append(tiles, Tile{Shard: 0, To: EntryID{MS: uint64(i)}})
 	}
 	for run := range int64(20) { // in batches of their own, which are read into the same memory
 		r := newReport("o", run)
@@ -142,9 +142,12 @@ func TestProgress(t *testing.T) {
 	if all, err := g.Look(t.Context()); err != nil || len(all) != 1 || all[0].UpTo != six {
 		t.Errorf("%v %v", all, err)
 	}
-	seven := EntryID{7, 0}
-	g.save(t, shardPoint{Point: seven, Anchor: g.anchor(t, seven), Lost: []EntryID{{6, 0}, {5, 0}}})
-	upTo(EntryID{5, 0}.before())
+	seven := EntryID{MS: 7}
+	g.save(t, shardPoint{
+		Point: seven, Anchor: g.anchor(t, seven),
+		Lost: []EntryID{{MS: 6}, {MS: 5}},
+	})
+	upTo(EntryID{MS: 5}.Prev())
 	g.save(t, shardPoint{Point: seven, Anchor: g.anchor(t, seven)})
 	upTo(seven)
 	if got, err := g.UpTo(1); err != nil || !got.IsZero() {
@@ -201,7 +204,7 @@ func TestProgressWithoutServers(t *testing.T) {
 	t.Parallel()
 	g := newProgressStage(t)
 	g.add(t, "5-0")
-	g.save(t, shardPoint{Point: EntryID{5, 0}})
+	g.save(t, shardPoint{Point: EntryID{MS: 5}})
 	if _, err := g.Look(t.Context()); err != nil {
 		t.Fatal(err)
 	}

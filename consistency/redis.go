@@ -60,7 +60,7 @@ func (r *redisStreams) stateOf(ctx context.Context, client redis.UniversalClient
 		if x.text == "" {
 			continue
 		}
-		if *x.into, err = ParseEntryID(x.text); err != nil {
+		if *x.into, err = outbox.ParseEntryID(x.text); err != nil {
 			return st, fmt.Errorf("redis: XINFO STREAM %s: %w", key, err)
 		}
 	}
@@ -87,10 +87,10 @@ func (r *redisStreams) edges(ctx context.Context, client redis.UniversalClient, 
 	if len(first) == 0 || len(last) == 0 {
 		return st, nil
 	}
-	if st.first, err = ParseEntryID(first[0].ID); err != nil {
+	if st.first, err = outbox.ParseEntryID(first[0].ID); err != nil {
 		return st, err
 	}
-	st.last, err = ParseEntryID(last[0].ID)
+	st.last, err = outbox.ParseEntryID(last[0].ID)
 	return st, err
 }
 

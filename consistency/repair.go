@@ -76,7 +76,7 @@ func (a *Auditor) check(ctx context.Context, s *store, p *Plan) ([]*kgo.Record, 
 				ErrPlanStale, item.Shard, item.Entry)
 		}
 		if planned[reference{item.Shard, item.Entry}] {
-			return nil, fmt.Errorf("%w: shard %d: entry %s stands in it twice", ErrPlanStale, item.Shard,
+			return nil, fmt.Errorf("%w: shard %d: entry %s is in it twice", ErrPlanStale, item.Shard,
 				item.Entry)
 		}
 		planned[reference{item.Shard, item.Entry}] = true

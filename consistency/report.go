@@ -62,7 +62,7 @@ type Tile struct {
 	Agrees bool `json:"agrees"`
 	// Offsets are the first and the last offset of its records, by topic/partition.
 	Offsets map[string][2]int64 `json:"offsets,omitempty"`
-	// Merged is how many adjacent tiles this one stands for; 0: it is one.
+	// Merged is how many adjacent tiles this one is made of; 0: it is one.
 	Merged int `json:"merged,omitempty"`
 
 	slot int64 // where it is kept

@@ -24,7 +24,7 @@ func plainWorld(n int) (*memoryStreams, *memoryLogs, *auditor) {
 
 func grow(streams *memoryStreams, logs *memoryLogs, from, to int, deliver bool) {
 	for i := from; i < to; i++ {
-		id := EntryID{uint64(1000 + i), 0}
+		id := EntryID{MS: uint64(1000 + i)}
 		streams.shards[0].add(id, entryFields(fmt.Sprint("e", i), "a", fmt.Sprint("k", i), "created",
 			"p")...)
 		if deliver {
@@ -39,11 +39,11 @@ func TestLateIsNotLost(t *testing.T) {
 	t.Parallel()
 	streams, logs, a := plainWorld(10)
 	grow(streams, logs, 10, 11, false)
-	logs.positions[0] = EntryID{1010, 0}
+	logs.positions[0] = EntryID{MS: 1010}
 	looks := 0
 	late := &lateLogs{memoryLogs: logs, before: func() {
 		if looks++; looks == 2 {
-			logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
+			logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1010}, "e10", "created", "k10", "p"))
 		}
 	}}
 	a.other = late
@@ -73,8 +73,8 @@ func TestUndeliveredIsLate(t *testing.T) {
 	// One of them is passed over.
 	for i := 10; i < 16; i++ {
 		if i != 12 {
-			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
-				fmt.Sprint("k", i), "p"))
+			logs.append("t.a", 0, rawRecord(0, EntryID{MS: uint64(1000 + i)},
+				fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
 		}
 	}
 	grow(streams, logs, 16, 20, true)
@@ -82,8 +82,8 @@ func TestUndeliveredIsLate(t *testing.T) {
 	if r.Verdict != Drift || r.Counts[Lost] != 1 || r.Counts[Late] != 5 || len(r.Findings) != 2 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
-	if f := r.Findings[0]; f.Kind != Late || f.Entry != (EntryID{1009, 0}) ||
-		f.Last != (EntryID{1015, 0}) {
+	if f := r.Findings[0]; f.Kind != Late || f.Entry != (EntryID{MS: 1009}) ||
+		f.Last != (EntryID{MS: 1015}) {
 		t.Fatalf("%+v", f)
 	}
 	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 {
@@ -106,8 +106,8 @@ func TestUndeliveredIsLateByItsOwnObjective(t *testing.T) {
 			t.Fatalf("%+v: %s", x, r.Verdict)
 		}
 		for i := 10; i < 14; i++ {
-			logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
-				fmt.Sprint("k", i), "p"))
+			logs.append("t.a", 0, rawRecord(0, EntryID{MS: uint64(1000 + i)},
+				fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
 		}
 		a.settle = x.then
 		if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != x.late {
@@ -126,8 +126,8 @@ func TestLostThatComesBack(t *testing.T) {
 	if r := mustRun(t, a); r.Verdict != Drift || r.Counts[Lost] != 2 || r.Range[0].Missing != 2 {
 		t.Fatalf("%s: %v", r.Verdict, r.Findings)
 	}
-	logs.append("t.a", 0, rawRecord(0, EntryID{1005, 0}, "e5", "created", "k5", "p"))
-	repaired := rawRecord(0, EntryID{1006, 0}, "e6", "created", "k6", "p")
+	logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1005}, "e5", "created", "k5", "p"))
+	repaired := rawRecord(0, EntryID{MS: 1006}, "e6", "created", "k6", "p")
 	repaired.Headers = append(repaired.Headers,
 		kgo.RecordHeader{Key: headerRepair, Value: []byte("1")})
 	logs.append("t.a", 0, repaired)
@@ -161,7 +161,7 @@ func TestRetentionIsNoLoss(t *testing.T) {
 func TestWhatWasDeletedBeforeTheFirstAudit(t *testing.T) {
 	t.Parallel()
 	streams, _, a := plainWorld(10)
-	streams.shards[0].del(EntryID{1004, 0})
+	streams.shards[0].del(EntryID{MS: 1004})
 	r := mustRun(t, a)
 	if r.Verdict != Incomplete || !strings.Contains(strings.Join(r.Incomplete, ""),
 		"deleted by hand") {
@@ -252,12 +252,12 @@ func TestSecondWait(t *testing.T) {
 	streams, logs, a := plainWorld(10)
 	a.tileEntries, a.roundEntries = 3, 12
 	grow(streams, logs, 10, 20, false)
-	logs.positions[0] = EntryID{1009, 0}
+	logs.positions[0] = EntryID{MS: 1009}
 	a.waits = func(n int) {
 		if n == 2 { // the first wait is the settling time
 			for i := 10; i < 17; i++ {
-				logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
-					fmt.Sprint("k", i), "p"))
+				logs.append("t.a", 0, rawRecord(0, EntryID{MS: uint64(1000 + i)},
+					fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
 			}
 		}
 	}
@@ -268,8 +268,8 @@ func TestSecondWait(t *testing.T) {
 	}
 	a.waits = nil
 	for i := 17; i < 20; i++ {
-		logs.append("t.a", 0, rawRecord(0, EntryID{uint64(1000 + i), 0}, fmt.Sprint("e", i), "created",
-			fmt.Sprint("k", i), "p"))
+		logs.append("t.a", 0, rawRecord(0, EntryID{MS: uint64(1000 + i)},
+			fmt.Sprint("e", i), "created", fmt.Sprint("k", i), "p"))
 	}
 	if r := mustRun(t, a); r.Verdict != Agree || r.Counts[Late] != 3 || len(r.Findings) != 1 ||
 		r.Entries != 3 {
@@ -286,7 +286,7 @@ func TestOpenTransactionIsNoLoss(t *testing.T) {
 		t.Fatalf("%v", r.Findings)
 	}
 	grow(streams, logs, 10, 20, true)
-	logs.positions[0] = EntryID{1019, 0}
+	logs.positions[0] = EntryID{MS: 1019}
 	p := logs.byName["t.a"][0]
 	p.open = 15
 	r := mustRun(t, a)
@@ -311,7 +311,7 @@ func TestHiddenTopic(t *testing.T) {
 			t.Fatalf("%v %v", r.Findings, r.Incomplete)
 		}
 		grow(streams, logs, before, 300, true)
-		logs.positions[0] = EntryID{1299, 0}
+		logs.positions[0] = EntryID{MS: 1299}
 		logs.hidden = "t.a"
 		r := mustRun(t, a)
 		if r.Verdict != Incomplete || r.Counts[Unverifiable] != int64(300-before) ||
@@ -324,7 +324,7 @@ func TestHiddenTopic(t *testing.T) {
 		}
 		logs.hidden = ""
 		grow(streams, logs, 300, 310, true)
-		logs.positions[0] = EntryID{1309, 0}
+		logs.positions[0] = EntryID{MS: 1309}
 		if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 || r.Entries != 10 {
 			t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 		}
@@ -342,7 +342,7 @@ func TestTopicMadeAgain(t *testing.T) {
 	logs.ids = map[string]string{"t.a": "another"}
 	logs.byName["t.a"] = []*memoryPartition{{}}
 	grow(streams, logs, 15, 20, true)
-	logs.positions[0] = EntryID{1019, 0}
+	logs.positions[0] = EntryID{MS: 1019}
 	r := mustRun(t, a)
 	if r.Verdict != Incomplete || r.Counts[Unverifiable] != 5 || len(r.Findings) != 5 ||
 		!strings.Contains(r.Findings[0].Detail, "made again") {
@@ -361,13 +361,13 @@ func TestPendingIsNotLost(t *testing.T) {
 	streams, logs, a := plainWorld(10)
 	grow(streams, logs, 10, 11, false)
 	grow(streams, logs, 11, 12, true)
-	streams.shards[0].inFlight = map[EntryID]bool{{1010, 0}: true}
+	streams.shards[0].inFlight = map[EntryID]bool{{MS: 1010}: true}
 	r := mustRun(t, a)
 	if r.Verdict != Incomplete || len(r.Findings) != 0 ||
 		!strings.Contains(strings.Join(r.Incomplete, ""), "pending in the consumer group") {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
 	}
-	logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1010}, "e10", "created", "k10", "p"))
 	streams.shards[0].inFlight = nil
 	if r := mustRun(t, a); r.Verdict != Agree || len(r.Findings) != 0 || r.Entries != 12 {
 		t.Fatalf("%s: %v %v", r.Verdict, r.Findings, r.Incomplete)
@@ -380,15 +380,15 @@ func TestRedisWentBack(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]func(*memoryStream){
 		"shorter": func(s *memoryStream) {
-			s.entries, s.last, s.added = s.entries[:8], EntryID{1007, 0}, 8
+			s.entries, s.last, s.added = s.entries[:8], EntryID{MS: 1007}, 8
 		},
 		"fewer added": func(s *memoryStream) {
-			s.entries, s.last, s.added = s.entries[:8], EntryID{1007, 0}, 8
-			s.add(EntryID{1020, 0}, entryFields("e20", "a", "k20", "created", "p")...)
+			s.entries, s.last, s.added = s.entries[:8], EntryID{MS: 1007}, 8
+			s.add(EntryID{MS: 1020}, entryFields("e20", "a", "k20", "created", "p")...)
 		},
 		"another entry": func(s *memoryStream) {
-			s.entries, s.last, s.added = s.entries[:9], EntryID{1008, 0}, 9
-			s.add(EntryID{1009, 0}, entryFields("another", "a", "k9", "created", "p")...)
+			s.entries, s.last, s.added = s.entries[:9], EntryID{MS: 1008}, 9
+			s.add(EntryID{MS: 1009}, entryFields("another", "a", "k9", "created", "p")...)
 		},
 	} {
 		streams, _, a := plainWorld(10)
@@ -406,7 +406,7 @@ func TestRedisWentBack(t *testing.T) {
 	if r := mustRun(t, a); r.Verdict != Agree {
 		t.Fatalf("%v %v", r.Findings, r.Incomplete)
 	}
-	logs.append("t.a", 0, rawRecord(0, EntryID{1010, 0}, "e10", "created", "k10", "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1010}, "e10", "created", "k10", "p"))
 	for range 2 {
 		if r := mustRun(t, a); r.Verdict != Incomplete || len(r.Findings) > 0 ||
 			!strings.Contains(strings.Join(r.Incomplete, ""), "Kafka has a record of 1010-0") {
@@ -435,15 +435,16 @@ func TestRecordAfterAnOrphan(t *testing.T) {
 		key = fmt.Sprint("k", n)
 		own = outbox.Partition([]byte(key), 2)
 	}
-	streams.shards[0].add(EntryID{1000, 0}, entryFields("e0", "a", key, "created", "p")...)
-	streams.shards[0].add(EntryID{1001, 0}, entryFields("e1", "a", key, "created", "p")...)
-	streams.shards[0].add(EntryID{1002, 0}, entryFields("e2", "a", key, "created", "p")...)
-	logs.append("t.a", 0, rawRecord(0, EntryID{1000, 0}, "e0", "created", key, "p"))
-	logs.append("t.a", 0, rawRecord(0, EntryID{1000, 5}, "never", "created", "never", "p"))
-	logs.append("t.a", 0, rawRecord(0, EntryID{1001, 0}, "e1", "created", key, "p"))
-	logs.append("t.a", 0, rawRecord(0, EntryID{1002, 0}, "e2", "created", key, "p"))
-	logs.append("t.a", 1, rawRecord(0, EntryID{1001, 0}, "e1", "created", key, "p"))
-	logs.positions[0] = EntryID{1002, 0}
+	streams.shards[0].add(EntryID{MS: 1000}, entryFields("e0", "a", key, "created", "p")...)
+	streams.shards[0].add(EntryID{MS: 1001}, entryFields("e1", "a", key, "created", "p")...)
+	streams.shards[0].add(EntryID{MS: 1002}, entryFields("e2", "a", key, "created", "p")...)
+	logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1000}, "e0", "created", key, "p"))
+	logs.append("t.a", 0,
+		rawRecord(0, EntryID{MS: 1000, Seq: 5}, "never", "created", "never", "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1001}, "e1", "created", key, "p"))
+	logs.append("t.a", 0, rawRecord(0, EntryID{MS: 1002}, "e2", "created", key, "p"))
+	logs.append("t.a", 1, rawRecord(0, EntryID{MS: 1001}, "e1", "created", key, "p"))
+	logs.positions[0] = EntryID{MS: 1002}
 	var second []Finding
 	for _, f := range mustRun(t, a).Findings {
 		if f.Kind != Orphaned {

@@ -238,7 +238,7 @@ func (l line) option(name, otherwise string) string {
 
 func (l line) id(t *testing.T, at int) EntryID {
 	t.Helper()
-	id, err := ParseEntryID(l.words[at])
+	id, err := outbox.ParseEntryID(l.words[at])
 	if err != nil {
 		t.Fatal(err)
 	}

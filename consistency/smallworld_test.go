@@ -23,7 +23,7 @@ type smallWorld struct {
 	// is, is then undecidable.
 	deletes bool
 	again   []func() // duplicates for a later stage
-	// where the stage began: what stands before it has been audited and cannot change
+	// where the stage began: what comes before it has been audited and cannot change
 	old     map[*memoryPartition]int64
 	stalls  []bool           // shards that deliver nothing any more in this stage
 	queued  [][]func()       // what they will deliver in the next one
@@ -36,7 +36,10 @@ type smallWorld struct {
 func newSmallWorld(t *rapid.T) *smallWorld {
 	w := &smallWorld{
 		streams: &memoryStreams{shards: make([]memoryStream, rapid.IntRange(1, 3).Draw(t, "shards"))},
-		logs:    &memoryLogs{byName: map[string][]*memoryPartition{}, positions: map[int]EntryID{}},
+		logs: &memoryLogs{
+			byName:    map[string][]*memoryPartition{},
+			positions: map[int]EntryID{},
+		},
 		deletes: rapid.Bool().Draw(t, "deletes"), clock: 1000, late: map[EntryID]bool{},
 		removes: rapid.IntRange(0, 3).Draw(t, "removes") == 0,
 	}
@@ -50,7 +53,7 @@ func newSmallWorld(t *rapid.T) *smallWorld {
 
 func (w *smallWorld) id(t *rapid.T) EntryID {
 	w.clock += uint64(rapid.IntRange(1, 3).Draw(t, "gap"))
-	return EntryID{w.clock, 0}
+	return EntryID{MS: w.clock}
 }
 
 // stage adds entries and their records, and plants faults among them.

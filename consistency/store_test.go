@@ -37,7 +37,7 @@ func TestStoreReadsWhatItWrote(t *testing.T) {
 		r.add(Finding{Kind: Lost, Detail: detail(run)})
 		now := &state{
 			V: stateVersion, Outbox: "o", Run: run,
-			Shards: []shardPoint{{Begun: true, Point: EntryID{uint64(run), 0}, Anchor: detail(run)}},
+			Shards: []shardPoint{{Begun: true, Point: EntryID{MS: uint64(run)}, Anchor: detail(run)}},
 		}
 		if err := s.save(t.Context(), now, nil, r); err != nil {
 			t.Fatal(err)

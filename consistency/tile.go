@@ -1,6 +1,8 @@
 package consistency
 
-import "sort"
+import (
+	"sort"
+)
 
 // tile is a range of a shard's entries, (after, to], with what was counted of it on both sides.
 //

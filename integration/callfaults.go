@@ -38,7 +38,7 @@ type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // N-th EXEC loses that one, whatever else is on the connection. It does not work inside TLS.
 //
 // The loss of a call is the loss of its connection: what was sent on it before stays done, and
-// calls that were under way behind it fail as well, as they would with a real network.
+// calls that were under way after it fail as well, as they would with a real network.
 type CallFaults struct {
 	// Next makes the connections; nil means a plain [net.Dialer]. Set it before the first dial.
 	Next DialFunc

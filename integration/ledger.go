@@ -122,7 +122,7 @@ func (l *Ledger) Verify() Report {
 		p := place{d.Topic, e.key}
 		m, some := last[p]
 		if some && (m.partition != d.Partition || m.seq >= e.seq) {
-			r.find(&r.OutOfOrder, "out of order: %s with seq %d stands after seq %d in partition %d", d,
+			r.find(&r.OutOfOrder, "out of order: %s with seq %d comes after seq %d in partition %d", d,
 				e.seq, m.seq, m.partition)
 		}
 		if !some || e.seq > m.seq {
@@ -188,7 +188,7 @@ func (r Report) err() error {
 	return errors.New(r.String() + "\n  " + strings.Join(r.Findings, "\n  "))
 }
 
-// String tells where the record stands.
+// String tells where the record is.
 func (d Delivery) String() string {
 	return fmt.Sprintf("event %s, key %q at %s/%d/%d", d.ID, d.Key, d.Topic, d.Partition, d.Offset)
 }

@@ -87,7 +87,7 @@ func TestReadCommittedEndsAtTheLastStableOffset(t *testing.T) {
 	settle()
 	expect("aborted at the end", map[int32][]string{1: {"1", "2"}, 2: {"plain"}})
 	open := transact("c", kgo.TryCommit, "open")
-	transact("d", kgo.TryCommit, "behind")
+	transact("d", kgo.TryCommit, "after")
 	short := integration.Context(t, 200*time.Millisecond)
 	if err := integration.AwaitStable(short, opts, prefix); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("stable with an open transaction: %v", err)
@@ -97,7 +97,7 @@ func TestReadCommittedEndsAtTheLastStableOffset(t *testing.T) {
 		t.Fatal(err)
 	}
 	settle()
-	expect("all ended", map[int32][]string{1: {"1", "2", "open", "behind"}, 2: {"plain"}})
+	expect("all ended", map[int32][]string{1: {"1", "2", "open", "after"}, 2: {"plain"}})
 
 	failure := errors.New("stop")
 	err := integration.ReadCommitted(ctx, opts, func(*kgo.Record) error { return failure }, prefix)

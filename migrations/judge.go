@@ -64,7 +64,7 @@ func judgeStream(p part, s streamState, reached bool) judgement {
 		return judgement{others: &Finding{
 			Problem: Missing, Name: p.name,
 			Detail: "has no consumer group " + names.ConsumerGroup,
-			Fix: "with exactly-once delivery nothing: a relay that runs creates it where it stands; " +
+			Fix: "with exactly-once delivery nothing: a relay that runs creates it at its position; " +
 				"at-least-once delivery has lost its " +
 				"position with it: 'sluice resume --shard N --after ENTRY' with the last entry that is in " +
 				"Kafka",

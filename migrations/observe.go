@@ -9,7 +9,7 @@ import (
 // decided from it alone, without a socket.
 type observed struct {
 	layout layoutState
-	redis  redisVersion // the oldest server behind the client
+	redis  redisVersion // the oldest server of the client's
 
 	streams []streamState // index = shard
 	beyond  bool          // a stream exists for the shard after the last one wanted

@@ -48,6 +48,9 @@ func (id EntryID) Compare(other EntryID) int {
 	}
 }
 
+// Less reports whether id is before other.
+func (id EntryID) Less(other EntryID) bool { return id.Compare(other) < 0 }
+
 // IsZero reports whether id is 0-0, which no entry can have: the position before the first entry.
 func (id EntryID) IsZero() bool { return id == EntryID{} }
 

@@ -59,7 +59,7 @@ type Trim struct {
 	// Keep is the least age of a trimmed entry, by its entry ID; 0: one hour; negative: never trim.
 	Keep time.Duration
 	// Limit, if not nil, is asked before each trim of a shard for the last entry that may go: what was
-	// audited, or copied elsewhere. What stands after it stays, whatever its age. An error or 0-0,
+	// audited, or copied elsewhere. What comes after it stays, whatever its age. An error or 0-0,
 	// which is "not known", lets nothing be trimmed. It is called by all shards at the pace of
 	// housekeeping, which waits for it: answer from memory. A limit that moves back brings nothing
 	// back.

@@ -57,7 +57,7 @@ func (c *controller) tell(st ShardStatus) {
 	}
 }
 
-// tellAgain queues states that are not news, behind those that are.
+// tellAgain queues states that are not news, after those that are.
 func (c *controller) tellAgain(states []ShardStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -160,7 +160,7 @@ func (e *entry) decode(raw rawEntry) error {
 			continue
 		}
 		if seen&bit != 0 {
-			note("field %q stands twice", name)
+			note("field %q occurs twice", name)
 		}
 		seen |= bit
 	}

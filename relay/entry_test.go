@@ -102,11 +102,11 @@ func TestDecodeUndecodable(t *testing.T) {
 		"upper case":       {with("id", "-", "ID", "e-1"), `unknown field "ID"`},
 		"twice": {
 			resp(append(event("e-1", "42"), "key", "a", "key", "a")...),
-			`field "key" stands twice`,
+			`field "key" occurs twice`,
 		},
 		"required twice": {
 			resp(append(event("e-1", "42"), "id", "e-1")...),
-			`field "id" stands twice`,
+			`field "id" occurs twice`,
 		},
 		"time not a number":  {with("time", "yesterday"), `field time is "yesterday"`},
 		"time negative":      {with("time", "-1"), "field time"},
@@ -120,7 +120,7 @@ func TestDecodeUndecodable(t *testing.T) {
 		"version empty":      {with("v", ""), "format version"},
 		"headers not JSON":   {with("headers", "a=b"), "field headers"},
 		"headers of numbers": {with("headers", `{"a":1}`), "field headers"},
-		"header twice":       {with("headers", `{"a":"1","a":"2"}`), "stands twice"},
+		"header twice":       {with("headers", `{"a":"1","a":"2"}`), "occurs twice"},
 		"odd":                {resp("id"), "odd number"},
 		"nothing":            {resp(), "field id is missing"},
 		"not an array":       {[]byte("$2\r\nid\r\n"), "want an array"},

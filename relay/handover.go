@@ -169,7 +169,7 @@ func (b *beginning) ofGroup(ctx context.Context) (Position, error) {
 }
 
 // PositionAfter makes the position from which exactly the entries above after are delivered. If an
-// entry with that very ID stands in the stream it becomes the anchor. It reads through all entries
+// entry with that very ID is in the stream it becomes the anchor. It reads through all entries
 // above after to count them.
 func PositionAfter(ctx context.Context, client redis.UniversalClient, outboxName string, shard int,
 	after outbox.EntryID,

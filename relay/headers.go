@@ -38,7 +38,7 @@ func parseHeaders(dst []kgo.RecordHeader, b []byte) ([]kgo.RecordHeader, error) 
 		}
 		for _, h := range dst[first:] {
 			if h.Key == string(key) {
-				return dst, fmt.Errorf("header %q stands twice", clip(key))
+				return dst, fmt.Errorf("header %q occurs twice", clip(key))
 			}
 		}
 		dst = append(dst, kgo.RecordHeader{Key: string(key), Value: value})

@@ -118,7 +118,7 @@ const (
 // the position stays: it is the anchor. Only whole nodes go (MINID ~), which costs Redis next to
 // nothing.
 //
-// It first looks whether the anchor stands: the ID of an entry says nothing of a stream that was
+// It first looks whether the anchor holds: the ID of an entry says nothing of a stream that was
 // rolled back, whose new entries may have IDs below the position and were never delivered.
 func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed outbox.EntryID) error {
 	if h.cfg.Trim.Keep < 0 {
@@ -133,7 +133,7 @@ func (h *housekeeper) trim(ctx context.Context, pos Position, confirmed outbox.E
 	if err = errors.Join(err, h.held(ctx, minID, due)); err != nil || minID.IsZero() {
 		return err
 	}
-	if stands, err := h.anchorHolds(ctx, pos); err != nil || !stands {
+	if holds, err := h.anchorHolds(ctx, pos); err != nil || !holds {
 		return err
 	}
 	for range trimRounds {

@@ -205,11 +205,11 @@ func TestTrimLimit(t *testing.T) {
 		want  time.Duration // ago; negative: no trim
 		held  time.Duration
 	}{
-		"behind the retention": {limit: 3 * time.Hour, want: 3 * time.Hour, held: time.Hour},
-		"at the retention":     {limit: time.Hour, want: time.Hour},
-		"beyond it":            {limit: time.Minute, want: time.Hour},
-		"beyond the position":  {limit: 0, want: time.Hour},
-		"not known":            {limit: -1, want: -1, held: 4 * time.Hour},
+		"after the retention": {limit: 3 * time.Hour, want: 3 * time.Hour, held: time.Hour},
+		"at the retention":    {limit: time.Hour, want: time.Hour},
+		"beyond it":           {limit: time.Minute, want: time.Hour},
+		"beyond the position": {limit: 0, want: time.Hour},
+		"not known":           {limit: -1, want: -1, held: 4 * time.Hour},
 		"failing": {
 			limit: time.Minute, err: errors.New("nobody knows"), want: -1,
 			held: 4 * time.Hour,

@@ -103,11 +103,11 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 		if err := dead.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		check("with an open transaction behind it")
+		check("with an open transaction after it")
 		if err := dead.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 			t.Fatal(err)
 		}
-		check("with an aborted transaction behind it")
+		check("with an aborted transaction after it")
 
 		client, err := kgo.NewClient(append(l.opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 		if err != nil {
@@ -123,7 +123,7 @@ func TestLastPositionBehindOtherThings(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		check("with 200 other keys behind it")
+		check("with 200 other keys after it")
 		l.cluster.Compact()
 		check("compacted")
 
@@ -195,7 +195,7 @@ func TestSetPositionMovesTheOwner(t *testing.T) {
 		l.addEvents(0, 10, 1) // an idle owner learns it with its next transaction
 		if got := l.consume(21, "outbox.event.order"); header(got[10], "id") != "e-0" ||
 			header(got[20], "id") != "e-10" {
-			t.Errorf("the records behind the tenth begin with %s and end with %s", header(got[10], "id"),
+			t.Errorf("the records after the tenth begin with %s and end with %s", header(got[10], "id"),
 				header(got[20], "id"))
 		}
 		if n := len(l.all("outbox.event.order")); n != 21 {

@@ -21,7 +21,7 @@ type chunk struct {
 	fingerprint uint64           // of the last entry
 	bytes       int              // as the entries stood in the stream
 	cost        int64            // bytes this chunk holds of the relay's budget
-	position    Position         // behind the last entry
+	position    Position         // after the last entry
 	records     []*kgo.Record
 	dead        []deadLetter
 	// atEnd: the stream had nothing after the last entry when it was read.

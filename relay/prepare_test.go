@@ -233,7 +233,7 @@ func TestChunkHaltKeepsGroupsWhole(t *testing.T) {
 		"at the end": {raws(with(), with("more", "2"), with("more", "1"), bad, with()), 1},
 		"at the beginning": {raws(with(), with("more", "2", "colour", "red"), with("more", "1"),
 			with()), 1},
-		"behind a group":        {raws(with("more", "1"), with(), bad), 2},
+		"after a group":         {raws(with("more", "1"), with(), bad), 2},
 		"in the first group":    {raws(with("more", "1"), bad), 0},
 		"in a group of letters": {raws(with("more", "1", "topic", ".."), with("topic", ".."), bad), 2},
 	} {

@@ -191,7 +191,7 @@ func (r *streamReader) first(ctx context.Context, id outbox.EntryID) (*rawEntry,
 	}
 }
 
-// wait blocks until an entry stands behind from, for readBlock at most. It is only a signal: the
+// wait blocks until there is an entry after from, for readBlock at most. It is only a signal: the
 // entry is read with its anchor afterwards.
 func (r *streamReader) wait(ctx context.Context, from outbox.EntryID) error {
 	if r.waiter != nil {

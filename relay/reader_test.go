@@ -210,12 +210,12 @@ func TestReaderCaughtUp(t *testing.T) {
 			t.Errorf("told %d times that a stream of three entries has nothing", n)
 		}
 		_ = r.end()
-		behind := l.read(anchor{c.last(), c.fingerprint}, 1<<20)
+		later := l.read(anchor{c.last(), c.fingerprint}, 1<<20)
 		synctest.Wait()
-		if n := behind.caughtUp.Load(); n != 1 {
-			t.Errorf("told %d times that nothing stands behind the last entry", n)
+		if n := later.caughtUp.Load(); n != 1 {
+			t.Errorf("told %d times that there is nothing after the last entry", n)
 		}
-		_ = behind.end()
+		_ = later.end()
 	})
 }
 
@@ -326,7 +326,7 @@ func TestReaderHalts(t *testing.T) {
 		if !errors.As(r.err, &halt) || halt.Entry != bad {
 			t.Errorf("ended with %v", r.err)
 		}
-		// Where nothing stands before it there is only the halt.
+		// Where nothing comes before it there is only the halt.
 		again := l.read(anchor{id: bad.Prev()}, 1<<20)
 		<-again.ended
 		if !errors.As(again.err, &halt) || halt.Entry != bad {
@@ -475,7 +475,7 @@ func TestReaderLargeEntries(t *testing.T) {
 		}
 		if found, err := r.first(t.Context(),
 			outbox.EntryID{MS: ids[2].MS, Seq: ids[2].Seq + 1}); found != nil || err != nil {
-			t.Errorf("behind the last: %v, %v", found, err)
+			t.Errorf("after the last: %v, %v", found, err)
 		}
 		if n, err := r.countAfter(t.Context(), ids[0], ids[2]); n != 2 || err != nil {
 			t.Errorf("counted %d entries, %v", n, err)

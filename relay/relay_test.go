@@ -44,7 +44,7 @@ func TestRelayDelivers(t *testing.T) {
 					}
 					key := shard + "/" + string(rec.Key)
 					if entry.Compare(newest[key]) <= 0 {
-						t.Errorf("entry %s of key %s behind %s", entry, key, newest[key])
+						t.Errorf("entry %s of key %s after %s", entry, key, newest[key])
 					}
 					newest[key] = entry
 				}

@@ -48,8 +48,8 @@ func newWaiter(client redis.UniversalClient) *waiter {
 	return &waiter{client: client, waiting: map[string]*quietStream{}, kick: make(chan struct{}, 1)}
 }
 
-// wait returns when a stream has an entry behind after, or early; the caller reads, which shows
-// that its anchor stands, and waits again.
+// wait returns when a stream has an entry after the given one, or early. The caller reads, which
+// shows that its anchor holds, and waits again.
 func (w *waiter) wait(ctx context.Context, r *streamReader, after outbox.EntryID) error {
 	for time.Since(r.activeAt) < quietAfter {
 		if ready, err := r.block(ctx, after); ready || err != nil || ctx.Err() != nil {

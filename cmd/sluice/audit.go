@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/internal/config"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // auditFlags are the flags of an audit that are not settings.
@@ -57,7 +59,7 @@ or @every 15m. A time that comes while an audit is running is skipped. The liste
 serves /metrics, /livez and /readyz. SIGTERM ends it at once; the next audit goes on at the same
 place. 'sluice relay' audits by itself where audit.schedule is set.
 
-What stands in the section audit of the configuration is the default of the flags.
+The section audit of the configuration has the defaults of the flags.
 
 Exit status: 0 both sides agree; 3 they do not; 1 something could not be compared, which is listed
 with its reason.`,
@@ -143,18 +145,22 @@ func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 	if f.scheduled {
 		cfg = config.ScheduledAuditConfig(c)
 	}
-	cfg.Full, cfg.Outside, cfg.Shards = f.full, f.outside, f.shards
+	cfg.Full = f.full
+	outside := consistency.Outside{Shards: f.shards}
 	if len(f.topics) > 0 {
 		cfg.Watch = f.topics
 	}
 	for _, x := range []struct {
 		flag, text string
-		into       *consistency.EntryID
-	}{{"from", f.from, &cfg.From}, {"to", f.to, &cfg.To}} {
+		into       *outbox.EntryID
+	}{{"from", f.from, &outside.From}, {"to", f.to, &outside.To}} {
 		if x.text == "" {
 			continue
 		}
-		if *x.into, err = consistency.ParseEntryID(x.text); err != nil {
+		if !strings.Contains(x.text, "-") { // Redis reads a last ID without one as the whole millisecond
+			return nil, usagef("--%s: %q: want <milliseconds>-<sequence>", x.flag, x.text)
+		}
+		if *x.into, err = outbox.ParseEntryID(x.text); err != nil {
 			return nil, usagef("--%s: %w", x.flag, err)
 		}
 	}
@@ -166,6 +172,9 @@ func (a *app) auditor(f *auditFlags, settings ...config.Flag) (*audits, error) {
 	}
 	if f.shards < 0 {
 		return nil, usagef("--shards cannot be negative")
+	}
+	if f.outside {
+		cfg.Outside = &outside
 	}
 	return newAudits(c, cfg, a.logger(c))
 }

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
-func entryAt(ms, seq uint64) consistency.EntryID { return consistency.EntryID{MS: ms, Seq: seq} }
+func entryAt(ms, seq uint64) outbox.EntryID { return outbox.EntryID{MS: ms, Seq: seq} }
 
 // sampleReport has some of everything, and texts that would like to steer a terminal.
 func sampleReport() (*consistency.Report, []consistency.Tile) {

@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// settingFlag is a flag that stands for a setting of the file.
+// settingFlag is a flag that sets a setting of the file.
 type settingFlag struct{ name, path string }
 
 // relayFlags are the flags of a relay that stand for settings.

@@ -56,8 +56,7 @@ func (b *besideRelay) audit(m *metrics.Relay, r *relay.Relay) (err error) {
 
 // limit is how far a shard may be trimmed.
 func (b *besideRelay) limit(_ context.Context, shard int) (outbox.EntryID, error) {
-	id, err := b.progress.UpTo(shard)
-	return outbox.EntryID(id), err
+	return b.progress.UpTo(shard)
 }
 
 // run audits and follows until ctx ends.

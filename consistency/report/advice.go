@@ -41,7 +41,7 @@ var kindTexts = map[consistency.Kind]struct{ meaning, advice string }{
 			"no repair sends it there.",
 	},
 	consistency.Reordered: {
-		"A record stands behind one of a later entry with the same key: consumers saw them in the " +
+		"A record comes after one of a later entry with the same key: consumers saw them in the " +
 			"wrong order.",
 		"Find the second producer by the id in the detail. Consumers that keep only the latest state " +
 			"of a key have to read it again.",

@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestCoverage(t *testing.T) {
 	t.Parallel()
 	done := consistency.ShardRange{
-		FromStart: true, To: consistency.EntryID{MS: 5},
-		Watermark: consistency.EntryID{MS: 5},
+		FromStart: true, To: outbox.EntryID{MS: 5},
+		Watermark: outbox.EntryID{MS: 5},
 	}
 	later, behind, removed := done, done, done
 	later.FromStart = false

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -116,19 +117,19 @@ func TestHTMLReportIsBounded(t *testing.T) {
 	var tiles []consistency.Tile
 	for shard := range 64 {
 		r.Range = append(r.Range, consistency.ShardRange{
-			Shard: shard, To: consistency.EntryID{MS: 5000},
+			Shard: shard, To: outbox.EntryID{MS: 5000},
 			Entries: 5000 * 8192,
 		})
 		for i := range uint64(5000) {
 			tiles = append(tiles, consistency.Tile{
-				Shard: shard, After: consistency.EntryID{MS: i},
-				To: consistency.EntryID{MS: i + 1}, Entries: 8192, Records: 8192, Agrees: i != 77,
+				Shard: shard, After: outbox.EntryID{MS: i},
+				To: outbox.EntryID{MS: i + 1}, Entries: 8192, Records: 8192, Agrees: i != 77,
 			})
 		}
 	}
 	for i := range uint64(20_000) {
 		add(r, consistency.Finding{
-			Kind: consistency.Lost, Entry: consistency.EntryID{MS: i / 8},
+			Kind: consistency.Lost, Entry: outbox.EntryID{MS: i / 8},
 			Count: 1, Detail: "no committed record of this entry",
 		})
 	}

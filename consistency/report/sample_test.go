@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // sampleReport is what a run over three shards could have found, with texts from outside that would
@@ -14,8 +15,8 @@ func sampleReport() (*consistency.Report, []consistency.Tile) {
 	began := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	r := newReport("orders", 12)
 	r.Started, r.Finished = began, began.Add(61_234*time.Millisecond)
-	at := func(n int) consistency.EntryID {
-		return consistency.EntryID{MS: 1_700_000_000_000 + uint64(n)*1000}
+	at := func(n int) outbox.EntryID {
+		return outbox.EntryID{MS: 1_700_000_000_000 + uint64(n)*1000}
 	}
 	var tiles []consistency.Tile
 	for shard, n := range []int{150, 61, 7} {
@@ -50,7 +51,7 @@ func sampleReport() (*consistency.Report, []consistency.Tile) {
 	r.TilesLooked++
 	tiles = append(tiles[:120], tiles[124:]...) // not kept
 	r.Range[1].Pending, r.Range[1].Watermark = 1200, at(62)
-	in := func(n int, ms uint64) consistency.EntryID { id := at(n); id.MS += ms; return id }
+	in := func(n int, ms uint64) outbox.EntryID { id := at(n); id.MS += ms; return id }
 	add(r,
 		consistency.Finding{
 			Kind: consistency.Lost, Shard: 0, Entry: in(17, 400), Count: 1,

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func TestSummary(t *testing.T) {
@@ -116,8 +117,8 @@ func TestPrintable(t *testing.T) {
 			t.Errorf("%q: %q, want %q", x.text, got, x.want)
 		}
 	}
-	last := consistency.EntryID{MS: math.MaxUint64, Seq: math.MaxUint64}
-	for after, want := range map[consistency.EntryID]string{
+	last := outbox.EntryID{MS: math.MaxUint64, Seq: math.MaxUint64}
+	for after, want := range map[outbox.EntryID]string{
 		{}:              "the beginning",
 		{MS: 5, Seq: 3}: "after 5-3", {MS: 5, Seq: math.MaxUint64}: "6-0", {MS: 6, Seq: 1}: "after 6-1",
 		last: "after " + last.String(),

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // Place is topic/partition/offset of the record, as far as they are known; empty if nothing is. It
@@ -29,12 +30,12 @@ func Place(f *consistency.Finding) string {
 
 // From is how a range begins that begins after an entry ID: "after 5-3", or "5-0" where that is
 // the first ID after it, or "the beginning".
-func From(after consistency.EntryID) string {
+func From(after outbox.EntryID) string {
 	switch {
 	case after.IsZero():
 		return "the beginning"
 	case after.Seq == math.MaxUint64 && after.MS < math.MaxUint64:
-		return consistency.EntryID{MS: after.MS + 1}.String()
+		return outbox.EntryID{MS: after.MS + 1}.String()
 	}
 	return "after " + after.String()
 }

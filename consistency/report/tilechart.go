@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // tileChart is the tiles of a report as they are drawn: a strip for each shard, a cell for each
@@ -32,7 +33,7 @@ type cell struct {
 	Span  bool
 	Title string
 
-	after, to consistency.EntryID
+	after, to outbox.EntryID
 }
 
 // cellState is what a cell shows, by its colour and by its shape.
@@ -89,7 +90,7 @@ func newTileChart(r *consistency.Report, tiles []consistency.Tile) *tileChart {
 func cells(r *consistency.Report, s *consistency.ShardRange,
 	tiles []consistency.Tile,
 ) (cells []cell) {
-	add := func(state cellState, after, to consistency.EntryID, what string) {
+	add := func(state cellState, after, to outbox.EntryID, what string) {
 		c := cell{
 			State: state, after: after, to: to,
 			Title: fmt.Sprintf("shard %d, %s up to %s: %s", s.Shard, From(after), to, what),

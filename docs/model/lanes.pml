@@ -27,8 +27,8 @@
  * Variants that are as good
  *   -DNOIDS      No lane is fenced by the ids that stand at the last stable offset.
  *   -DIDSALL     While a barrier is waited for, a lane may be fenced by them though its record
- *                stands behind the own claim.
- *   -DBYANY      A waiting lane may fence any lane, whatever stands at the last stable offset. So
+ *                is after the own claim.
+ *   -DBYANY      A waiting lane may fence any lane, whatever is at the last stable offset. So
  *                may one that was misled by a deposed leader.
  *   -DWAIT       A fence waits until the markers of the fenced transaction are written.
  *   -DHOLD       A lane commits on one id only when the markers of the other one are written.
@@ -38,7 +38,7 @@
  *   -DNOSQUASH   Keep the whole history of the positions partition (squash() hides nothing).
  * Mutations: -DM_..., each of which has to fail. README.md has the table.
  *
- * What stands for what
+ * What means what
  *   P/s is the partition of shard s in the positions topic. A record is (kind, value, transaction
  *   that is not marked yet). A read is any prefix up to the last stable offset that has the record
  *   waited for. That it may be shorter than up to the last stable offset is the answer of a deposed
@@ -98,7 +98,7 @@
 #define POS 1
 #define CLAIM 2
 #define TOMB 3          /* tombstone of lane v's claim: a release or a withdrawal */
-#define BAR 4           /* stands for the last tombstone of a barrier */
+#define BAR 4           /* the last tombstone of a barrier */
 
 bit  ep[NT];            /* the coordinator has bumped the epoch */
 byte ts[NT];
@@ -425,7 +425,7 @@ inline fence(l) {
 
 /*
  * Fencing by the ids of the record at the last stable offset, while a read is waited for. That
- * record names its lane. If it stands before the own claim, and its transaction is not decided, its
+ * record names its lane. If it is before the own claim, and its transaction is not decided, its
  * id is looked at. One look is enough, see above. A decided transaction is left alone: its markers
  * will come, and its lane may be a neighbour that has just released the shard.
  */
@@ -501,7 +501,7 @@ inline fold(e, own) {
 
 #ifdef M_CUT
 /* A read that ends at an offset chosen beforehand, of a log out of which the cleaner has taken the
-   claims that are withdrawn behind that offset. */
+   claims that are withdrawn after that offset. */
 inline cut(e) {
 	d_step {
 		j = e;
@@ -708,7 +708,7 @@ over:
 	}
 }
 
-/* At the end nothing stands open, every lane has come to an end, and if one of them is the owner
+/* At the end nothing is open, every lane has come to an end, and if one of them is the owner
    still, all has been delivered. */
 proctype Monitor() {
 	timeout;

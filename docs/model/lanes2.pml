@@ -537,7 +537,7 @@ over:
 		pos[0] = 0; pos[1] = 0; todo[0] = 0; todo[1] = 0; d_step { squash(0); squash(1) } }
 }
 
-/* At the end nothing stands open, every lane has come to an end, and what a lane still owns has
+/* At the end nothing is open, every lane has come to an end, and what a lane still owns has
    been delivered. */
 proctype Monitor() {
 	timeout;

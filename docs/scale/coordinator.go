@@ -80,7 +80,7 @@ func (m *model) abort(x *id) {
 	}
 }
 
-// decide ends a transaction. What it is stands in the log; its markers follow.
+// decide ends a transaction. The log has the outcome; the markers follow.
 func (m *model) decide(t *txn, s state) {
 	t.state = s
 	for _, w := range t.writes {
@@ -122,8 +122,8 @@ func (m *model) mark(t *txn) {
 	m.complete(b, t)
 }
 
-// end is a marker. What is behind it, and committed, becomes visible up to the next transaction
-// that is open.
+// end is a marker. What comes after it, and is committed, becomes visible up to the next
+// transaction that is open.
 func (m *model) end(w *write) {
 	if w.ended {
 		return

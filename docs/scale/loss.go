@@ -91,7 +91,7 @@ func (l *lane) die() []*shard {
 	return shards
 }
 
-// timeOut has the coordinators abort what stands open, if nobody fences the lane before.
+// timeOut has the coordinators abort what is open, if nobody fences the lane before.
 func (m *model) timeOut(l *lane) {
 	for _, x := range l.ids {
 		m.after(m.TxnTimeout+m.random(10*time.Second), func() { m.abort(x) })

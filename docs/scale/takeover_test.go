@@ -31,7 +31,7 @@ func TestTakeOver(t *testing.T) {
 			t.Fatalf("death after %v: visible %d times", dies, m.entries[0].seen)
 		}
 		if f := m.relays[1].fences[dead]; f == nil || !f.done || len(s.position.open) > 0 {
-			t.Fatalf("death after %v: the dead lane is not fenced, or stands open", dies)
+			t.Fatalf("death after %v: the dead lane is not fenced, or is open", dies)
 		}
 	}
 }

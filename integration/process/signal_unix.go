@@ -16,7 +16,7 @@ func Alive(pid int) bool {
 	return err == nil || errors.Is(err, syscall.EPERM)
 }
 
-// Stop freezes the process with SIGSTOP and returns when it stands still: its connections stay
+// Stop freezes the process with SIGSTOP and returns when it is still: its connections stay
 // open, its clock goes on, it does nothing.
 func (p *Process) Stop() error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {

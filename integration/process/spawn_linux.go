@@ -49,7 +49,7 @@ func AwaitStopped(pid int) error {
 		if err != nil {
 			return fmt.Errorf("stop process %d: %w", pid, err)
 		}
-		// The state follows the command's name, which stands in parentheses and may hold anything.
+		// The state follows the command's name, which is in parentheses and may hold anything.
 		text := string(stat)
 		if i := strings.LastIndexByte(text, ')'); i >= 0 && i+2 < len(text) && text[i+2] == 'T' {
 			return nil

@@ -14,7 +14,7 @@ type Instance interface {
 	Kill() error
 	// Terminate sends SIGTERM and waits. When ctx ends first it kills the server.
 	Terminate(ctx context.Context) error
-	// Freeze stops the server with SIGSTOP, and returns when it stands still.
+	// Freeze stops the server with SIGSTOP, and returns when it is still.
 	Freeze() error
 	Thaw() error
 	// Ended is closed when the run that Start began has ended.

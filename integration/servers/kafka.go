@@ -50,7 +50,7 @@ type Broker struct {
 	Server
 	// ID is the node id, from 1.
 	ID int
-	// Proxy stands before this broker if the cluster was started with Proxied; else nil.
+	// Proxy is in front of this broker if the cluster was started with Proxied; else nil.
 	Proxy *Proxy
 
 	dir   string

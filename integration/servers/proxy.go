@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Proxy stands between clients and one server and breaks the network between them. Its listener is
+// Proxy is between clients and one server and breaks the network between them. Its listener is
 // on loopback. All methods may be called at any time from any goroutine, and hold for connections
 // that exist as well as for those to come.
 type Proxy struct {

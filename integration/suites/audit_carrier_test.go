@@ -87,7 +87,7 @@ func (c *carrier) add(shard, n int) {
 	}
 }
 
-// entries reads a shard behind an entry, "0" for the whole.
+// entries reads a shard after an entry, "0" for the whole.
 func (c *carrier) entries(shard int, after string) []redis.XMessage {
 	c.t.Helper()
 	var all []redis.XMessage
@@ -140,7 +140,7 @@ func (c *carrier) plant(k consistency.Kind, shard int, entry string) {
 	c.planted[fmt.Sprint(k, " shard ", shard, " entry ", entry)] = true
 }
 
-// plan is what becomes of entries: the records of each, and those that come behind all.
+// plan is what becomes of entries: the records of each, and those that come after all.
 type plan struct {
 	records [][]*kgo.Record
 	tail    []*kgo.Record
@@ -238,7 +238,7 @@ func millisecond(id string) string {
 	return ms
 }
 
-// never is an entry behind m that nobody has written, with a key of its own.
+// never is an entry after m that nobody has written, with a key of its own.
 func (c *carrier) never(m redis.XMessage) redis.XMessage {
 	c.t.Helper()
 	var ms, seq uint64
@@ -257,7 +257,7 @@ func (c *carrier) never(m redis.XMessage) redis.XMessage {
 	return never
 }
 
-// send delivers a plan, and then the position behind its entries, as a relay's transaction would.
+// send delivers a plan, and then the position after its entries, as a relay's transaction would.
 func (c *carrier) send(p *plan, shard int, entries []redis.XMessage) {
 	c.t.Helper()
 	for _, group := range append(p.records, p.tail) {

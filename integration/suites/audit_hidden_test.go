@@ -135,7 +135,7 @@ func TestAuditIsIncompleteWhenTheReplicaLags(t *testing.T) {
 	}
 }
 
-// TestAuditWaitsForAnOpenTransaction: somebody else's transaction holds back all records behind it,
+// TestAuditWaitsForAnOpenTransaction: somebody else's transaction holds back all records after it,
 // which read_committed consumers do not see either.
 func TestAuditWaitsForAnOpenTransaction(t *testing.T) {
 	t.Parallel()

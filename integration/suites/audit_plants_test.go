@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/integration"
 	"github.com/sluice-outbox/sluice/integration/testenv"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // begun is an environment whose first entries were delivered and audited, so that audits begin
@@ -88,12 +89,13 @@ func TestAuditFindsWhatIsPlanted(t *testing.T) {
 	c.compare(audit(t, full))
 
 	outside := c.config()
-	outside.Outside = true
+	outside.Outside = &consistency.Outside{}
 	c.compare(audit(t, outside))
-	// Within bounds: nothing was planted among the first hundred of each shard, which stand before all
+	// Within bounds: nothing was planted among the first hundred of each shard, which come before all
 	// others.
 	var err error
-	if outside.To, err = consistency.ParseEntryID(c.entries(c.w.Shards-1, "0")[99].ID); err != nil {
+	last := c.entries(c.w.Shards-1, "0")[99]
+	if outside.Outside.To, err = outbox.ParseEntryID(last.ID); err != nil {
 		t.Fatal(err)
 	}
 	if r := audit(t, outside); r.Verdict != consistency.Agree || r.Entries != int64(100*c.w.Shards) {

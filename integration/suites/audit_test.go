@@ -66,7 +66,7 @@ func TestAuditOfACleanOutboxAgrees(t *testing.T) {
 		t.Fatalf("%d entries and %d records of %d: %s", r.Entries, r.Records, total, r.Verdict)
 	}
 	outside := auditConfig(w)
-	outside.Outside = true
+	outside.Outside = &consistency.Outside{}
 	if r := audit(t, outside); r.Verdict != consistency.Agree || r.Entries != total {
 		t.Fatalf("from outside: %d entries of %d: %s", r.Entries, total, r.Verdict)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-outbox/sluice/consistency"
 	"github.com/sluice-outbox/sluice/consistency/report"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // TestAuditTilesAreKept: the tiles of each run are found again, whole and by themselves, and its
@@ -46,7 +47,7 @@ func TestAuditTilesAreKept(t *testing.T) {
 		if int64(len(tiles)) != r.Tiles {
 			t.Errorf("run %d: %d tiles are kept of %d", r.Run, len(tiles), r.Tiles)
 		}
-		at := map[int]consistency.EntryID{}
+		at := map[int]outbox.EntryID{}
 		for _, s := range r.Range {
 			at[s.Shard] = s.After
 		}

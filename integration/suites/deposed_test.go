@@ -66,7 +66,7 @@ func TestDeposedLeader(t *testing.T) {
 			t.Fatal(err) // then this is no deposed leader
 		}
 		b := d.owner(fmt.Sprintf("b-%d", n), seededBy(old))
-		d.addEach(10, "behind the relay's first look")
+		d.addEach(10, "after the relay's first look")
 		// How far it comes before the heal is its affair. A relay that trusts the deposed leader
 		// has sent by then, and waits for it to take the position, which it cannot.
 		limit := time.Second + upTo(random, 6*time.Second)

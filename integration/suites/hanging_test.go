@@ -30,7 +30,7 @@ type leftOpen struct {
 	position, first, second bool
 	// The owner died before it had sent the second partition's records, or the position.
 	incomplete, noPosition bool
-	// next: the other id's next transaction was committed behind it.
+	// next: the other id's next transaction was committed after it.
 	next bool
 }
 
@@ -42,7 +42,7 @@ func (x leftOpen) String() string {
 	}{{x.committed, "committed"}, {!x.committed, "aborted"}, {
 		x.incomplete,
 		"incomplete",
-	}, {x.noPosition, "without position"}, {x.next, "and one behind it"}} {
+	}, {x.noPosition, "without position"}, {x.next, "and one after it"}} {
 		if part.is {
 			s = append(s, part.text)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// awaitLag waits until the consumer group, as every Redis tool shows it, stands at the last
+// awaitLag waits until the consumer group, as every Redis tool shows it, is at the last
 // delivered entry with this lag and nothing pending.
 func awaitLag(t *testing.T, w *testenv.Env, shard int, lag int64) {
 	t.Helper()

@@ -39,7 +39,7 @@ func TestLoweredMessageLimit(t *testing.T) {
 	}
 }
 
-// TestLoweredMessageLimitOnABacklog is the same for a relay that stands still while a backlog grows
+// TestLoweredMessageLimitOnABacklog is the same for a relay that is still while a backlog grows
 // and the limit is lowered. It goes on with what it knew of the topic, in the largest transactions.
 func TestLoweredMessageLimitOnABacklog(t *testing.T) {
 	t.Parallel()

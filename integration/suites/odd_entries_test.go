@@ -36,7 +36,7 @@ func TestEntryIDFromTheFuture(t *testing.T) {
 			}
 			for i := 1; i < len(records); i++ {
 				if records[i-1].Entry.Compare(records[i].Entry) >= 0 {
-					t.Fatalf("record %d of entry %s stands behind entry %s", i, records[i].Entry,
+					t.Fatalf("record %d of entry %s comes after entry %s", i, records[i].Entry,
 						records[i-1].Entry)
 				}
 			}

@@ -25,7 +25,7 @@ type poison struct {
 	fields func(w *testenv.Env) []any
 }
 
-// with is a valid entry with more fields behind.
+// with is a valid entry with more fields at its end.
 func with(more ...any) func(*testenv.Env) []any {
 	return func(w *testenv.Env) []any { return append(w.Fields("payload"), more...) }
 }
@@ -164,13 +164,13 @@ func original(t *testing.T, w *testenv.Env, id string) []byte {
 }
 
 // TestPoisonHaltsByPolicy: a reason that is not to be dead-lettered halts the shard before the
-// entry; what stands before it is delivered. Skipped by hand, the shard goes on behind it.
+// entry; what comes before it is delivered. Skipped by hand, the shard goes on after it.
 func TestPoisonHaltsByPolicy(t *testing.T) {
 	t.Parallel()
 	w := shared(t, 1)
 	w.Add(0, 10, "before")
 	bad := w.AddFields(0, "*", "hello", "world")
-	w.Add(0, 10, "behind")
+	w.Add(0, 10, "after")
 	cfg := w.Config()
 	cfg.DeadLetter.On = []relay.Reason{relay.ReasonTooLarge}
 	w.Run(cfg)

@@ -87,7 +87,7 @@ func incompressible(t *testing.T, size int) string {
 	return string(b)
 }
 
-// awaitProgress waits until all that stands in the streams is delivered. The test fails when no
+// awaitProgress waits until all that is in the streams is delivered. The test fails when no
 // position has moved for a while. It returns the longest time in which none has.
 func awaitProgress(ctx context.Context, t *testing.T, w *testenv.Env, each,
 	limit time.Duration,

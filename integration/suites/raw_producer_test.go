@@ -54,7 +54,7 @@ func newRawProducer(ctx context.Context, t *testing.T, w *testenv.Env, lane stri
 	return p
 }
 
-// write appends one batch, and the marker behind it unless it is to be left open.
+// write appends one batch, and the marker after it unless it is to be left open.
 func (p *rawProducer) write(topic string, partition int32, open, commit bool,
 	records ...kmsg.Record,
 ) {

@@ -27,7 +27,7 @@ const (
 )
 
 // TestStorm is the long run: events are written over sixteen shards while relays, brokers and the
-// network between them break in random order, several at a time. No shard stands still without
+// network between them break in random order, several at a time. No shard is still without
 // saying why. At the end every event was delivered once and in order, and an audit agrees.
 func TestStorm(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// TestTakeover measures how long a shard stands still when its relay goes: in good order (SIGTERM),
+// TestTakeover measures how long a shard is still when its relay goes: in good order (SIGTERM),
 // by death (SIGKILL) and by standing still (SIGSTOP). It prints; it only fails when a shard is not
 // taken over at all. The relay that got SIGTERM ends with status 0.
 func TestTakeover(t *testing.T) {

@@ -27,7 +27,7 @@ func unknownTopic(t *testing.T) (w *testenv.Env, topic, entry string) {
 	w.Add(0, 10, "before")
 	entry = w.AddFields(0, "*", append(w.Fields("for a topic that does not exist"), outbox.FieldTopic,
 		topic)...)
-	w.Add(0, 10, "behind")
+	w.Add(0, 10, "after")
 	return w, topic, entry
 }
 

@@ -79,8 +79,7 @@ func limited(t *testing.T, w *testenv.Env,
 	cfg = w.Config()
 	cfg.Delivery, cfg.Trim.Keep = d, time.Millisecond
 	cfg.Trim.Limit = func(_ context.Context, shard int) (outbox.EntryID, error) {
-		id, err := progress.UpTo(shard)
-		return outbox.EntryID(id), err
+		return progress.UpTo(shard)
 	}
 	return cfg, auditor
 }
@@ -126,7 +125,7 @@ func TestTrimWaitsForTheAudit(t *testing.T) {
 	}
 }
 
-// TestWhatIsLostIsNotTrimmed: an entry that an audit found lost stands in Redis alone. It stays
+// TestWhatIsLostIsNotTrimmed: an entry that an audit found lost is in Redis alone. It stays
 // until a repair has sent it.
 func TestWhatIsLostIsNotTrimmed(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ func (w *Env) AwaitAcknowledged(limit time.Duration) {
 	})
 }
 
-// AwaitPassed waits until every shard, or each of those named, has delivered what stands in its
+// AwaitPassed waits until every shard, or each of those named, has delivered what is in its
 // stream at the call, by whichever delivery.
 func (w *Env) AwaitPassed(limit time.Duration, shards ...int) {
 	w.t.Helper()

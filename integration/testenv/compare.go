@@ -30,7 +30,7 @@ func Compare(entries []Entry, records []Record) integration.Report {
 	return l.Verify()
 }
 
-// CheckPositions says what is wrong with the history of a shard's positions: each must be behind
+// CheckPositions says what is wrong with the history of a shard's positions: each must be after
 // the one before it, count what lies between, and not stand inside a group of entries of one
 // MULTI/EXEC, because records up to a position become visible together (invariants 2 and 8).
 // entries are those of all shards.

@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
-// Entry is an entry as it stands in a stream.
+// Entry is an entry as it is in a stream.
 type Entry struct {
 	Shard   int
 	ID      outbox.EntryID

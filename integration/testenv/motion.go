@@ -16,7 +16,7 @@ type motion struct {
 	told  bool      // this stillness was reported
 }
 
-// look notes where a shard stands at a moment and where its stream ends. It returns for how long
+// look notes where a shard is at a moment and where its stream ends. It returns for how long
 // the shard has stood still; a shard without entries to deliver does not.
 func (m *motion) look(now time.Time, at, end outbox.EntryID) time.Duration {
 	moved := at.Compare(m.at) > 0

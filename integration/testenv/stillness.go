@@ -13,7 +13,7 @@ import (
 	"github.com/sluice-outbox/sluice/relay"
 )
 
-// Stillness watches that no shard stands still without saying so: one that has had entries to
+// Stillness watches that no shard is still without saying so: one that has had entries to
 // deliver and has delivered none has to be in a state other than running, with a reason. It may be
 // silent for no longer than a limit.
 type Stillness struct {
@@ -134,8 +134,8 @@ func mirrored(groups []redis.XInfoGroup) (outbox.EntryID, error) {
 // stillEnough is when a shard's status is asked for: a busy relay delivers in bursts.
 const stillEnough = 2 * time.Second
 
-// judge asks for the status of a shard that stands still. Before it is found guilty the position in
-// Kafka is read: the mirror may be what stands still.
+// judge asks for the status of a shard that is still. Before it is found guilty the position in
+// Kafka is read: the mirror may be what is still.
 func (s *Stillness) judge(ctx context.Context, now time.Time, shard int, end outbox.EntryID,
 	still time.Duration,
 ) {

@@ -46,7 +46,7 @@ func (a *Audits) look(ctx context.Context, client redis.UniversalClient, outboxN
 			s.Audited = audited.UpTo.String()
 		}
 		if s.TrimHeld, err = a.held(ctx, client, outbox.StreamKey(outboxName, s.Shard), s.Position,
-			outbox.EntryID(audited.Disposable()), all[i].now); err != nil {
+			audited.Disposable(), all[i].now); err != nil {
 			problems = append(problems, err)
 		}
 	}

@@ -36,7 +36,7 @@ func TestView(t *testing.T) {
 		want Shard
 	}{
 		{
-			"exactly once, behind",
+			"exactly once, later",
 			facts{
 				report: running, info: stream(4, 11, "9-0"), asked: true, position: exactly,
 				next: &redis.XMessage{ID: "8000-0"}, now: now,

@@ -18,7 +18,7 @@ func TestNumbersOfSomeShards(t *testing.T) {
 	for i := range 5 * keys {
 		n := m.number(i)
 		if n <= last || m.index(n) != i {
-			t.Fatalf("index %d has number %d behind %d, whose index is %d", i, n, last, m.index(n))
+			t.Fatalf("index %d has number %d after %d, whose index is %d", i, n, last, m.index(n))
 		}
 		last = n
 		shard := outbox.Shard(source.key(n), shards)

@@ -39,7 +39,7 @@ func openRaw(ctx context.Context, options *redis.Options) (*rawRedis, error) {
 	return r, r.conn.SetDeadline(time.Time{})
 }
 
-// endMark is what Redis is asked to echo behind each reply, to see where it ends. No entry ends in
+// endMark is what Redis is asked to echo after each reply, to see where it ends. No entry ends in
 // it.
 const endMark = "\r\n$12\r\nsluice:bench\r\n"
 

@@ -20,7 +20,7 @@ import (
 // troubles is how many shards come into trouble: the last ones.
 const troubles = 3
 
-// poisonEvery is how often an event that the broker refuses stands among those of the shard that
+// poisonEvery is how often an event that the broker refuses is among those of the shard that
 // has them.
 const poisonEvery = time.Second
 

@@ -15,7 +15,7 @@ import (
 type tally struct {
 	arrived    int // different events
 	duplicates int
-	inversions int // events behind a later one of their key
+	inversions int // events after a later one of their key
 	strangers  int // records that are no event of the run
 
 	began       time.Time // when the driver was told to start

@@ -20,7 +20,7 @@ func TestTally(t *testing.T) {
 	tally.add(1100, at(400))
 	tally.add(1100, at(500))     // again
 	tally.add(500+keys, at(600)) // of a key that has none yet
-	tally.add(500, at(1107))     // behind the later one of its key
+	tally.add(500, at(1107))     // after the later one of its key
 	tally.add(-1, at(2000))      // none of ours
 	tally.add(2*keys, at(2000))  // none of ours
 

@@ -39,7 +39,7 @@ type Redis struct {
 	URL          string   `yaml:"url" secret:"url" doc:"One server: redis://[user@]host:port/db, rediss:// for TLS, or unix:///path."`
 	Addrs        []string `yaml:"addrs" doc:"Redis Cluster: some of its nodes, host:port."`
 	Sentinel     Sentinel `yaml:"sentinel" doc:"A master that Sentinel watches."`
-	DB           int      `yaml:"db" min:"0" doc:"Database of a master behind Sentinel. With url it stands in the URL; a cluster has only 0."`
+	DB           int      `yaml:"db" min:"0" doc:"Database of a master behind Sentinel. With url it is in the URL; a cluster has only 0."`
 	Username     string   `yaml:"username" doc:"ACL user." unset:"the user of the URL, or default"`
 	Password     string   `yaml:"password" secret:"env" doc:"Password, from the environment alone; in a file use password_file."`
 	PasswordFile string   `yaml:"password_file" doc:"File with the password; read again when it changes."`

@@ -31,7 +31,7 @@ type Source struct {
 	Lenient bool
 }
 
-// Flag is one flag that stands for a setting.
+// Flag is one flag that sets a setting.
 type Flag struct{ Name, Path, Value string }
 
 // Load reads all layers. When the error is an *Error, it lists every mistake, and the configuration
@@ -59,7 +59,7 @@ func Load(src Source) (*Config, error) {
 	for _, f := range src.Flags {
 		s, ok := setting(f.Path)
 		if !ok {
-			return nil, fmt.Errorf("config: flag --%s stands for %s, which is no setting", f.Name, f.Path)
+			return nil, fmt.Errorf("config: flag --%s is for %s, which is no setting", f.Name, f.Path)
 		}
 		c.assignText(s, f.Value, Origin{FromFlag, "--" + f.Name}, &ps)
 	}

@@ -150,7 +150,7 @@ func TestMistakes(t *testing.T) {
 					`relay.max_in_flight (1MiB)`,
 				`sluice.yaml:11:24: relay.transaction_timeout (2s) is below relay.session_timeout (6s): ` +
 					`brokers would abort the transaction of a relay that still owns its shards`,
-				`sluice.yaml:13:11: relay.assign: shard 1 stands there twice`,
+				`sluice.yaml:13:11: relay.assign: shard 1 is listed twice`,
 				`sluice.yaml:15:16: http.listen: expected host:port, got "nowhere"`,
 			},
 		},

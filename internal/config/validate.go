@@ -170,7 +170,7 @@ func (c *Config) checkRelay(ps *problems) {
 			c.complain(ps, "relay.assign", "expected shards from 0, got %d", shard)
 		}
 		if seen[shard] {
-			c.complain(ps, "relay.assign", "shard %d stands there twice", shard)
+			c.complain(ps, "relay.assign", "shard %d is listed twice", shard)
 		}
 		seen[shard] = true
 	}

@@ -201,7 +201,7 @@ func (s Setting) expectation() string {
 func RedactURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
-		return redacted // it cannot be told where the password stands
+		return redacted // it cannot be told where the password is
 	}
 	if _, has := u.User.Password(); has {
 		u.User = url.UserPassword(u.User.Username(), "redacted")

@@ -100,7 +100,7 @@ func (r *reader) list(s Setting, n ast.Node) (string, bool) {
 	return strings.Join(texts, ","), true
 }
 
-// describe names what stands in the file, without repeating long values.
+// describe names what is in the file, without repeating long values.
 func describe(n ast.Node) string {
 	switch x := n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:

@@ -20,7 +20,7 @@ type Pause struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// All stands for every shard where one is asked for.
+// All means every shard where one is asked for.
 const All = -1
 
 // Pauses are the pauses of an outbox: that of all shards, nil if there is none, and those of single

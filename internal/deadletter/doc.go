@@ -1,7 +1,7 @@
 // Package deadletter reads the dead-letter topic, and lets its entries go again or for good.
 //
 // The topic is compacted. An entry that could not be delivered is the record with the key
-// <outbox>/<shard>/<entry ID>, or several when it is large: the others have #1, #2 … behind the
+// <outbox>/<shard>/<entry ID>, or several when it is large: the others have #1, #2 … after the
 // key. The value is the entry's fields as Redis had them, the headers say why. A tombstone for each
 // key ends the entry. Several outboxes may share one topic.
 //
@@ -10,6 +10,6 @@
 // whatever fails between the two, doing it again does not append twice while the marker lives. Two
 // who replay one entry at once append it once.
 //
-// A replayed entry stands behind everything that was appended since. The order of its key is not
+// A replayed entry comes after everything that was appended since. The order of its key is not
 // kept, and cannot be.
 package deadletter

@@ -42,7 +42,7 @@ func decodeFields(b []byte) ([]Field, error) {
 		}
 	}
 	if len(rest) > 0 {
-		return fields, fmt.Errorf("%d bytes behind the fields", len(rest))
+		return fields, fmt.Errorf("%d bytes after the fields", len(rest))
 	}
 	return fields, nil
 }

@@ -37,7 +37,7 @@ type Letter struct {
 	wanted int
 }
 
-// place is where a chunk stands. Its tombstone must go to the same partition.
+// place is where a chunk is. Its tombstone must go to the same partition.
 type place struct {
 	partition int32
 	offset    int64

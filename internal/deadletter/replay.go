@@ -155,7 +155,7 @@ func (t *Topic) Send(ctx context.Context, client redis.UniversalClient, r Replay
 				p.Set(ctx, marker, "", markerTTL)
 				return nil
 			})
-			// EXEC carries out what it can: the marker stands although the key was replaced since TYPE and
+			// EXEC carries out what it can: the marker is set although the key was replaced since TYPE and
 			// XADD was refused.
 			if added.Err() != nil && !errors.Is(err, redis.TxFailedErr) && isReply(added.Err()) {
 				return errors.Join(added.Err(), client.Del(ctx, marker).Err())

@@ -193,6 +193,6 @@ func TestPrepare(t *testing.T) {
 		Edit{Set: map[string]string{"id": "3"}})
 	if err != nil || len(r.Fields) != 2 || string(r.Fields[0].Value) != "3" ||
 		string(r.Fields[1].Value) != "7" {
-		t.Errorf("a field that stands twice: got %v, %v", r.Fields, err)
+		t.Errorf("a field that occurs twice: got %v, %v", r.Fields, err)
 	}
 }

@@ -274,7 +274,7 @@ func TestCommitWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A pause stands the shard still, and gives its seat back; the others go on.
+// A pause stops the shard, and gives its seat back; the others go on.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	inLab(t, 2, func(t *testing.T, l *lab) {

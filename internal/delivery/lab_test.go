@@ -244,7 +244,7 @@ func (l *lab) check(flows ...*flow) {
 		}
 		x := of{shard, place{r.Topic, r.Partition}}
 		if n <= last[x] {
-			l.t.Errorf("entry %d of shard %d stands behind %d", n, shard, last[x])
+			l.t.Errorf("entry %d of shard %d comes after %d", n, shard, last[x])
 		}
 		last[x] = n
 		if count[string(r.Key)]++; count[string(r.Key)] > 1 {

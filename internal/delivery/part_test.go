@@ -183,11 +183,11 @@ func TestPartFaults(t *testing.T) {
 			kerr.InvalidRecord, true,
 			[]string{"a"},
 		},
-		"a refusal behind a failure": {[]answer{
+		"a refusal after a failure": {[]answer{
 			{"a", kerr.NotEnoughReplicas},
 			{"b", kerr.MessageTooLarge},
 		}, kerr.MessageTooLarge, true, []string{"a", "b"}},
-		"a failure behind a refusal": {[]answer{
+		"a failure after a refusal": {[]answer{
 			{"b", kerr.MessageTooLarge},
 			{"a", kerr.NotEnoughReplicas},
 		}, kerr.MessageTooLarge, true, []string{"a", "b"}},

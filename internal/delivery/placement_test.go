@@ -36,7 +36,7 @@ func TestSlot(t *testing.T) {
 		began := time.Now()
 		second := get()
 		if second == first || second.name == first.name || time.Since(began) > 0 {
-			t.Errorf("lane %s behind %s, after %s", second.name, first.name, time.Since(began))
+			t.Errorf("lane %s after %s, in %s", second.name, first.name, time.Since(began))
 		}
 		if second.pace != first.pace {
 			t.Error("the pace is lost with the lane")

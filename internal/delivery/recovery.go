@@ -187,7 +187,7 @@ func (e *Engine) stranger(ctx context.Context, k keys, first *kgo.Record) error 
 	for _, x := range open {
 		if x.place == at && x.first <= first.Offset {
 			return &haltError{fmt.Sprintf(
-				"a transaction of producer %d, epoch %d, which is no lane's, stands open in %v since offset "+
+				"a transaction of producer %d, epoch %d, which is no lane's, is open in %v since offset "+
 					"%d, so that the position cannot be read; see kafka-transactions.sh",
 				x.producer, x.epoch, at, x.first)}
 		}
@@ -414,11 +414,11 @@ func (e *Engine) wrote(ctx context.Context, k keys, g *ledger,
 		}
 		from = g.last.Offset + 1
 	}
-	behind, err := e.uncommitted(ctx, k, from)
+	later, err := e.uncommitted(ctx, k, from)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	for _, r := range behind {
+	for _, r := range later {
 		if !k.isPosition(r) || r.Value == nil {
 			continue
 		}

@@ -78,7 +78,7 @@ func TestHangingTransactions(t *testing.T) {
 		"records without a position": {func(r *ruin) {
 			r.transaction("b", ruined{shard: 0, entries: []int{3, 4}, at: two})
 		}, []string{"events/0 false", "events/1 false"}, true},
-		"the position, and the other id wrote behind it": {func(r *ruin) {
+		"the position, and the other id wrote after it": {func(r *ruin) {
 			// which alone would be an abort
 			r.transaction("b", ruined{shard: 0, entries: []int{3}, at: []place{e0}, position: 3, counts: 9})
 			r.transaction("a", ruined{shard: 0, entries: []int{4}, at: []place{e1}, position: 4})

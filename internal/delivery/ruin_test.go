@@ -125,7 +125,7 @@ type ruined struct {
 	all      bool // the position lists topics, as it does for very many partitions
 }
 
-// transaction writes a transaction, which stands open everywhere.
+// transaction writes a transaction, which is open everywhere.
 func (r *ruin) transaction(turn string, parts ...ruined) {
 	l := r.l
 	l.t.Helper()
@@ -215,7 +215,7 @@ func (r *ruin) marker(turn string, at place, commit bool) {
 	x, ok := r.open[standing{at, r.pids[names.LaneID(labOutbox, r.lane, turn[0])]}]
 	r.mu.Unlock()
 	if !ok {
-		r.l.t.Fatalf("nothing of turn %s stands open in %v", turn, at)
+		r.l.t.Fatalf("nothing of turn %s is open in %v", turn, at)
 	}
 	answer, err := kadm.NewClient(r.l.kafka).WriteTxnMarkers(r.l.t.Context(), kadm.TxnMarkers{
 		ProducerID: x.ProducerID, ProducerEpoch: int16(x.ProducerEpoch), Commit: commit,

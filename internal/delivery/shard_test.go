@@ -212,7 +212,7 @@ func TestUnknownPosition(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		if n := len(l.all("events")); n != 0 {
-			t.Errorf("%d records behind a position that nobody knows", n)
+			t.Errorf("%d records after a position that nobody knows", n)
 		}
 		if lanes := other.inLanes(); len(lanes) != 1 {
 			t.Errorf("another shard was seated in %v", lanes)
@@ -227,7 +227,7 @@ func TestUnknownPosition(t *testing.T) {
 		write(string(value))
 		l.until("it is delivered", func() bool { return l.number(e, 0) == 5 })
 		if n := len(l.all("events")); n != 2 {
-			t.Errorf("%d records, want those behind the position", n)
+			t.Errorf("%d records, want those after the position", n)
 		}
 	})
 }

@@ -45,7 +45,7 @@ func stalledPartition(t *testing.T, l *lab, together bool) {
 	})
 	flows[0].add(5, place{"stalled", 0})
 	if !together {
-		time.Sleep(60 * time.Millisecond) // behind the linger
+		time.Sleep(60 * time.Millisecond) // past the linger
 	}
 	others := flows[1:]
 	began := time.Now()

@@ -312,7 +312,7 @@ func (r *reader) past(ctx context.Context, k keys, offset, claim int64, own stri
 			last = err
 			r.forget()
 		default:
-			last = fmt.Errorf("kafka: a transaction stands open in %v at offset %d, since before %s", at,
+			last = fmt.Errorf("kafka: a transaction is open in %v at offset %d, since before %s", at,
 				end.Stable, began.UTC().Format("15:04:05Z"))
 			if waited := time.Since(began); waited > grace {
 				if err := r.engine.unblock(ctx, k, end.Stable, claim, own, waited, note); err != nil {

@@ -96,12 +96,12 @@ func TestRoundsAreBounded(t *testing.T) {
 		batches        []int
 		want           int
 	}{
-		"within":                 {1 << 20, 100, []int{30, 30}, 60},
-		"entries":                {1 << 20, 100, []int{60, 60}, 60},
-		"bytes":                  {5000, 100, []int{30, 30}, 30}, // of 100 bytes an entry
-		"a giant":                {5000, 100, []int{300, 1}, 300},
-		"a giant behind another": {5000, 100, []int{1, 300}, 1},
-		"exactly":                {1 << 20, 100, []int{50, 50}, 100},
+		"within":                {1 << 20, 100, []int{30, 30}, 60},
+		"entries":               {1 << 20, 100, []int{60, 60}, 60},
+		"bytes":                 {5000, 100, []int{30, 30}, 30}, // of 100 bytes an entry
+		"a giant":               {5000, 100, []int{300, 1}, 300},
+		"a giant after another": {5000, 100, []int{1, 300}, 1},
+		"exactly":               {1 << 20, 100, []int{50, 50}, 100},
 	} {
 		l, seats := desk(0)
 		l.pace = newPace(c.bytes, c.entries)
@@ -360,7 +360,7 @@ func TestEmptyTransaction(t *testing.T) {
 		for i := range 3 {
 			send(t, seats[0], true, i+1)
 			if err := x.transaction(); err != nil {
-				t.Fatalf("the %d. transaction behind an empty one: %v", i+1, err)
+				t.Fatalf("the %d. transaction after an empty one: %v", i+1, err)
 			}
 		}
 		if n := l.number(e, 0); n != 3 {

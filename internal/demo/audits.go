@@ -91,7 +91,7 @@ func (a *audits) run(ctx context.Context) (*consistency.Report, error) {
 	defer a.mu.Unlock()
 	a.sum.add(r)
 	for _, s := range r.Range {
-		a.upTo[s.Shard] = outbox.EntryID(s.To)
+		a.upTo[s.Shard] = s.To
 	}
 	return r, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -112,7 +113,7 @@ func TestVerdictReads(t *testing.T) {
 		Reasons: []string{"topic outbox.event.\x1border: it may not be seen"},
 		First: []consistency.Finding{{
 			Kind: consistency.Lost, Shard: 1,
-			Entry: consistency.EntryID{MS: 1700000000000}, ID: "e-1", Topic: "outbox.event.order",
+			Entry: outbox.EntryID{MS: 1700000000000}, ID: "e-1", Topic: "outbox.event.order",
 			Partition: 1, Offset: -1, Detail: "no committed record of this entry",
 		}},
 	}}

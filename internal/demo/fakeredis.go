@@ -11,7 +11,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 // counters complete the stand-in for Redis. Redis counts every entry that it ever added to a stream
@@ -28,8 +28,8 @@ type counters struct {
 
 type streamCounters struct {
 	added      int64
-	last       consistency.EntryID
-	maxDeleted consistency.EntryID
+	last       outbox.EntryID
+	maxDeleted outbox.EntryID
 }
 
 func countEntries(m *miniredis.Miniredis) *counters {
@@ -60,7 +60,7 @@ func (c *counters) remove(peer *server.Peer, cmd string, args []string) bool {
 	s, _ := c.count(args[0])
 	if cmd == "XDEL" {
 		for _, text := range args[1:] {
-			if id, err := consistency.ParseEntryID(text); err == nil && s.maxDeleted.Less(id) {
+			if id, err := outbox.ParseEntryID(text); err == nil && s.maxDeleted.Less(id) {
 				s.maxDeleted = id
 			}
 		}
@@ -84,7 +84,7 @@ func (c *counters) count(key string) (*streamCounters, []miniredis.StreamEntry) 
 	}
 	last := s.last
 	for i := len(entries) - 1; i >= 0; i-- {
-		id, err := consistency.ParseEntryID(entries[i].ID)
+		id, err := outbox.ParseEntryID(entries[i].ID)
 		if err != nil || !last.Less(id) {
 			break
 		}

@@ -20,9 +20,9 @@ import (
 
 // Planted is a fault that was made on purpose, and what the audit said.
 type Planted struct {
-	Kind  consistency.Kind    `json:"kind"`
-	Shard int                 `json:"shard"`
-	Entry consistency.EntryID `json:"entry"`
+	Kind  consistency.Kind `json:"kind"`
+	Shard int              `json:"shard"`
+	Entry outbox.EntryID   `json:"entry"`
 	// What was done.
 	What string `json:"what"`
 	// Found: the audit has reported this, with its kind, shard and entry, and nothing else.
@@ -33,7 +33,7 @@ type Planted struct {
 // strayTopic is on no route of the shop's events, and begins as the route does.
 const strayTopic = "outbox.event.refund"
 
-// ordersForPlant are written for each shard, so that the fault stands among others.
+// ordersForPlant are written for each shard, so that the fault is among others.
 const ordersForPlant = 8
 
 // plant stops the relays, lets the shop go on, and carries its events itself, as a relay does but
@@ -54,7 +54,7 @@ func (d *demo) plant(ctx context.Context, w *world, writer *outbox.Writer) (*Pla
 	p := &Planted{Kind: d.Plant}
 	victim := c.choose(d.Plant)
 	p.Shard, p.What = c.shard, faults[d.Plant].what
-	if p.Entry, err = consistency.ParseEntryID(c.entries[c.shard][victim].ID); err != nil {
+	if p.Entry, err = outbox.ParseEntryID(c.entries[c.shard][victim].ID); err != nil {
 		return nil, err
 	}
 	if err := c.carry(ctx, d.audits, d.Plant, victim); err != nil {
@@ -88,7 +88,7 @@ type carrier struct {
 	world    *world
 	producer *kgo.Client
 	after    []string           // by shard: the last entry that the relays have carried
-	entries  [][]redis.XMessage // by shard: those behind it
+	entries  [][]redis.XMessage // by shard: those after it
 	shard    int                // where the fault is: the one with the most entries
 	failed   error              // of what is sent while an audit runs
 }

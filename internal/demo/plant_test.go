@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 	"github.com/sluice-outbox/sluice/relay"
 )
 
@@ -63,7 +64,7 @@ func planted(found bool) *Verdict {
 	}
 	v.Planted = &Planted{
 		Kind: consistency.Altered, Shard: 2,
-		Entry: consistency.EntryID{MS: 1700000000000, Seq: 4}, What: faults[consistency.Altered].what,
+		Entry: outbox.EntryID{MS: 1700000000000, Seq: 4}, What: faults[consistency.Altered].what,
 		Found: found, Report: r,
 	}
 	if found {

@@ -63,7 +63,7 @@ func (l *lab) scan(log *Log, from int64) (string, End) {
 	last := int64(-1)
 	end, err := log.Scan(l.t.Context(), from, func(r *kgo.Record) {
 		if r.Offset <= last {
-			l.t.Errorf("offset %d behind %d", r.Offset, last)
+			l.t.Errorf("offset %d after %d", r.Offset, last)
 		}
 		last = r.Offset
 		switch {
@@ -112,8 +112,8 @@ func TestScan(t *testing.T) {
 		l.begin(b, "4") // 5
 		l.begin(a, "5") // 6
 		l.end(a, kgo.TryCommit)
-		check("committed behind an open one", committed, 0, "1 2", End{5, 5})
-		check("committed behind an open one", uncommitted, 0, "1 2 C 3 A 4 5 C", End{8, 5})
+		check("committed after an open one", committed, 0, "1 2", End{5, 5})
+		check("committed after an open one", uncommitted, 0, "1 2 C 3 A 4 5 C", End{8, 5})
 		l.end(b, kgo.TryCommit)
 		check("all committed", committed, 0, "1 2 4 5", End{9, 9})
 		for from, want := range map[int64]string{
@@ -139,7 +139,7 @@ func TestScan(t *testing.T) {
 		check("from before the first", uncommitted, 3, "4 5 C C", End{9, 9})
 		if _, err := committed.Scan(t.Context(), 100, func(*kgo.Record) {}); err != nil {
 			// the log was truncated: whatever it says, nothing is invented
-			t.Logf("from behind the end: %v", err)
+			t.Logf("from after the end: %v", err)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/outbox"
 )
 
 func auditReport(run int64, v consistency.Verdict) *consistency.Report {
@@ -18,14 +19,14 @@ func auditReport(run int64, v consistency.Verdict) *consistency.Report {
 		Counts:  map[consistency.Kind]int64{consistency.Lost: 3},
 		Range: []consistency.ShardRange{
 			{
-				Shard: 0, To: consistency.EntryID{MS: 1_700_000_000_500},
-				Watermark: consistency.EntryID{MS: 1_700_000_000_500}, Missing: 3,
+				Shard: 0, To: outbox.EntryID{MS: 1_700_000_000_500},
+				Watermark: outbox.EntryID{MS: 1_700_000_000_500}, Missing: 3,
 			},
 			{
-				Shard: 1, To: consistency.EntryID{MS: 1_700_000_000_250},
-				Watermark: consistency.EntryID{MS: 1_700_000_000_900}, Pending: 7, Unverified: 2,
+				Shard: 1, To: outbox.EntryID{MS: 1_700_000_000_250},
+				Watermark: outbox.EntryID{MS: 1_700_000_000_900}, Pending: 7, Unverified: 2,
 			},
-			{Shard: 2, Watermark: consistency.EntryID{MS: 1_700_000_000_900}},
+			{Shard: 2, Watermark: outbox.EntryID{MS: 1_700_000_000_900}},
 		},
 	}
 }

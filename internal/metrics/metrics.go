@@ -15,7 +15,7 @@ import (
 // maxTopics bounds the values of the label topic.
 const maxTopics = 200
 
-// otherTopics stands for every topic beyond maxTopics. No Kafka topic can have this name.
+// otherTopics is the name of every topic beyond maxTopics. No Kafka topic can have this name.
 const otherTopics = "(other)"
 
 // states are all values of the label state.

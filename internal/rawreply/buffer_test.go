@@ -21,7 +21,7 @@ func TestBufferReadsToTheEnd(t *testing.T) {
 		"XREADGROUP":          "*1\r\n*2\r\n$6\r\nstream\r\n" + entries,
 		"XREADGROUP of RESP3": "%1\r\n$6\r\nstream\r\n" + entries,
 		"XAUTOCLAIM":          "*3\r\n$3\r\n0-0\r\n" + entries + "*1\r\n$3\r\n4-0\r\n",
-		"nulls behind a bulk": "*5\r\n$1\r\nx\r\n$-1\r\n_\r\n*-1\r\n:-7\r\n",
+		"nulls after a bulk":  "*5\r\n$1\r\nx\r\n$-1\r\n_\r\n*-1\r\n:-7\r\n",
 		"a bulk alone":        "$3\r\nabc\r\n",
 		"ends with a bulk":    "*1\r\n$3\r\nabc\r\n",
 		"long": "*2\r\n$100000\r\n" + strings.Repeat("0123456789", 10_000) +
@@ -37,7 +37,7 @@ func TestBufferReadsToTheEnd(t *testing.T) {
 				t.Errorf("%s, %s: got %q, %v", name, pace, got, err)
 				continue
 			}
-			// The connection stands right behind the reply, and go-redis has kept it.
+			// The connection is right after the reply, and go-redis has kept it.
 			if pong, err := c.Ping(t.Context()).Result(); pong != "PONG" || err != nil || *dials != 1 {
 				t.Errorf("%s, %s: then PING gets %q, %v, after %d dials", name, pace, pong, err, *dials)
 			}
@@ -45,11 +45,11 @@ func TestBufferReadsToTheEnd(t *testing.T) {
 	}
 }
 
-// What stands behind a reply, which is a push or a mistake of the server's, is left to go-redis.
+// What follows a reply, which is a push or a mistake of the server's, is left to go-redis.
 func TestBufferLeavesTheRest(t *testing.T) {
 	t.Parallel()
-	const reply, behind = "*2\r\n$1\r\na\r\n*0\r\n", ">2\r\n$10\r\ninvalidate\r\n_\r\n"
-	conn := bufio.NewReader(strings.NewReader(reply + behind))
+	const reply, rest = "*2\r\n$1\r\na\r\n*0\r\n", ">2\r\n$10\r\ninvalidate\r\n_\r\n"
+	conn := bufio.NewReader(strings.NewReader(reply + rest))
 	r := buffer{limit: 1000}
 	for _, header := range []string{"*2\r\n", "$1\r\n"} {
 		if _, err := io.CopyN(struct{ io.Writer }{&r}, conn, int64(len(header))); err != nil {
@@ -59,14 +59,14 @@ func TestBufferLeavesTheRest(t *testing.T) {
 	if _, err := io.CopyN(&r, conn, 3); !errors.Is(err, errEnd) || string(r.b) != reply {
 		t.Fatalf("got %q, %v", r.b, err)
 	}
-	if left, err := io.ReadAll(conn); string(left) != behind || err != nil {
+	if left, err := io.ReadAll(conn); string(left) != rest || err != nil {
 		t.Errorf("%q is left, %v", left, err)
 	}
 	if _, err := r.Write([]byte("x")); !errors.Is(err, errAfterEnd) {
-		t.Errorf("Write behind the end: %v", err)
+		t.Errorf("Write past the end: %v", err)
 	}
 	if _, err := io.CopyN(&r, strings.NewReader("x"), 1); !errors.Is(err, errAfterEnd) {
-		t.Errorf("CopyN behind the end: %v", err)
+		t.Errorf("CopyN past the end: %v", err)
 	}
 }
 
