@@ -15,9 +15,9 @@ func Advice(k consistency.Kind) string { return kindTexts[k].advice }
 var kindTexts = map[consistency.Kind]struct{ meaning, advice string }{
 	consistency.Lost: {
 		"An entry has no record in Kafka, although its shard was delivered past it.",
-		"Set relay.trim.keep to off, so that the entry stays in Redis; find who moved the position or " +
-			"writes to the topic beside the relay; then send it again: sluice audit --plan repair.json, " +
-			"sluice repair repair.json.",
+		"Switch the relay's trimming off, so that the entry stays in Redis; find who moved the " +
+			"position or writes to the topic beside the relay; then send it again: " +
+			"sluice audit --plan repair.json, sluice repair repair.json.",
 	},
 	consistency.Orphaned: {
 		"A record belongs to an entry that Redis does not have and has never removed: Redis went back.",
@@ -26,8 +26,8 @@ var kindTexts = map[consistency.Kind]struct{ meaning, advice string }{
 	},
 	consistency.Altered: {
 		"A record is not what its entry says: key, payload, type, headers or partition differ.",
-		"If all records differ in the same part, relay.format, relay.source or relay.tombstones is " +
-			"another one here than in the relay. Otherwise find the producer by the id in the detail.",
+		"If all records differ in the same part, the format, the source or the tombstones are set " +
+			"otherwise here than in the relay. Otherwise find the producer by the id in the detail.",
 	},
 	consistency.Duplicated: {
 		"An entry has more than one committed record.",
@@ -36,7 +36,7 @@ var kindTexts = map[consistency.Kind]struct{ meaning, advice string }{
 	},
 	consistency.Misdirected: {
 		"A record is in another topic than the route gives.",
-		"If relay.route was changed, what was delivered before keeps its topic. Otherwise find the " +
+		"If the route was changed, what was delivered before keeps its topic. Otherwise find the " +
 			"producer by the id in the detail. Consumers of the right topic have not seen the event, and " +
 			"no repair sends it there.",
 	},
@@ -48,12 +48,13 @@ var kindTexts = map[consistency.Kind]struct{ meaning, advice string }{
 	},
 	consistency.Unverifiable: {
 		"Something could not be compared. It is neither fine nor wrong.",
-		"The detail says why. Trimmed or removed too early: audit more often than relay.trim.keep and " +
+		"The detail says why. Trimmed or removed too early: audit more often than the relay trims and " +
 			"the topic's retention. A topic that is gone or hidden: restore it, or its permission.",
 	},
 	consistency.Late: {
 		"A record was missing at the first look and there at the second. This is no drift.",
-		"If it is frequent, raise --settle, or see with sluice status why delivery is slow.",
+		"If it is frequent, give entries more time to settle, or see with sluice status why delivery " +
+			"is slow.",
 	},
 }
 
