@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // consent asks before a command destroys something or sends it again. The caller has shown a
@@ -18,7 +20,7 @@ func (a *app) consent(question string) error {
 		return usagef("%q cannot be asked without a terminal; nothing was changed; add --yes to consent",
 			question)
 	}
-	fmt.Fprintf(a.err, "%s [y/N] ", question)
+	fmt.Fprintf(a.err, "%s [y/N] ", terminal.Text(question))
 	answer, err := bufio.NewReader(a.in).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("reading the answer: %w", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-outbox/sluice/internal/deadletter"
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // shownLetter is a letter with its fields. Text is unchanged; what is not UTF-8 is in hex.
@@ -112,15 +113,16 @@ func printable(b []byte) bool {
 }
 
 func printLetter(p *page, s shownLetter) {
-	p.printf("%s\n", p.paint(bold, fmt.Sprintf("dead letter %s of outbox %s", s.Ref(), s.Outbox)))
+	title := fmt.Sprintf("dead letter %s of outbox %s", s.Ref(), terminal.Word(s.Outbox))
+	p.printf("%s\n", p.paint(bold, title))
 	line := func(name, value string) {
 		if value != "" {
 			p.printf("  %-14s %s\n", name, strings.ReplaceAll(value, "\n", "\n"+strings.Repeat(" ", 17)))
 		}
 	}
-	line("reason", s.Reason)
-	line("detail", s.Detail)
-	line("topic", s.Topic)
+	line("reason", terminal.Word(s.Reason))
+	line("detail", terminal.Word(s.Detail))
+	line("topic", terminal.Word(s.Topic))
 	line("dead-lettered", s.At.Format(time.RFC3339))
 	line("bytes", fmt.Sprint(s.Bytes))
 	p.printf("  fields\n")
@@ -135,7 +137,7 @@ func printLetter(p *page, s shownLetter) {
 		if f.Bytes == 0 {
 			value = "(empty)"
 		}
-		line("  "+f.Name, value)
+		line("  "+terminal.Word(f.Name), value)
 	}
-	line("problem", s.Undecodable)
+	line("problem", terminal.Word(s.Undecodable))
 }

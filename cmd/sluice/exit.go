@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sluice-outbox/sluice/internal/config"
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // The exit statuses of every command.
@@ -48,14 +49,14 @@ func (a *app) status(err error) int {
 	case errors.Is(err, errQuiet):
 		return exitFailed
 	case errors.As(err, &wrong):
-		fmt.Fprintln(a.err, err) // each line begins with its place
+		fmt.Fprintln(a.err, terminal.Text(err.Error())) // each line begins with its place
 		return exitUsage
 	case errors.As(err, &threshold):
-		fmt.Fprintln(a.err, "sluice:", err)
+		fmt.Fprintln(a.err, "sluice:", terminal.Text(err.Error()))
 		return exitThreshold
 	case errors.As(err, &usage) || !a.started:
 		// Whatever fails before a command begins is a mistake in the command line.
-		fmt.Fprintln(a.err, "sluice:", err)
+		fmt.Fprintln(a.err, "sluice:", terminal.Text(err.Error()))
 		if !errors.As(err, &usage) {
 			fmt.Fprintln(a.err, "run 'sluice --help', or 'sluice COMMAND --help'")
 		}
@@ -64,7 +65,7 @@ func (a *app) status(err error) int {
 		fmt.Fprintln(a.err, "sluice: interrupted")
 		return exitFailed
 	default:
-		fmt.Fprintln(a.err, "sluice:", err)
+		fmt.Fprintln(a.err, "sluice:", terminal.Text(err.Error()))
 		return exitFailed
 	}
 }

@@ -18,19 +18,14 @@ var outputs = []string{"text", "json", "jsonl"}
 func (a *app) print(v any, text func(p *page)) error {
 	switch a.output {
 	case "json":
-		enc := json.NewEncoder(a.out)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		return a.encode(v, "  ")
 	case "jsonl":
-		enc := json.NewEncoder(a.out)
-		enc.SetEscapeHTML(false)
 		list := reflect.ValueOf(v)
 		if list.Kind() != reflect.Slice {
-			return enc.Encode(v)
+			return a.encode(v, "")
 		}
 		for i := range list.Len() {
-			if err := enc.Encode(list.Index(i).Interface()); err != nil {
+			if err := a.encode(list.Index(i).Interface(), ""); err != nil {
 				return err
 			}
 		}
@@ -40,6 +35,19 @@ func (a *app) print(v any, text func(p *page)) error {
 		text(p)
 		return p.failed
 	}
+}
+
+// encode writes a value as JSON. A terminal may be what shows it.
+func (a *app) encode(v any, indent string) error {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(a.out, terminal.JSON(b.String()))
+	return err
 }
 
 // color reports whether colours are wanted where there is a terminal; see no-color.org.
@@ -58,7 +66,8 @@ func (a *app) color() bool {
 	return true
 }
 
-// page is text for people. The first error of writing is kept.
+// page is text for people. What comes from outside cannot steer their terminal. The first error of
+// writing is kept.
 type page struct {
 	w      io.Writer
 	color  bool
@@ -66,7 +75,8 @@ type page struct {
 }
 
 func (p *page) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(p.w, format, args...); err != nil && p.failed == nil {
+	text := terminal.Text(fmt.Sprintf(format, args...))
+	if _, err := io.WriteString(p.w, text); err != nil && p.failed == nil {
 		p.failed = err
 	}
 }

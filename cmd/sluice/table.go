@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/sluice-outbox/sluice/internal/terminal"
 )
 
 // cell is a text of a table with its style, which takes no width.
@@ -29,8 +31,23 @@ func (t *table) row(cells ...any) {
 		case string:
 			row[i] = cell{text: c}
 		}
+		row[i].text = terminal.Word(row[i].text)
+		if i < len(t.head)-1 {
+			row[i].text = cut(row[i].text)
+		}
 	}
 	t.rows = append(t.rows, row)
+}
+
+// widest is the most that a column takes which others follow, in characters. What comes from
+// applications, such as an ID, may be thousands long; -o json has it whole.
+const widest = 64
+
+func cut(text string) string {
+	if utf8.RuneCountInString(text) <= widest {
+		return text
+	}
+	return string([]rune(text)[:widest-1]) + "…"
 }
 
 func (p *page) table(t *table) {

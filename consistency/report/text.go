@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/sluice-outbox/sluice/consistency"
+	"github.com/sluice-outbox/sluice/internal/terminal"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -55,25 +54,14 @@ const mostPrintable = 1000
 // invalid bytes are written as escapes, so that nothing in it can steer a terminal or pretend to be
 // something else, and what is too long is cut.
 func Printable(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		if i >= mostPrintable {
-			fmt.Fprintf(&b, "… (%d bytes)", len(s))
-			break
-		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			q := strconv.QuoteRuneToASCII(r)
-			b.WriteString(q[1 : len(q)-1])
-		}
-		i += size
+	if len(s) <= mostPrintable {
+		return terminal.Word(s)
 	}
-	return b.String()
+	end := mostPrintable
+	for end > mostPrintable-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end-- // a character that the cut would go through
+	}
+	return terminal.Word(s[:end]) + fmt.Sprintf("… (%d bytes)", len(s))
 }
 
 // Grouped is a number with its thousands apart: 1,234,567.
