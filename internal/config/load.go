@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -78,7 +77,7 @@ func (c *Config) readFile(src Source, ps *problems) (string, error) {
 	if name == "" {
 		name, named = DefaultFile, ""
 	}
-	text, err := os.ReadFile(name)
+	text, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) && named == "" {
 		return "", nil
 	}
@@ -88,6 +87,7 @@ func (c *Config) readFile(src Source, ps *problems) (string, error) {
 			where = name
 		}
 		ps.add(where, "cannot read the configuration: %v", err)
+		c.failed[""] = true // what it would have set is not missing
 		return name, nil
 	}
 	c.readYAML(name, text, ps)

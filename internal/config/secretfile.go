@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 )
@@ -21,7 +20,7 @@ type secretFile struct {
 func (f *secretFile) read() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b, err := os.ReadFile(f.path)
+	b, err := readFile(f.path)
 	secret := strings.TrimRight(string(b), "\r\n")
 	switch {
 	case err == nil && secret != "":

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
@@ -97,7 +96,7 @@ func (s *certificates) read() (*tls.Config, error) {
 		InsecureSkipVerify: s.InsecureSkipVerify,
 	}
 	if s.CAFile != "" {
-		pem, err := os.ReadFile(s.CAFile)
+		pem, err := readFile(s.CAFile)
 		if err != nil {
 			return nil, &fileError{"ca_file", err}
 		}

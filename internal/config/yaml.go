@@ -29,6 +29,12 @@ const maxDepth = 32
 // readYAML takes the settings from the text of a file.
 func (c *Config) readYAML(file string, text []byte, ps *problems) {
 	r := &reader{c: c, file: shorten(file), anchors: map[string]ast.Node{}, ps: ps}
+	text = withoutMark(text)
+	if line := tooDeep(text); line > 0 {
+		ps.add(fmt.Sprintf("%s:%d", r.file, line), "brackets are nested more than %d deep", deepestFlow)
+		c.failed[""] = true
+		return
+	}
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		var syntax *yaml.SyntaxError
