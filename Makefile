@@ -13,8 +13,9 @@ ARGS ?=
 # Tests that `make integration` leaves out: those that have a target of their own.
 SKIP ?= ^TestStorm$$
 
-# The race detector; RACE= leaves it out, which makes tests and suites three times as fast.
-RACE ?= -race
+# The race detector, which needs a C compiler; RACE= leaves it out, which makes tests and suites three
+# times as fast.
+RACE ?= $(if $(shell command -v $${CC:-cc} gcc clang),-race)
 
 # How many random cases a property is tried on. Vet is left to the linters, which have all of it.
 CHECKS ?= 25
