@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -34,20 +36,14 @@ const (
 	epochLevel         = 2
 )
 
-// newJoiner asks how transactions are made here, and who coordinates the id. What it cannot learn
-// makes transactions slower, not wrong.
-func newJoiner(ctx context.Context, client *kgo.Client, id string) *joiner {
-	j := &joiner{id: id, coordinator: -1}
+// leadersJoin asks how transactions are made here. What cannot be learned makes them slower, not
+// wrong.
+func leadersJoin(ctx context.Context, client *kgo.Client) bool {
 	versions, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, client)
-	if err != nil {
-		return j
-	}
-	for _, f := range versions.FinalizedFeatures {
-		if f.Name == transactionFeature && f.MaxVersionLevel >= epochLevel {
-			j.wanted = true
-		}
-	}
-	return j
+	return err == nil && slices.ContainsFunc(versions.FinalizedFeatures,
+		func(f kmsg.ApiVersionsResponseFinalizedFeature) bool {
+			return f.Name == transactionFeature && f.MaxVersionLevel >= epochLevel
+		})
 }
 
 const (
@@ -61,7 +57,7 @@ const (
 
 // join adds the partitions if they have more than one leader. Its failure needs no treatment: what
 // is wrong with the producer or a partition is told to the records too.
-func (j *joiner) join(ctx context.Context, client *kgo.Client, at map[place]bool) {
+func (j *joiner) join(ctx context.Context, client *kgo.Client, at iter.Seq[place]) {
 	if !j.wanted || !spread(client, at) {
 		return
 	}
@@ -82,7 +78,7 @@ func (j *joiner) join(ctx context.Context, client *kgo.Client, at map[place]bool
 	}
 }
 
-func (j *joiner) request(ctx context.Context, client *kgo.Client, at map[place]bool) error {
+func (j *joiner) request(ctx context.Context, client *kgo.Client, at iter.Seq[place]) error {
 	if j.coordinator < 0 {
 		node, err := findCoordinator(ctx, client, j.id)
 		if err != nil {
@@ -94,30 +90,46 @@ func (j *joiner) request(ctx context.Context, client *kgo.Client, at map[place]b
 	if err != nil {
 		return err
 	}
-	req := kmsg.NewPtrAddPartitionsToTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch = j.id, producer, epoch
-	topics := map[string][]int32{}
-	for p := range at {
-		topics[p.topic] = append(topics[p.topic], p.partition)
-	}
-	for name, partitions := range topics {
-		t := kmsg.NewAddPartitionsToTxnRequestTopic()
-		t.Topic, t.Partitions = name, partitions
-		req.Topics = append(req.Topics, t)
-	}
+	req := addPartitions(j.id, producer, epoch, at)
 	// Sent to the broker itself: kgo would repeat what the coordinator refuses for the moment.
 	answer, err := client.Broker(int(j.coordinator)).Request(ctx, ofClients{req})
 	if err != nil {
 		return err
 	}
-	for _, t := range answer.(*kmsg.AddPartitionsToTxnResponse).Topics {
+	return notAdded(answer.(*kmsg.AddPartitionsToTxnResponse))
+}
+
+// addPartitions is the request that adds partitions, each once, to a producer's open transaction.
+func addPartitions(id string, producer int64, epoch int16,
+	at iter.Seq[place],
+) *kmsg.AddPartitionsToTxnRequest {
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = id, producer, epoch
+	topics, seen := Places{}, map[place]bool{}
+	for p := range at {
+		if !seen[p] {
+			seen[p] = true
+			topics[p.topic] = append(topics[p.topic], p.partition)
+		}
+	}
+	for topic, partitions := range topics {
+		t := kmsg.NewAddPartitionsToTxnRequestTopic()
+		t.Topic, t.Partitions = topic, partitions
+		req.Topics = append(req.Topics, t)
+	}
+	return req
+}
+
+// notAdded is why a partition was not added; nil: all were.
+func notAdded(resp *kmsg.AddPartitionsToTxnResponse) (failed error) {
+	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return err
+				failed = fmt.Errorf("kafka: topic %s, partition %d: %w", t.Topic, p.Partition, err)
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
 // ofClients is the request as clients send it; from version 4 on it is one between brokers.
@@ -144,7 +156,7 @@ func findCoordinator(ctx context.Context, client *kgo.Client, id string) (int32,
 }
 
 // spread reports whether partitions have more than one leader, as far as the client knows.
-func spread(client *kgo.Client, at map[place]bool) bool {
+func spread(client *kgo.Client, at iter.Seq[place]) bool {
 	first := int32(-1)
 	for p := range at {
 		leader, _, err := client.PartitionLeader(p.topic, p.partition)
@@ -159,19 +171,25 @@ func spread(client *kgo.Client, at map[place]bool) bool {
 	return false
 }
 
-// touched are the partitions of the open transaction.
-func (l *lane) touched(controls []*control) map[place]bool {
-	at := map[place]bool{}
-	for _, c := range controls {
-		for _, p := range c.at {
-			at[p] = true
+// touched are the partitions of the open transaction, some of them more than once.
+func (l *lane) touched(controls []*control) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		for _, c := range controls {
+			for _, p := range c.at {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+		for _, s := range l.parts {
+			if !yield(place{s.keys.topic, int32(s.keys.shard)}) {
+				return
+			}
+			for p := range s.part.places {
+				if !yield(p) {
+					return
+				}
+			}
 		}
 	}
-	for _, s := range l.parts {
-		for p := range s.part.places {
-			at[p] = true
-		}
-		at[place{s.keys.topic, int32(s.keys.shard)}] = true
-	}
-	return at
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"slices"
 	"strconv"
@@ -26,7 +27,7 @@ import (
 // kgo does after some errors, is noticed and given up.
 type producers struct {
 	client [2]*kgo.Client
-	joiner [2]*joiner
+	joiner [2]joiner
 	turn   int // 0: a, 1: b; flips only after an acknowledged commit
 	watch  connectionWatch
 	closed sync.Once
@@ -66,11 +67,13 @@ func newProducers(ctx context.Context, cfg *Config, lane string,
 		errs [2]error
 	)
 	for i, client := range p.client {
-		wg.Go(func() {
-			if _, _, errs[i] = client.ProducerID(ctx); errs[i] == nil {
-				p.joiner[i] = newJoiner(ctx, client, names.LaneID(cfg.Outbox, lane, "ab"[i]))
-			}
-		})
+		wg.Go(func() { _, _, errs[i] = client.ProducerID(ctx) })
+	}
+	wanted := leadersJoin(ctx, p.client[0])
+	for i, turn := range []byte{'a', 'b'} {
+		p.joiner[i] = joiner{
+			id: names.LaneID(cfg.Outbox, lane, turn), wanted: wanted, coordinator: -1,
+		}
 	}
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -106,7 +109,7 @@ func (p *producers) begin() (*kgo.Client, error) {
 }
 
 // join adds partitions to the open transaction.
-func (p *producers) join(ctx context.Context, at map[place]bool) {
+func (p *producers) join(ctx context.Context, at iter.Seq[place]) {
 	p.joiner[p.turn].join(ctx, p.client[p.turn], at)
 }
 

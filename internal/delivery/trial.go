@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -131,30 +132,13 @@ func (t *trial) run(ctx context.Context, records []*kgo.Record,
 
 // join adds partitions to the transaction.
 func (a *attempt) join(ctx context.Context, by map[place][]*kgo.Record) error {
-	req := kmsg.NewPtrAddPartitionsToTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch = a.name, a.id, a.epoch
-	topics := Places{}
-	for at := range by {
-		topics[at.topic] = append(topics[at.topic], at.partition)
-	}
-	for topic, partitions := range topics {
-		t := kmsg.NewAddPartitionsToTxnRequestTopic()
-		t.Topic, t.Partitions = topic, partitions
-		req.Topics = append(req.Topics, t)
-	}
+	req := addPartitions(a.name, a.id, a.epoch, maps.Keys(by))
 	for {
 		resp, err := req.RequestWith(ctx, a.client)
 		if err != nil {
 			return fmt.Errorf("kafka: add partitions to a trial: %w", err)
 		}
-		var failed error
-		for _, t := range resp.Topics {
-			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					failed = fmt.Errorf("kafka: topic %s, partition %d: %w", t.Topic, p.Partition, err)
-				}
-			}
-		}
+		failed := notAdded(resp)
 		if !errors.Is(failed, kerr.ConcurrentTransactions) {
 			return failed
 		}
