@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/slot"
 )
 
 // PartialError is a transaction that was committed although some of its commands failed: Redis does
@@ -166,5 +168,5 @@ func commandName(c redis.Cmder) string {
 	if len(args) < 2 {
 		return c.Name()
 	}
-	return c.Name() + " " + argString(args[1])
+	return c.Name() + " " + slot.Text(args[1])
 }

@@ -1,74 +1,15 @@
 package outbox
 
 import (
-	"slices"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/sluice-outbox/sluice/internal/slot"
 )
 
-// TestSlotOf has the check value of CRC-16/XMODEM and examples of the Redis Cluster specification.
-func TestSlotOf(t *testing.T) {
-	if got := crc16("123456789"); got != 0x31C3 {
-		t.Errorf("crc16 = %#x, want 0x31c3", got)
-	}
-	for key, same := range map[string]string{
-		"{user1000}.following": "user1000",
-		"foo{}{bar}":           "foo{}{bar}", // an empty tag is no tag
-		"foo{{bar}}zap":        "{bar",
-		"foo{bar}{zap}":        "bar",
-		"foo}{bar":             "foo}{bar",
-	} {
-		want := int(crc16(same)) % slots
-		if got := slotOf(key); got != want {
-			t.Errorf("slot of %q is %d, want that of %q, %d", key, got, same, want)
-		}
-	}
-	if slotOf("foo") != 12182 || slotOf("somekey") != 11058 {
-		t.Error("slots differ from CLUSTER KEYSLOT")
-	}
-	if slotOf(StateKey("orders", 3, "a{b}")) != slotOf(StreamKey("orders", 3)) ||
-		slotOf(MarkerKey("orders", 3, "{x}")) != slotOf(StreamKey("orders", 3)) {
+// What a transaction changes together is in one slot.
+func TestKeysOfAShardShareASlot(t *testing.T) {
+	if slot.Of(StateKey("orders", 3, "a{b}")) != slot.Of(StreamKey("orders", 3)) ||
+		slot.Of(MarkerKey("orders", 3, "{x}")) != slot.Of(StreamKey("orders", 3)) {
 		t.Error("state key, marker and stream are not in one slot")
-	}
-}
-
-func TestCommandKeys(t *testing.T) {
-	table := map[string]*redis.CommandInfo{
-		"set":   {FirstKeyPos: 1, LastKeyPos: 1, StepCount: 1},
-		"mset":  {FirstKeyPos: 1, LastKeyPos: -1, StepCount: 2},
-		"del":   {FirstKeyPos: 1, LastKeyPos: -1, StepCount: 1},
-		"ping":  {},
-		"bitop": {FirstKeyPos: 2, LastKeyPos: -1, StepCount: 1},
-	}
-	for _, c := range []struct {
-		args []any
-		want []string
-	}{
-		{[]any{"set", "k", "v"}, []string{"k"}},
-		{[]any{"SET", []byte("k"), "v"}, []string{"k"}},
-		{[]any{"mset", "a", 1, "b", 2}, []string{"a", "b"}},
-		{[]any{"del", "a", "b"}, []string{"a", "b"}},
-		{[]any{"bitop", "and", "d", "s"}, []string{"d", "s"}},
-		{[]any{"ping", "x"}, nil},
-		{[]any{"multi"}, nil},
-		{[]any{"newcommand", "k", "v"}, []string{"k"}},
-		{[]any{"eval", "return 1", 2, "a", "b", "arg"}, []string{"a", "b"}},
-		{[]any{"fcall", "f", "0", "arg"}, nil},
-		{[]any{"evalsha", "sha", "x", "k"}, nil},
-		{[]any{"eval", "return 1", 9, "a"}, []string{"a"}},
-		{[]any{"zunionstore", "d", 2, "a", "b", "weights", 1, 2}, []string{"a", "b", "d"}},
-		{[]any{"lmpop", 1, "a", "left"}, []string{"a"}},
-		{[]any{"xread", "count", 1, "STREAMS", "a", "b", "0", "0"}, []string{"a", "b"}},
-		{[]any{"xread", "count", 1}, nil},
-		{[]any{"sort", "a", "by", "w", "store", "d"}, []string{"d", "a"}},
-	} {
-		info := table[argString(c.args[0])]
-		if c.args[0] == "SET" {
-			info = table["set"]
-		}
-		if got := commandKeys(c.args, info); !slices.Equal(got, c.want) {
-			t.Errorf("%v: keys %q, want %q", c.args, got, c.want)
-		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/slot"
 )
 
 // Writer appends events to an outbox, inside the transactions that change the application's state.
@@ -26,8 +28,7 @@ type Writer struct {
 	layout  atomic.Pointer[knownLayout]
 	reading sync.Mutex // held while the layout is read
 
-	commandsOnce sync.Mutex
-	commands     map[string]*redis.CommandInfo
+	commands slot.Table
 }
 
 // knownLayout is the layout as the writer knows it, and what it knows about each shard.
@@ -69,7 +70,8 @@ func NewWriter(client redis.UniversalClient, cfg Config) (*Writer, error) {
 		cfg:      cfg,
 		limits:   cfg.limits(),
 		sameSlot: cfg.RequireSameSlot || cluster != nil,
-		born:     time.Now().Add(-time.Nanosecond), // so that now() > 0
+		commands: slot.Table{Client: client},
+		born: time.Now().Add(-time.Nanosecond), // so that now() > 0
 	}, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/slot"
 )
 
 // commit makes the segment take effect: its dead letters are confirmed by Kafka, then commands and
@@ -228,5 +230,5 @@ func commandName(c redis.Cmder) string {
 	if len(args) < 2 {
 		return c.Name()
 	}
-	return c.Name() + " " + strings.ToValidUTF8(text(args[1]), "?")
+	return c.Name() + " " + strings.ToValidUTF8(slot.Text(args[1]), "?")
 }

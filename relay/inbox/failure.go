@@ -8,6 +8,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // retrying is the record that fails now. Attempts are counted in memory: after a crash they begin
@@ -47,7 +49,7 @@ func (p *partition) apply(soft, hard context.Context, records []*kgo.Record) err
 		case err == nil:
 		case errors.Is(err, errConflict):
 			if conflicts++; conflicts > 1 {
-				sleep(soft, time.Millisecond<<min(conflicts, 7))
+				_ = retry.Sleep(soft, time.Millisecond<<min(conflicts, 7))
 			}
 		case errors.As(err, &f) && len(records) > 0 && f.offset != records[0].Offset:
 			// Those before it had no effect because of it.
@@ -93,7 +95,7 @@ func (p *partition) judge(ctx context.Context, f *failure) (*failure, error) {
 	if !f.final && p.failing.attempts < cfg.Retry.Attempts {
 		p.tracker.set(Waiting, fmt.Sprintf("offset %d failed, attempt %d of %d: %s", f.offset,
 			p.failing.attempts, cfg.Retry.Attempts, oneLine(f.err.Error())), f.offset, nil)
-		sleep(ctx, p.failing.wait.NextBackOff())
+		_ = retry.Sleep(ctx, p.failing.wait.NextBackOff())
 		return nil, nil
 	}
 	switch {
@@ -120,16 +122,7 @@ func (p *partition) recovered() {
 }
 
 func newBackoff(first, most time.Duration) backoff.BackOff {
-	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(first),
-		backoff.WithMaxInterval(most), backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
-}
-
-// sleep waits for d or the end of ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	wait := retry.Backoff(first, most)
+	wait.Multiplier = 2
+	return wait
 }

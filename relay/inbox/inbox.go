@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/retry"
+	"github.com/sluice-outbox/sluice/internal/slot"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -45,7 +47,9 @@ func New(cfg Config) (*Inbox, error) {
 	cluster, _ := cfg.Redis.(*redis.ClusterClient)
 	in := &Inbox{
 		cfg: cfg, control: newControl(&cfg),
-		slots:   &slots{client: cfg.Redis, required: cluster != nil || cfg.RequireSameSlot},
+		slots: &slots{
+			table: slot.Table{Client: cfg.Redis}, required: cluster != nil || cfg.RequireSameSlot,
+		},
 		cluster: cluster, parts: map[string]*partition{}, problem: errors.New("not started"),
 	}
 	if cfg.Outbox != "" {
@@ -124,7 +128,7 @@ func (in *Inbox) waitForServers(ctx context.Context) error {
 				"error", err)
 			logged, loggedAt = text, time.Now()
 		}
-		sleep(ctx, wait.NextBackOff())
+		_ = retry.Sleep(ctx, wait.NextBackOff())
 	}
 }
 

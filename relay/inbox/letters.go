@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/kafkalog"
+	"github.com/sluice-outbox/sluice/internal/retry"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -47,7 +48,7 @@ func (b *letterbox) ensure(ctx context.Context) error {
 		if t, err := b.find(ctx); err != nil || t != nil {
 			return err
 		}
-		sleep(ctx, wait)
+		_ = retry.Sleep(ctx, wait)
 	}
 	return fmt.Errorf("kafka: the dead-letter topic %s was created and cannot be seen yet", b.topic)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/internal/retry"
 )
 
 // member is this instance's part in the consumer group. Nothing is consumed through it: it says who
@@ -94,7 +96,7 @@ func (m *member) poll(ctx context.Context) {
 					"error", err)
 				logged = time.Now()
 			}
-			sleep(ctx, time.Second)
+			_ = retry.Sleep(ctx, time.Second)
 		}
 	}
 }

@@ -76,13 +76,3 @@ func TestSlowPartitionHoldsNoOther(t *testing.T) {
 		}
 	})
 }
-
-func TestSlotOf(t *testing.T) {
-	for key, want := range map[string]int{ // redis-cli cluster keyslot
-		"foo": 12182, "{foo}": 12182, "a{foo}b": 12182, "{}": 15257, "123456789": 12739, "": 0,
-	} {
-		if got := slotOf(key); got != want {
-			t.Errorf("%q: %d, want %d", key, got, want)
-		}
-	}
-}

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluice-outbox/sluice/internal/slot"
 )
 
 // typesOf is which type of their first key commands need. Commands that take any type, or replace
@@ -46,7 +48,7 @@ func (t *transaction) checkTypes(offset int64, cmds []redis.Cmder) error {
 	for _, c := range cmds {
 		args := c.Args()
 		if _, ok := typesOf[c.Name()]; ok && len(args) > 1 {
-			names = append(names, text(args[1]))
+			names = append(names, slot.Text(args[1]))
 		}
 	}
 	if len(names) == 0 {
@@ -93,7 +95,7 @@ func advance(now map[string]string, c redis.Cmder) error {
 	if len(args) < 2 {
 		return nil
 	}
-	name := text(args[1])
+	name := slot.Text(args[1])
 	wanted, typed := typesOf[c.Name()]
 	switch got, known := now[name]; {
 	case typed && known && got != "none" && got != wanted:
@@ -104,7 +106,7 @@ func advance(now map[string]string, c redis.Cmder) error {
 		now[name] = "string"
 	case c.Name() == "del", c.Name() == "unlink":
 		for _, a := range args[1:] {
-			now[text(a)] = "none"
+			now[slot.Text(a)] = "none"
 		}
 	}
 	return nil
