@@ -71,7 +71,7 @@ func NewWriter(client redis.UniversalClient, cfg Config) (*Writer, error) {
 		limits:   cfg.limits(),
 		sameSlot: cfg.RequireSameSlot || cluster != nil,
 		commands: slot.Table{Client: client},
-		born: time.Now().Add(-time.Nanosecond), // so that now() > 0
+		born:     time.Now().Add(-time.Nanosecond), // so that now() > 0
 	}, nil
 }
 

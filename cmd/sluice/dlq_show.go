@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -83,7 +82,7 @@ func newDLQShowCommand(a *app) *cobra.Command {
 
 func showField(f deadletter.Field, full bool) shownField {
 	s := shownField{Name: f.Name, Bytes: len(f.Value)}
-	text := printable(f.Value)
+	text := terminal.IsText(f.Value)
 	v := f.Value
 	if !full && len(v) > shownBytes {
 		v, s.Truncated = v[:shownBytes], true
@@ -97,19 +96,6 @@ func showField(f deadletter.Field, full bool) shownField {
 		s.Hex = hex.EncodeToString(v)
 	}
 	return s
-}
-
-// printable: nothing in it can steer a terminal.
-func printable(b []byte) bool {
-	if !utf8.Valid(b) {
-		return false
-	}
-	for _, r := range string(b) {
-		if !unicode.IsPrint(r) && r != '\n' && r != '\t' {
-			return false
-		}
-	}
-	return true
 }
 
 func printLetter(p *page, s shownLetter) {

@@ -145,9 +145,8 @@ func (c *Config) checkRelay(ps *problems) {
 	if t := r.DeadLetter.Topic; t != "" && names.ValidateTopic(t) != nil {
 		c.complain(ps, "relay.dead_letter.topic", "expected a Kafka topic name (%s), got %q",
 			names.TopicRule, t)
-	} else if t != "" && names.ValidateDeadLetterTopic(c.Outbox.Name, t) != nil {
-		c.complain(ps, "relay.dead_letter.topic", "%v",
-			names.ValidateDeadLetterTopic(c.Outbox.Name, t))
+	} else if err := names.ValidateDeadLetterTopic(c.Outbox.Name, t); t != "" && err != nil {
+		c.complain(ps, "relay.dead_letter.topic", "%v", err)
 	}
 	if r.MaxBytes > r.MaxInFlight {
 		ps.add(c.where(firstSet(c, "relay.max_in_flight", "relay.max_bytes")),

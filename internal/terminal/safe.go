@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 // Word is a text from outside as it can be shown in a line: control characters, line breaks,
 // direction marks, characters without width and invalid bytes are written as escapes. Nothing in it
 // can steer a terminal or pretend to be something else.
-func Word(s string) string { return escape(s, func(r rune) bool { return unicode.IsPrint(r) }) }
+func Word(s string) string { return escape(s, unicode.IsPrint) }
 
 // Text is Word for lines that are already laid out: line breaks, tabs and the styles of a Painter
 // stay.
@@ -34,6 +35,11 @@ func Text(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// IsText reports whether b is text that can be shown as it is, over several lines.
+func IsText(b []byte) bool {
+	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return !laidOut(r) })
 }
 
 func laidOut(r rune) bool { return unicode.IsPrint(r) || r == '\n' || r == '\t' }
