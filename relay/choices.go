@@ -1,9 +1,6 @@
 package relay
 
-import (
-	"fmt"
-	"strings"
-)
+import "github.com/sluice-outbox/sluice/internal/options"
 
 // Delivery says where a shard's position is kept. That decides whether a crash can repeat records.
 type Delivery int
@@ -18,11 +15,11 @@ const (
 
 var deliveryNames = []string{"exactly-once", "at-least-once"}
 
-func (d Delivery) String() string { return nameOf(deliveryNames, int(d)) }
+func (d Delivery) String() string { return options.Name(deliveryNames, int(d)) }
 
 // ParseDelivery is the inverse of Delivery.String.
 func ParseDelivery(s string) (Delivery, error) {
-	return parseName[Delivery]("delivery", deliveryNames, s)
+	return options.Parse[Delivery]("delivery", deliveryNames, s)
 }
 
 // MismatchPolicy says what a shard does when the entry at its position is gone or another one: the
@@ -40,11 +37,11 @@ const (
 
 var mismatchNames = []string{"halt", "continue"}
 
-func (p MismatchPolicy) String() string { return nameOf(mismatchNames, int(p)) }
+func (p MismatchPolicy) String() string { return options.Name(mismatchNames, int(p)) }
 
 // ParseMismatchPolicy is the inverse of MismatchPolicy.String.
 func ParseMismatchPolicy(s string) (MismatchPolicy, error) {
-	return parseName[MismatchPolicy]("mismatch policy", mismatchNames, s)
+	return options.Parse[MismatchPolicy]("mismatch policy", mismatchNames, s)
 }
 
 // UnknownTopicPolicy says what happens to an entry whose topic does not exist.
@@ -61,11 +58,11 @@ const (
 
 var unknownTopicNames = []string{"create", "dead_letter", "halt"}
 
-func (p UnknownTopicPolicy) String() string { return nameOf(unknownTopicNames, int(p)) }
+func (p UnknownTopicPolicy) String() string { return options.Name(unknownTopicNames, int(p)) }
 
 // ParseUnknownTopicPolicy is the inverse of UnknownTopicPolicy.String.
 func ParseUnknownTopicPolicy(s string) (UnknownTopicPolicy, error) {
-	return parseName[UnknownTopicPolicy]("unknown topic policy", unknownTopicNames, s)
+	return options.Parse[UnknownTopicPolicy]("unknown topic policy", unknownTopicNames, s)
 }
 
 // TopicChangePolicy says what happens to entries whose topic is not what it was when the relay
@@ -84,25 +81,9 @@ const (
 
 var topicChangeNames = []string{"halt", "continue"}
 
-func (p TopicChangePolicy) String() string { return nameOf(topicChangeNames, int(p)) }
+func (p TopicChangePolicy) String() string { return options.Name(topicChangeNames, int(p)) }
 
 // ParseTopicChangePolicy is the inverse of TopicChangePolicy.String.
 func ParseTopicChangePolicy(s string) (TopicChangePolicy, error) {
-	return parseName[TopicChangePolicy]("topic change policy", topicChangeNames, s)
-}
-
-func nameOf(names []string, i int) string {
-	if i < 0 || i >= len(names) {
-		return fmt.Sprintf("unknown(%d)", i)
-	}
-	return names[i]
-}
-
-func parseName[T ~int](what string, names []string, s string) (T, error) {
-	for i, n := range names {
-		if n == s {
-			return T(i), nil
-		}
-	}
-	return 0, fmt.Errorf("unknown %s %q: want one of %s", what, s, strings.Join(names, ", "))
+	return options.Parse[TopicChangePolicy]("topic change policy", topicChangeNames, s)
 }

@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-outbox/sluice/internal/names"
+	"github.com/sluice-outbox/sluice/internal/options"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -156,22 +155,17 @@ func (c Config) withDefaults() Config {
 		!slices.Contains(c.DeadLetter.On, ReasonUnknownTopic) {
 		c.DeadLetter.On = append(c.DeadLetter.On, ReasonUnknownTopic)
 	}
-	setDefault(&c.Trim.Keep, time.Hour)
-	setDefault(&c.MaxEntries, 10_000)
-	setDefault(&c.MaxBytes, 16<<20)
-	setDefault(&c.MaxInFlight, 32<<20)
-	setDefault(&c.Lanes, 1)
-	setDefault(&c.TransactionTimeout, 10*time.Second)
-	setDefault(&c.SessionTimeout, 6*time.Second)
-	setDefault(&c.HousekeepingInterval, time.Second)
-	setDefault(&c.DrainTimeout, 10*time.Second)
+	options.Default(&c.Trim.Keep, time.Hour)
+	options.Default(&c.MaxEntries, 10_000)
+	options.Default(&c.MaxBytes, 16<<20)
+	options.Default(&c.MaxInFlight, 32<<20)
+	options.Default(&c.Lanes, 1)
+	options.Default(&c.TransactionTimeout, 10*time.Second)
+	options.Default(&c.SessionTimeout, 6*time.Second)
+	options.Default(&c.HousekeepingInterval, time.Second)
+	options.Default(&c.DrainTimeout, 10*time.Second)
 	if c.Instance == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "relay"
-		}
-		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(),
-			strings.SplitN(uuid.NewString(), "-", 2)[0])
+		c.Instance = options.Instance("relay")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -180,12 +174,6 @@ func (c Config) withDefaults() Config {
 		c.Observer = &Observer{}
 	}
 	return c
-}
-
-func setDefault[T int | time.Duration](v *T, def T) {
-	if *v == 0 {
-		*v = def
-	}
 }
 
 // validate reports every mistake at once.

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-outbox/sluice/internal/options"
 )
 
 // Format says what a record looks like; docs/wire-format.md shows each.
@@ -45,7 +47,9 @@ var formatNames = func() (names []string) {
 	return names
 }()
 
-func (f Format) String() string { return nameOf(formatNames, int(f)) }
+func (f Format) String() string { return options.Name(formatNames, int(f)) }
 
 // ParseFormat is the inverse of Format.String.
-func ParseFormat(s string) (Format, error) { return parseName[Format]("format", formatNames, s) }
+func ParseFormat(s string) (Format, error) {
+	return options.Parse[Format]("format", formatNames, s)
+}

@@ -19,8 +19,8 @@ type Table struct {
 	commands map[string]*redis.CommandInfo
 }
 
-// Commands is the table by the commands' names. It is empty if the server does not answer (an ACL, a
-// proxy). The first argument of each command counts as its key then.
+// Commands is the table by the commands' names. It is empty if the server does not answer (an ACL,
+// a proxy). The first argument of each command counts as its key then.
 func (t *Table) Commands(ctx context.Context) map[string]*redis.CommandInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,15 +7,14 @@ import (
 	"log/slog"
 	"maps"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/sluice-outbox/sluice/internal/options"
 	"github.com/sluice-outbox/sluice/outbox"
 )
 
@@ -158,24 +157,19 @@ func (c Config) withDefaults() Config {
 	}
 	c.Writer.Outbox = c.Outbox
 	c.Writer.RequireSameSlot = c.Writer.RequireSameSlot || c.RequireSameSlot
-	setDefault(&c.Retry.Attempts, 5)
-	setDefault(&c.Retry.Wait, 100*time.Millisecond)
-	setDefault(&c.Retry.MaxWait, 10*time.Second)
-	setDefault(&c.MaxParked, 10_000)
-	setDefault(&c.MaxRecords, 1000)
-	setDefault(&c.MaxBytes, 4<<20)
-	setDefault(&c.MaxTime, 100*time.Millisecond)
-	setDefault(&c.MaxInFlight, 64<<20)
-	setDefault(&c.SessionTimeout, 6*time.Second)
-	setDefault(&c.HousekeepingInterval, time.Second)
-	setDefault(&c.DrainTimeout, 10*time.Second)
+	options.Default(&c.Retry.Attempts, 5)
+	options.Default(&c.Retry.Wait, 100*time.Millisecond)
+	options.Default(&c.Retry.MaxWait, 10*time.Second)
+	options.Default(&c.MaxParked, 10_000)
+	options.Default(&c.MaxRecords, 1000)
+	options.Default(&c.MaxBytes, 4<<20)
+	options.Default(&c.MaxTime, 100*time.Millisecond)
+	options.Default(&c.MaxInFlight, 64<<20)
+	options.Default(&c.SessionTimeout, 6*time.Second)
+	options.Default(&c.HousekeepingInterval, time.Second)
+	options.Default(&c.DrainTimeout, 10*time.Second)
 	if c.Instance == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "inbox"
-		}
-		c.Instance = fmt.Sprintf("%s-%d-%s", host, os.Getpid(),
-			strings.SplitN(uuid.NewString(), "-", 2)[0])
+		c.Instance = options.Instance("inbox")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -184,12 +178,6 @@ func (c Config) withDefaults() Config {
 		c.Observer = &Observer{}
 	}
 	return c
-}
-
-func setDefault[T int | time.Duration](v *T, def T) {
-	if *v == 0 {
-		*v = def
-	}
 }
 
 // validate reports every mistake at once.
@@ -289,33 +277,19 @@ var (
 	changeNames = []string{"halt", "continue"}
 )
 
-func (p ErrorPolicy) String() string  { return nameOf(policyNames, int(p)) }
-func (s Start) String() string        { return nameOf(startNames, int(s)) }
-func (p ChangePolicy) String() string { return nameOf(changeNames, int(p)) }
+func (p ErrorPolicy) String() string  { return options.Name(policyNames, int(p)) }
+func (s Start) String() string        { return options.Name(startNames, int(s)) }
+func (p ChangePolicy) String() string { return options.Name(changeNames, int(p)) }
 
 // ParseErrorPolicy is the inverse of ErrorPolicy.String.
 func ParseErrorPolicy(s string) (ErrorPolicy, error) {
-	return parseName[ErrorPolicy]("on_error", policyNames, s)
+	return options.Parse[ErrorPolicy]("on_error", policyNames, s)
 }
 
 // ParseStart is the inverse of Start.String.
-func ParseStart(s string) (Start, error) { return parseName[Start]("start", startNames, s) }
+func ParseStart(s string) (Start, error) { return options.Parse[Start]("start", startNames, s) }
 
 // ParseChangePolicy is the inverse of ChangePolicy.String.
 func ParseChangePolicy(s string) (ChangePolicy, error) {
-	return parseName[ChangePolicy]("on_partitions_added", changeNames, s)
-}
-
-func nameOf(names []string, i int) string {
-	if i < 0 || i >= len(names) {
-		return fmt.Sprintf("unknown(%d)", i)
-	}
-	return names[i]
-}
-
-func parseName[T ~int](what string, names []string, s string) (T, error) {
-	if i := slices.Index(names, s); i >= 0 {
-		return T(i), nil
-	}
-	return 0, fmt.Errorf("unknown %s %q: want one of %s", what, s, strings.Join(names, ", "))
+	return options.Parse[ChangePolicy]("on_partitions_added", changeNames, s)
 }
